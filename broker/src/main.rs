@@ -1,0 +1,2 @@
+//! `sidingd`.
+fn main() {}
