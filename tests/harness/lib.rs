@@ -1,1 +1,3 @@
-//! Siding.
+//! What the tests of Siding share: the wire generator, transcripts, brokers.
+
+pub mod wire_generator;

@@ -1,0 +1,104 @@
+//! Every maximum of the wire. Out of range is refused with the range, never clamped.
+//!
+//! Sizes in bytes, durations in milliseconds. What a broker enforces now it says in `Welcome`.
+
+/// One frame, its length prefix not counted.
+pub const FRAME_BYTES_MAX: usize = 17 << 20;
+/// One frame before `Welcome`.
+pub const FRAME_BYTES_BEFORE_WELCOME_MAX: usize = 4 << 10;
+/// All bytes a connection may send before `Welcome`.
+pub const BYTES_BEFORE_WELCOME_MAX: usize = 16 << 10;
+/// One message body, by default.
+pub const BODY_BYTES_DEFAULT: usize = 1 << 20;
+/// One message body, whatever is configured.
+pub const BODY_BYTES_CEILING: usize = 8 << 20;
+/// Messages of one run.
+pub const RUN_MESSAGES_MAX: u32 = 65_536;
+/// One run, and all operations of a transaction together.
+pub const TRANSACTION_BYTES_MAX: usize = 16 << 20;
+/// Operations of one transaction.
+pub const TRANSACTION_OPERATIONS_MAX: usize = 1_000;
+/// Key and routing key.
+pub const KEY_BYTES_MAX: usize = 256;
+/// Deduplication id.
+pub const DEDUP_ID_BYTES_MAX: usize = 128;
+/// Headers of one message.
+pub const HEADERS_MAX: usize = 32;
+/// One header's name.
+pub const HEADER_NAME_BYTES_MAX: usize = 128;
+/// One header's value, its type byte counted.
+pub const HEADER_VALUE_BYTES_MAX: usize = 4 << 10;
+/// All headers of one message.
+pub const HEADERS_BYTES_MAX: usize = 16 << 10;
+/// A queue, topic or subscription name.
+pub const NAME_BYTES_MAX: usize = 128;
+/// `Hello.holder`.
+pub const HOLDER_BYTES_MAX: usize = 64;
+/// `Hello.client`.
+pub const CLIENT_BYTES_MAX: usize = 128;
+/// Priority; 9 goes first.
+pub const PRIORITY_MAX: u32 = 9;
+/// Priority of a message that names none.
+pub const PRIORITY_DEFAULT: u32 = 4;
+/// Longest delay, ttl and backoff step: ten years.
+pub const DELAY_MS_MAX: u64 = 10 * 366 * 86_400_000;
+/// Shortest visibility timeout.
+pub const VISIBILITY_MS_MIN: u64 = 1_000;
+/// Longest visibility timeout: twelve hours.
+pub const VISIBILITY_MS_MAX: u64 = 12 * 3_600_000;
+/// Visibility timeout of a subscription that names none.
+pub const VISIBILITY_MS_DEFAULT: u64 = 30_000;
+/// Most attempts that can be asked for.
+pub const MAX_ATTEMPTS_MAX: u32 = 1_000;
+/// Attempts of a subscription that names none.
+pub const MAX_ATTEMPTS_DEFAULT: u32 = 10;
+/// Backoff steps of one subscription.
+pub const BACKOFF_STEPS_MAX: usize = 16;
+/// Backoff of a subscription that names none; the last step repeats.
+pub const BACKOFF_MS_DEFAULT: [u64; 9] = [
+    1_000, 5_000, 30_000, 120_000, 600_000, 1_800_000, 3_600_000, 10_800_000, 21_600_000,
+];
+/// Most dead letters that can be asked for.
+pub const MAX_DEAD_MAX: u64 = 1_000_000;
+/// Dead letters of a subscription that names no maximum.
+pub const MAX_DEAD_DEFAULT: u64 = 100_000;
+/// Most `max_messages`, and its default: no limit in practice.
+pub const MAX_MESSAGES_MAX: u64 = 1 << 40;
+/// Most `max_bytes` and `retention_bytes`.
+pub const MAX_BYTES_MAX: u64 = 1 << 50;
+/// `max_bytes` of a queue that names none: 1 GiB.
+pub const MAX_BYTES_DEFAULT: u64 = 1 << 30;
+/// `retention_bytes` of a topic that names none: 10 GiB.
+pub const RETENTION_BYTES_DEFAULT: u64 = 10 << 30;
+/// Ranges of one settle.
+pub const SETTLE_RANGES_MAX: usize = 10_000;
+/// `Settle.reason`.
+pub const REASON_BYTES_MAX: usize = 1 << 10;
+/// Messages in a consumer's window.
+pub const CREDIT_MESSAGES_MAX: u32 = 65_535;
+/// Bytes in a consumer's window, and in one `Receive`.
+pub const CREDIT_BYTES_MAX: u64 = 8 << 20;
+/// Messages of one `Receive`.
+pub const RECEIVE_MESSAGES_MAX: u32 = 1_000;
+/// Longest `Receive.wait_ms`.
+pub const RECEIVE_WAIT_MS_MAX: u64 = 60_000;
+/// Names of one `List`, messages of one `Browse`.
+pub const PAGE_MAX: u32 = 1_000;
+/// Unanswered publish requests of one producer, and answers remembered for its retries.
+pub const PRODUCER_REQUESTS_MAX: u32 = 1_024;
+/// Producers of one shard; past it the oldest idle one is forgotten.
+pub const PRODUCERS_MAX: usize = 1_000;
+/// A producer idle for so long is forgotten: 24 hours.
+pub const PRODUCER_IDLE_MS_MAX: u64 = 86_400_000;
+/// Queues and topics together, and subscriptions of one topic.
+pub const NAMES_MAX: usize = 10_000;
+/// Consumers of one connection.
+pub const CONSUMERS_PER_CONNECTION_MAX: usize = 1_024;
+/// Publish bytes of one connection that are not answered yet.
+pub const IN_FLIGHT_BYTES_MAX: usize = 8 << 20;
+/// Bytes waiting to be sent on one connection.
+pub const OUTBOUND_BYTES_MAX: usize = 8 << 20;
+/// Messages of one extent.
+pub const EXTENT_MESSAGES_MAX: u32 = 1_024;
+/// Bytes of one extent, unless one larger message fills it alone.
+pub const EXTENT_BYTES_MAX: u32 = 64 << 10;
