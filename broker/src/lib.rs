@@ -1,1 +1,3 @@
-//! Siding.
+//! The Siding broker, as a library.
+
+pub mod engine;

@@ -7,7 +7,11 @@
 //!
 //! Start reading at [`frame`], then [`request`]. The wire text is in `protocol/README.md`.
 
+pub mod error_code;
+pub mod event;
 pub mod limits;
+pub mod refusal;
+pub mod settings;
 pub mod types;
 
 /// The types generated from the `.proto` files: what travels. Parse them at the edge, once.

@@ -1,0 +1,525 @@
+//! What is logged: commands, and the entry that carries a batch of them.
+//!
+//! ```text
+//! payload of one journal entry:  u32 LE head length | head (EntryHead, protobuf) | raw area
+//! ```
+//! The raw area holds the runs of the entry's publishes, in order of command, back to back; where a
+//! run lies follows from the pieces of the commands before it, so no pointer can disagree.
+//!
+//! To change this format: 1. add fields with new tags, never reuse one; 2. what an old engine would
+//! misread raises [`ENGINE_VERSION`]; 3. keep the old meaning readable for two releases; 4. add a
+//! data directory of the release before to the golden tests.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use prost::Message;
+use prost::encoding::{self, WireType};
+use siding_protocol::settings::{DeliverySettings, QueueSettings, TopicSettings};
+use siding_protocol::types::{Grant, OffsetRange, Timestamp};
+
+/// Rises when `apply` would build another state from the same log.
+pub const ENGINE_VERSION: u32 = 1;
+/// Of the head and the raw area.
+pub const ENTRY_FORMAT: u32 = 1;
+
+/// One logged batch of commands of one shard.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Entry {
+    /// When: the only clock that durable state knows.
+    pub now: Timestamp,
+    /// In order.
+    pub commands: Vec<Command>,
+    /// One run for each publish, in order of command.
+    pub runs: Vec<Bytes>,
+}
+
+/// One state change, as decided by the proposer and judged again by `apply`.
+#[derive(Clone, PartialEq, prost::Oneof)]
+#[allow(missing_docs, reason = "each variant's struct is documented")]
+pub enum Command {
+    #[prost(message, tag = "1")]
+    Start(Start),
+    /// Nothing but the entry's `now`.
+    #[prost(message, tag = "2")]
+    Tick(Empty),
+    /// A new producer, with the next id.
+    #[prost(message, tag = "3")]
+    OpenProducer(Empty),
+    #[prost(message, tag = "4")]
+    Publish(Publish),
+    #[prost(message, tag = "5")]
+    Transaction(Transaction),
+    #[prost(message, tag = "6")]
+    Settle(Settle),
+    #[prost(message, tag = "7")]
+    Lease(Lease),
+    #[prost(message, tag = "8")]
+    Return(Return),
+    #[prost(message, tag = "9")]
+    CreateQueue(CreateQueue),
+    #[prost(message, tag = "10")]
+    CreateTopic(CreateTopic),
+    #[prost(message, tag = "11")]
+    CreateSubscription(CreateSubscription),
+    #[prost(message, tag = "12")]
+    Delete(Delete),
+    #[prost(message, tag = "13")]
+    Purge(Purge),
+    #[prost(message, tag = "14")]
+    Redrive(Redrive),
+}
+
+/// A command that says it all by its kind.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Empty {}
+
+/// A broker starts: a new term, so that no grant is ever given twice.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Start {
+    /// Last term plus one.
+    #[prost(uint64, tag = "1")]
+    pub term: u64,
+}
+
+/// Consecutive messages of a run that fit one extent.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Piece {
+    /// Messages.
+    #[prost(uint32, tag = "1")]
+    pub count: u32,
+    /// Bytes.
+    #[prost(uint32, tag = "2")]
+    pub bytes: u32,
+}
+
+/// Store one run at the end of a log.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Publish {
+    /// Where to.
+    #[prost(uint64, tag = "1")]
+    pub log: u64,
+    /// The producer whose retry is stored once; 0 inside a transaction.
+    #[prost(uint64, tag = "2")]
+    pub producer: u64,
+    /// Its request.
+    #[prost(uint64, tag = "3")]
+    pub sequence: u64,
+    /// The whole run, cut for extents.
+    #[prost(message, repeated, tag = "4")]
+    pub pieces: Vec<Piece>,
+}
+
+impl Publish {
+    /// Bytes of the run.
+    pub fn bytes(&self) -> u64 {
+        self.pieces.iter().map(|piece| u64::from(piece.bytes)).sum()
+    }
+
+    /// Messages of the run.
+    pub fn count(&self) -> u32 {
+        self.pieces.iter().map(|piece| piece.count).sum()
+    }
+}
+
+/// All or nothing; judged against the state before it.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Transaction {
+    /// As in [`Publish`].
+    #[prost(uint64, tag = "1")]
+    pub producer: u64,
+    /// As in [`Publish`].
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    /// In order.
+    #[prost(message, repeated, tag = "3")]
+    pub operations: Vec<Operation>,
+}
+
+/// One operation of a transaction: exactly one field is set.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Operation {
+    /// Store a run.
+    #[prost(message, optional, tag = "1")]
+    pub publish: Option<Publish>,
+    /// Settle deliveries.
+    #[prost(message, optional, tag = "2")]
+    pub settle: Option<Settle>,
+}
+
+/// Offsets `first..first + count`.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct LoggedRange {
+    /// Lowest offset.
+    #[prost(uint64, tag = "1")]
+    pub first: u64,
+    /// How many.
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+}
+
+impl From<OffsetRange> for LoggedRange {
+    fn from(range: OffsetRange) -> Self {
+        Self {
+            first: range.start,
+            count: range.end.saturating_sub(range.start),
+        }
+    }
+}
+
+impl From<LoggedRange> for OffsetRange {
+    fn from(range: LoggedRange) -> Self {
+        range.first..range.first.saturating_add(range.count)
+    }
+}
+
+/// What a settle does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+#[allow(
+    missing_docs,
+    reason = "named as in SEMANTICS: the actions of a settle"
+)]
+pub enum SettleKind {
+    Ack = 1,
+    Nack = 2,
+    Release = 3,
+    Reject = 4,
+    Extend = 5,
+}
+
+/// Settle ranges of one grant.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Settle {
+    /// Whose messages.
+    #[prost(uint64, tag = "1")]
+    pub subscription: u64,
+    /// Term of the grant.
+    #[prost(uint64, tag = "2")]
+    pub term: u64,
+    /// Counter of the grant.
+    #[prost(uint64, tag = "3")]
+    pub counter: u64,
+    /// Rising, apart.
+    #[prost(message, repeated, tag = "4")]
+    pub ranges: Vec<LoggedRange>,
+    /// What to do.
+    #[prost(enumeration = "SettleKind", tag = "5")]
+    pub kind: i32,
+    /// ms. nack: instead of the backoff; release: before ready; extend: remaining.
+    #[prost(uint64, optional, tag = "6")]
+    pub delay_ms: Option<u64>,
+    /// reject: why.
+    #[prost(string, tag = "7")]
+    pub reason: String,
+}
+
+impl Settle {
+    /// The grant it speaks for.
+    pub fn grant(&self) -> Grant {
+        Grant {
+            term: self.term,
+            counter: self.counter,
+        }
+    }
+}
+
+/// Notes which ranges were handed to whom. Lazy: never starts a sync.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Lease {
+    /// Whose messages.
+    #[prost(uint64, tag = "1")]
+    pub subscription: u64,
+    /// Term of the grant.
+    #[prost(uint64, tag = "2")]
+    pub term: u64,
+    /// Counter of the grant.
+    #[prost(uint64, tag = "3")]
+    pub counter: u64,
+    /// Rising, apart.
+    #[prost(message, repeated, tag = "4")]
+    pub ranges: Vec<LoggedRange>,
+    /// Unix ms.
+    #[prost(uint64, tag = "5")]
+    pub deadline_ms: u64,
+    /// What the deadline was reckoned with; a restart lengthens by at most so much.
+    #[prost(uint64, tag = "6")]
+    pub visibility_timeout_ms: u64,
+    /// The client instance.
+    #[prost(string, tag = "7")]
+    pub holder: String,
+}
+
+impl Lease {
+    /// The grant it gives.
+    pub fn grant(&self) -> Grant {
+        Grant {
+            term: self.term,
+            counter: self.counter,
+        }
+    }
+}
+
+/// A connection closed: what its consumer held under these grants lapses.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Return {
+    /// Whose messages.
+    #[prost(uint64, tag = "1")]
+    pub subscription: u64,
+    /// Terms of the grants.
+    #[prost(uint64, repeated, tag = "2")]
+    pub terms: Vec<u64>,
+    /// Counters of the grants, in the same order.
+    #[prost(uint64, repeated, tag = "3")]
+    pub counters: Vec<u64>,
+}
+
+/// Make a queue: a topic with exactly one built-in subscription.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct CreateQueue {
+    /// Valid, free or the same.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Complete.
+    #[prost(message, required, tag = "2")]
+    pub settings: QueueSettings,
+}
+
+/// Make a topic.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct CreateTopic {
+    /// Valid, free or the same.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Complete.
+    #[prost(message, required, tag = "2")]
+    pub settings: TopicSettings,
+}
+
+/// Make a subscription of a topic.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct CreateSubscription {
+    /// The topic.
+    #[prost(uint64, tag = "1")]
+    pub log: u64,
+    /// Valid, free or the same.
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// Complete.
+    #[prost(message, required, tag = "3")]
+    pub settings: DeliverySettings,
+    /// Absent: latest. 0 or any evicted offset: earliest.
+    #[prost(uint64, optional, tag = "4")]
+    pub start: Option<u64>,
+}
+
+/// Remove a log with all its subscriptions, or one subscription.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Delete {
+    /// The log.
+    #[prost(uint64, tag = "1")]
+    pub log: u64,
+    /// Only this subscription of it.
+    #[prost(uint64, optional, tag = "2")]
+    pub subscription: Option<u64>,
+}
+
+/// Drop what is ready or delayed.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Purge {
+    /// Whose messages.
+    #[prost(uint64, tag = "1")]
+    pub subscription: u64,
+}
+
+/// Dead letters back to ready.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Redrive {
+    /// Whose messages.
+    #[prost(uint64, tag = "1")]
+    pub subscription: u64,
+    /// At most so many, the lowest offsets first; 0: all.
+    #[prost(uint64, tag = "2")]
+    pub limit: u64,
+}
+
+/// Why bytes are not an entry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EntryError {
+    /// Shorter than its head says.
+    #[error("entry is cut short")]
+    Short,
+    /// The head does not decode.
+    #[error("entry head does not decode: {0}")]
+    Head(#[from] prost::DecodeError),
+    /// Written by a version this one cannot read.
+    #[error("entry format {format}, engine version {engine_version}: written by another version")]
+    Version {
+        /// Found.
+        format: u32,
+        /// Found.
+        engine_version: u32,
+    },
+    /// A command of an unknown kind.
+    #[error("entry holds a command this version does not know")]
+    UnknownCommand,
+    /// Runs and raw area disagree in length.
+    #[error("entry's raw area does not match its publishes")]
+    RawLength,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct EntryHead {
+    #[prost(uint32, tag = "1")]
+    format: u32,
+    #[prost(uint32, tag = "2")]
+    engine_version: u32,
+    #[prost(uint64, tag = "3")]
+    now_ms: u64,
+    #[prost(message, repeated, tag = "4")]
+    commands: Vec<LoggedCommand>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct LoggedCommand {
+    #[prost(
+        oneof = "Command",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14"
+    )]
+    kind: Option<Command>,
+}
+
+const HEAD_LENGTH_BYTES: usize = 4;
+
+impl Entry {
+    /// Appends the length and head to `out`; the payload is that and then the runs, in order.
+    pub fn encode_head(&self, out: &mut BytesMut) {
+        let at = out.len();
+        out.put_u32_le(0);
+        encoding::uint32::encode(1, &ENTRY_FORMAT, out);
+        encoding::uint32::encode(2, &ENGINE_VERSION, out);
+        encoding::uint64::encode(3, &self.now.0, out);
+        for command in &self.commands {
+            encoding::encode_key(4, WireType::LengthDelimited, out);
+            encoding::encode_varint(command.encoded_len() as u64, out);
+            command.encode(out);
+        }
+        let head = u32::try_from(out.len() - at - HEAD_LENGTH_BYTES);
+        let head = head
+            .expect("an entry is bounded far below 4 GiB")
+            .to_le_bytes();
+        if let Some(length) = out.get_mut(at..at + HEAD_LENGTH_BYTES) {
+            length.copy_from_slice(&head);
+        }
+    }
+
+    /// Decodes a payload; the runs are slices of it. Also says where the raw area begins.
+    ///
+    /// # Errors
+    /// Bytes that are not an entry of this version.
+    pub fn decode(mut payload: Bytes) -> Result<(Self, usize), EntryError> {
+        if payload.len() < HEAD_LENGTH_BYTES {
+            return Err(EntryError::Short);
+        }
+        let length = payload.get_u32_le() as usize;
+        if payload.len() < length {
+            return Err(EntryError::Short);
+        }
+        let head = EntryHead::decode(payload.split_to(length))?;
+        if head.format != ENTRY_FORMAT || head.engine_version != ENGINE_VERSION {
+            let (format, engine_version) = (head.format, head.engine_version);
+            return Err(EntryError::Version {
+                format,
+                engine_version,
+            });
+        }
+        let commands = head.commands.into_iter().map(|command| command.kind);
+        let commands = commands
+            .collect::<Option<Vec<_>>>()
+            .ok_or(EntryError::UnknownCommand)?;
+        let mut entry = Self {
+            now: Timestamp(head.now_ms),
+            commands,
+            runs: Vec::new(),
+        };
+        entry.runs = entry.cut_runs(payload)?;
+        Ok((entry, HEAD_LENGTH_BYTES + length))
+    }
+
+    fn cut_runs(&self, mut raw: Bytes) -> Result<Vec<Bytes>, EntryError> {
+        let mut runs = Vec::new();
+        for publish in self.commands.iter().flat_map(Command::publishes) {
+            let bytes = usize::try_from(publish.bytes()).map_err(|_| EntryError::RawLength)?;
+            if bytes > raw.len() {
+                return Err(EntryError::RawLength);
+            }
+            runs.push(raw.split_to(bytes));
+        }
+        if raw.is_empty() {
+            Ok(runs)
+        } else {
+            Err(EntryError::RawLength)
+        }
+    }
+}
+
+impl Command {
+    /// The publishes in it, in the order of their runs.
+    pub fn publishes(&self) -> impl Iterator<Item = &Publish> {
+        let (one, operations) = match self {
+            Self::Publish(publish) => (Some(publish), &[][..]),
+            Self::Transaction(transaction) => (None, transaction.operations.as_slice()),
+            _ => (None, &[][..]),
+        };
+        one.into_iter()
+            .chain(operations.iter().filter_map(|op| op.publish.as_ref()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_read_back_as_it_was_written() {
+        let pieces = vec![Piece { count: 2, bytes: 5 }, Piece { count: 1, bytes: 3 }];
+        let publish = Publish {
+            log: 7,
+            producer: 1,
+            sequence: 9,
+            pieces,
+        };
+        let inner = Publish {
+            pieces: vec![Piece { count: 1, bytes: 2 }],
+            ..publish.clone()
+        };
+        let operation = Operation {
+            publish: Some(inner),
+            settle: None,
+        };
+        let entry = Entry {
+            now: Timestamp(1_000),
+            commands: vec![
+                Command::Start(Start { term: 3 }),
+                Command::Publish(publish),
+                Command::Tick(Empty {}),
+                Command::Transaction(Transaction {
+                    producer: 1,
+                    sequence: 10,
+                    operations: vec![operation],
+                }),
+            ],
+            runs: vec![Bytes::from_static(b"12345678"), Bytes::from_static(b"ab")],
+        };
+        let mut payload = BytesMut::new();
+        entry.encode_head(&mut payload);
+        let head = payload.len();
+        entry
+            .runs
+            .iter()
+            .for_each(|run| payload.extend_from_slice(run));
+        let payload = payload.freeze();
+        assert_eq!(Entry::decode(payload.clone()), Ok((entry, head)));
+        for cut in 0..payload.len() {
+            assert!(Entry::decode(payload.slice(..cut)).is_err(), "cut at {cut}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What the engine answers with: effects, as data. The shard performs them, in order.
+
+use bytes::Bytes;
+use siding_protocol::event::Answer;
+use siding_protocol::refusal::{Refusal, State};
+use siding_protocol::types::{Grant, Offset, OffsetRange, Timestamp};
+
+use super::command::Command;
+
+/// One connection, as the shard numbers it; never reused within a start.
+pub type SessionId = u64;
+
+/// Who asked, and under which correlation id: ties an answer to its question. Not logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// The connection.
+    pub session: SessionId,
+    /// The client's number for the request.
+    pub correlation: u64,
+}
+
+/// Whether a command waits for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// Somebody waits for it: starts a commit.
+    Awaited,
+    /// A note: rides with the next awaited group, or is written un-synced after 5 ms.
+    Lazy,
+}
+
+/// Where a delivery goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliverTo {
+    /// A push, under the client's number for the consumer.
+    Consumer {
+        /// The connection.
+        session: SessionId,
+        /// The client's number.
+        consumer: u32,
+    },
+    /// The answer to a `Receive`.
+    Receive(Origin),
+}
+
+/// Ranges handed over under one grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Whom to.
+    pub to: DeliverTo,
+    /// Whose bodies.
+    pub log: u64,
+    /// The subscription they are leased from.
+    pub subscription: u64,
+    /// What a settle must name.
+    pub grant: Grant,
+    /// When the lease ends.
+    pub deadline: Timestamp,
+    /// Rising, apart, each with its 1-based attempt. Empty only for a `Receive` that found nothing.
+    pub ranges: Vec<(OffsetRange, u32)>,
+}
+
+/// Where the bytes of stored messages lie in the entry being applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Which log.
+    pub log: u64,
+    /// Offset of the first message.
+    pub first: Offset,
+    /// Messages.
+    pub count: u32,
+    /// The entry's `now`.
+    pub published_at: Timestamp,
+    /// Which run of the entry.
+    pub run: u32,
+    /// Where in that run, bytes.
+    pub start: u32,
+    /// How long, bytes.
+    pub bytes: u32,
+}
+
+/// What a browse found, without the body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Which message.
+    pub offset: Offset,
+    /// Where it is.
+    pub state: State,
+    /// Attempts charged so far.
+    pub attempts: u32,
+    /// delayed: when ready; leased: the deadline; dead: since when; ready: 0.
+    pub at: Timestamp,
+    /// dead: why.
+    pub reason: &'static str,
+    /// dead: the words of the reject.
+    pub detail: String,
+    /// leased: by whom.
+    pub holder: String,
+}
+
+/// One deed for the shard.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Answer a request now.
+    Reply(Origin, Result<Answer, Refusal>),
+    /// From `apply`: the outcome of the entry's command at this position, for whoever asked.
+    Outcome(usize, Result<Answer, Refusal>),
+    /// Log a command; `from` gets its outcome. `runs` are those of its publishes, in order.
+    Propose {
+        /// What to log.
+        command: Command,
+        /// Its runs.
+        runs: Vec<Bytes>,
+        /// Who waits for the outcome.
+        from: Option<Origin>,
+        /// Whether it starts a commit.
+        urgency: Urgency,
+    },
+    /// Hand messages over.
+    Deliver(Delivery),
+    /// Answer a browse with these messages and their bodies.
+    Browsed(Origin, u64, Vec<Found>),
+    /// From `apply`: remember where these bodies lie.
+    Place(Place),
+    /// From `apply`: these bodies are needed no more.
+    Discard {
+        /// Which log.
+        log: u64,
+        /// Which offsets.
+        range: OffsetRange,
+    },
+}
+
+/// Effects in order; the buffer is reused.
+#[derive(Debug, Default)]
+pub struct Effects(Vec<Effect>);
+
+impl Effects {
+    /// Adds one.
+    pub fn push(&mut self, effect: Effect) {
+        self.0.push(effect);
+    }
+
+    /// Answers a request now.
+    pub fn reply(&mut self, to: Origin, answer: Result<Answer, Refusal>) {
+        self.push(Effect::Reply(to, answer));
+    }
+
+    /// Takes all, in order; the room stays.
+    pub fn drain(&mut self) -> std::vec::Drain<'_, Effect> {
+        self.0.drain(..)
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

@@ -1,0 +1,272 @@
+//! What the broker answers: domain types and their wire form.
+
+use crate::refusal::State;
+use crate::settings::{DeliverySettings, QueueSettings, TopicSettings};
+use crate::types::{Offset, OffsetRange, Timestamp};
+use crate::wire;
+use crate::wire::frame::Kind;
+
+/// Success of one request; the refusals are in [`crate::refusal`]. Answers that carry bodies
+/// (deliveries, browse) are built where the bodies are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(
+    missing_docs,
+    reason = "each variant is documented by its .proto message"
+)]
+pub enum Answer {
+    Done,
+    ProducerOpened(u64),
+    Confirm(Confirm),
+    Settled(Settled),
+    TransactionDone(Vec<OperationDone>),
+    NameInfo(Box<NameInfo>),
+    Listing { names: Vec<NameInfo>, more: bool },
+    Counted(u64),
+}
+
+/// Stored, and committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confirm {
+    /// Which log; never reused, so a recreated name is another log.
+    pub log_id: u64,
+    /// Where the run begins.
+    pub first_offset: Offset,
+    /// Its messages.
+    pub count: u32,
+}
+
+/// What a settle did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Messages for which it took effect.
+    pub settled: u64,
+    /// Only where it differs from plain success.
+    pub outcomes: Vec<SettleOutcome>,
+}
+
+/// Where a settle differs from plain success.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettleOutcome {
+    /// Which messages.
+    pub range: OffsetRange,
+    /// How.
+    pub kind: SettleOutcomeKind,
+}
+
+/// How a settle differs from plain success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SettleOutcomeKind {
+    /// Accepted, after the deadline or the end of the connection.
+    Late,
+    /// Refused: the grant no longer holds the message.
+    LeaseLost(State),
+}
+
+/// What one operation of a transaction did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named as the operations")]
+pub enum OperationDone {
+    Publish(Confirm),
+    Settle(Settled),
+}
+
+/// The books of one subscription: `end - start` is the sum of all that follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(
+    missing_docs,
+    reason = "the exits are documented in the life-cycle picture"
+)]
+pub struct Books {
+    pub start: u64,
+    pub end: u64,
+    pub ready: u64,
+    pub delayed: u64,
+    pub leased: u64,
+    pub dead: u64,
+    pub settled: u64,
+    pub purged: u64,
+    pub evicted: u64,
+}
+
+impl Books {
+    /// Whether both sides are equal.
+    pub fn balance(&self) -> bool {
+        let held = self.ready + self.delayed + self.leased + self.dead;
+        self.end - self.start == held + self.settled + self.purged + self.evicted
+    }
+
+    fn to_wire(self) -> wire::Books {
+        wire::Books {
+            start: self.start,
+            end: self.end,
+            ready: self.ready,
+            delayed: self.delayed,
+            leased: self.leased,
+            dead: self.dead,
+            settled: self.settled,
+            purged: self.purged,
+            evicted: self.evicted,
+            ..wire::Books::default()
+        }
+    }
+}
+
+/// A queue or topic, described.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameInfo {
+    /// Its name.
+    pub name: String,
+    /// Its log.
+    pub log_id: u64,
+    /// Its kind and settings.
+    pub settings: NameSettings,
+    /// Lowest kept offset.
+    pub start: Offset,
+    /// Next offset.
+    pub end: Offset,
+    /// Bytes held.
+    pub bytes: u64,
+    /// The built-in subscription of a queue, or those of a topic.
+    pub subscriptions: Vec<SubscriptionInfo>,
+}
+
+/// Kind and settings of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the kinds of names")]
+pub enum NameSettings {
+    Queue(QueueSettings),
+    Topic(TopicSettings),
+}
+
+/// A subscription, described.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscriptionInfo {
+    /// `queue` or `topic/subscription`.
+    pub address: String,
+    /// Complete.
+    pub settings: DeliverySettings,
+    /// Both sides.
+    pub books: Books,
+    /// Attached now.
+    pub consumers: u32,
+    /// Leased to the holder who asks.
+    pub held_by_you: u64,
+    /// When the next lease or delay ends.
+    pub next_due: Option<Timestamp>,
+}
+
+impl Answer {
+    /// As on the wire.
+    pub fn into_wire(self) -> Kind {
+        match self {
+            Self::Done => Kind::Done(wire::Done {}),
+            Self::ProducerOpened(producer) => {
+                Kind::ProducerOpened(wire::ProducerOpened { producer })
+            }
+            Self::Confirm(confirm) => Kind::Confirm(confirm.to_wire()),
+            Self::Settled(settled) => Kind::Settled(settled.to_wire()),
+            Self::TransactionDone(operations) => Kind::TransactionDone(wire::TransactionDone {
+                operations: operations.iter().map(OperationDone::to_wire).collect(),
+            }),
+            Self::NameInfo(info) => Kind::NameInfo(info.to_wire()),
+            Self::Listing { names, more } => {
+                let names = names.iter().map(NameInfo::to_wire).collect();
+                Kind::Listing(wire::Listing { names, more })
+            }
+            Self::Counted(count) => Kind::Counted(wire::Counted { count }),
+        }
+    }
+}
+
+impl Confirm {
+    fn to_wire(self) -> wire::Confirm {
+        wire::Confirm {
+            log_id: self.log_id,
+            first_offset: self.first_offset,
+            count: self.count,
+            level: wire::Level::Synced.into(),
+        }
+    }
+}
+
+impl Settled {
+    fn to_wire(&self) -> wire::Settled {
+        let outcomes = self.outcomes.iter().map(SettleOutcome::to_wire).collect();
+        wire::Settled {
+            settled: self.settled,
+            outcomes,
+        }
+    }
+}
+
+impl SettleOutcome {
+    fn to_wire(&self) -> wire::SettleOutcome {
+        let range = range_to_wire(&self.range);
+        let mut outcome = wire::SettleOutcome {
+            range: Some(range),
+            ..Default::default()
+        };
+        match self.kind {
+            SettleOutcomeKind::Late => outcome.late = true,
+            SettleOutcomeKind::LeaseLost(state) => {
+                outcome.lost = true;
+                outcome.set_state(state.to_wire());
+            }
+        }
+        outcome
+    }
+}
+
+impl OperationDone {
+    fn to_wire(&self) -> wire::OperationDone {
+        use wire::operation_done::Kind;
+        let kind = match self {
+            Self::Publish(confirm) => Kind::Confirm(confirm.to_wire()),
+            Self::Settle(settled) => Kind::Settled(settled.to_wire()),
+        };
+        wire::OperationDone { kind: Some(kind) }
+    }
+}
+
+impl NameInfo {
+    fn to_wire(&self) -> wire::NameInfo {
+        use wire::name_info::Settings;
+        wire::NameInfo {
+            name: self.name.clone(),
+            log_id: self.log_id,
+            settings: Some(match &self.settings {
+                NameSettings::Queue(queue) => Settings::Queue(queue.to_wire()),
+                NameSettings::Topic(topic) => Settings::Topic(topic.to_wire()),
+            }),
+            start: self.start,
+            end: self.end,
+            bytes: self.bytes,
+            subscriptions: self
+                .subscriptions
+                .iter()
+                .map(SubscriptionInfo::to_wire)
+                .collect(),
+        }
+    }
+}
+
+impl SubscriptionInfo {
+    fn to_wire(&self) -> wire::SubscriptionInfo {
+        wire::SubscriptionInfo {
+            address: self.address.clone(),
+            settings: Some(self.settings.to_wire()),
+            books: Some(self.books.to_wire()),
+            consumers: self.consumers,
+            held_by_you: self.held_by_you,
+            next_due_ms: self.next_due.map(|due| due.0),
+        }
+    }
+}
+
+/// A range as on the wire.
+pub fn range_to_wire(range: &OffsetRange) -> wire::OffsetRange {
+    wire::OffsetRange {
+        first: range.start,
+        count: range.end - range.start,
+    }
+}
