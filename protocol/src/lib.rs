@@ -7,10 +7,12 @@
 //!
 //! Start reading at [`frame`], then [`request`]. The wire text is in `protocol/README.md`.
 
+mod cursor;
 pub mod error_code;
 pub mod event;
 pub mod limits;
 pub mod refusal;
+pub mod run;
 pub mod settings;
 pub mod types;
 

@@ -30,6 +30,8 @@ pub const HEADER_NAME_BYTES_MAX: usize = 128;
 pub const HEADER_VALUE_BYTES_MAX: usize = 4 << 10;
 /// All headers of one message.
 pub const HEADERS_BYTES_MAX: usize = 16 << 10;
+/// All fields from 64 on of one message, their keys counted: what is carried unread.
+pub const CARRIED_BYTES_MAX: usize = 16 << 10;
 /// A queue, topic or subscription name.
 pub const NAME_BYTES_MAX: usize = 128;
 /// `Hello.holder`.
