@@ -7,9 +7,11 @@
 //!
 //! Start reading at [`frame`], then [`request`]. The wire text is in `protocol/README.md`.
 
+pub mod codec;
 mod cursor;
 pub mod error_code;
 pub mod event;
+pub mod frame;
 pub mod limits;
 pub mod refusal;
 pub mod run;

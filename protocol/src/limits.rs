@@ -12,6 +12,8 @@ pub const BYTES_BEFORE_WELCOME_MAX: usize = 16 << 10;
 pub const BODY_BYTES_DEFAULT: usize = 1 << 20;
 /// One message body, whatever is configured.
 pub const BODY_BYTES_CEILING: usize = 8 << 20;
+/// Everything of one request that is not a run: what is decoded into structs.
+pub const REQUEST_HEAD_BYTES_MAX: usize = 2 << 20;
 /// Messages of one run.
 pub const RUN_MESSAGES_MAX: u32 = 65_536;
 /// One run, and all operations of a transaction together.

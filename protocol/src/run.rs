@@ -56,6 +56,6 @@ impl Default for RunLimits {
 }
 
 /// Lossless on every machine there is; saturates on one there is not.
-fn wide(size: usize) -> u64 {
+pub(crate) fn wide(size: usize) -> u64 {
     u64::try_from(size).unwrap_or(u64::MAX)
 }

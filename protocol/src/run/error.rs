@@ -16,7 +16,7 @@ pub struct OutOfRange {
 
 impl OutOfRange {
     /// Refuses `value` outside `min` to `max`.
-    pub(super) fn check(field: &'static str, value: u64, min: u64, max: u64) -> Result<(), Self> {
+    pub(crate) fn check(field: &'static str, value: u64, min: u64, max: u64) -> Result<(), Self> {
         if (min..=max).contains(&value) {
             Ok(())
         } else {
@@ -25,7 +25,7 @@ impl OutOfRange {
     }
 
     /// Refuses a size outside `min` to `max`.
-    pub(super) fn check_size(
+    pub(crate) fn check_size(
         field: &'static str,
         size: usize,
         min: usize,
