@@ -1,1 +1,3 @@
 //! Siding.
+
+pub mod storage;
