@@ -116,6 +116,7 @@ fn a_request_of_many_tiny_elements_is_refused_before_it_is_decoded() {
                 field,
                 min: 0,
                 max: max as u64,
+                too_large: true,
             },
         })
     };

@@ -55,6 +55,19 @@ pub enum SpecialField {
     DedupId,
 }
 
+impl Special {
+    /// The field, as the `.proto` names it.
+    pub const fn field(&self) -> &'static str {
+        match self.field {
+            SpecialField::Priority => "priority",
+            SpecialField::Delay => "delay_ms",
+            SpecialField::DeliverAt => "deliver_at_ms",
+            SpecialField::Ttl => "ttl_ms",
+            SpecialField::DedupId => "dedup_id",
+        }
+    }
+}
+
 /// Judges a run and cuts it into pieces.
 ///
 /// # Errors
@@ -116,6 +129,7 @@ fn too_many_messages() -> ScanReason {
         field: "message",
         min: 1,
         max: u64::from(RUN_MESSAGES_MAX),
+        too_large: true,
     })
 }
 
