@@ -35,7 +35,7 @@ pub const AHEAD_BYTES_MAX: usize = 64 << 10;
 /// Who sent a frame: it decides what may stand in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sender {
-    /// Requests only, fields 2 to 63; counts are bounded before anything is decoded.
+    /// Requests, fields 2 to 63, and the answer to a ping; counts are bounded before anything is decoded.
     Client,
     /// Answers, deliveries and notices; bounded by the frame's length only.
     Broker,

@@ -59,3 +59,9 @@ impl Default for RunLimits {
 pub(crate) fn wide(size: usize) -> u64 {
     u64::try_from(size).unwrap_or(u64::MAX)
 }
+
+/// A varint of two bytes.
+#[inline]
+fn two_byte_length(low: u8, high: u8) -> usize {
+    usize::from(low & 0x7F) | (usize::from(high) << 7)
+}

@@ -16,6 +16,8 @@ const FRAME_PUBLISH: u32 = 5;
 const FRAME_TRANSACTION: u32 = 6;
 /// From here on a frame's fields are what a broker says.
 const FRAME_EVENT_MIN: u32 = 64;
+/// Either side pings, so either side answers.
+const FRAME_PONG: u32 = 65;
 const PUBLISH_RUN: u32 = 15;
 const TRANSACTION_OPERATIONS: u32 = 3;
 const OPERATION_PUBLISH: u32 = 1;
@@ -39,6 +41,7 @@ pub(super) fn check_request(payload: &[u8]) -> Result<(), FrameError> {
                         .fold(run_bytes, usize::saturating_add);
                 }
             }
+            (FRAME_PONG, _) => {}
             (FRAME_EVENT_MIN.., _) => return Err(FrameError::NotARequest { field: number }),
             _ => {}
         }

@@ -116,6 +116,7 @@ fn a_request_of_many_tiny_elements_is_refused_before_it_is_decoded() {
                 field,
                 min: 0,
                 max: max as u64,
+                too_large: true,
             },
         })
     };
@@ -156,9 +157,10 @@ fn runs_do_not_count_as_elements() {
 }
 
 #[test]
-fn a_client_cannot_say_what_a_broker_says() {
-    let pong = Kind::Pong(wire::Pong {});
-    assert_eq!(request(pong), Err(FrameError::NotARequest { field: 65 }));
+fn a_client_cannot_say_what_a_broker_says_but_both_answer_a_ping() {
+    let done = Kind::Done(wire::Done {});
+    assert_eq!(request(done), Err(FrameError::NotARequest { field: 66 }));
+    assert!(request(Kind::Pong(wire::Pong {})).is_ok());
 }
 
 #[test]

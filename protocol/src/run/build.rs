@@ -9,6 +9,9 @@ use crate::limits::{
     TRANSACTION_BYTES_MAX,
 };
 
+/// The longest body whose message has a length of one byte too.
+const PLAIN_BYTES_MAX: u8 = 125;
+
 /// One message to write. `MessageFields { body, ..Default::default() }` is a plain one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MessageFields<'a> {
@@ -71,28 +74,45 @@ impl RunBuilder {
     /// appended then.
     #[inline]
     pub fn push(&mut self, message: &MessageFields<'_>) -> Result<(), MessageError> {
-        if message.is_plain() {
-            OutOfRange::check_size("body", message.body.len(), 0, self.limits.body_bytes_max)?;
+        // The usual message in two copies; the other way writes the same bytes.
+        if let Ok(body @ 1..=PLAIN_BYTES_MAX) = u8::try_from(message.body.len())
+            && message.is_plain()
+            && usize::from(body) <= self.limits.body_bytes_max
+        {
+            let message_bytes = body.wrapping_add(2);
+            self.check_room(usize::from(message_bytes).wrapping_add(2))?;
+            self.bytes
+                .extend_from_slice(&[FIELD_1, message_bytes, FIELD_1, body]);
+            self.bytes.extend_from_slice(message.body);
         } else {
-            message.check(self.limits)?;
+            self.push_any(message)?;
         }
+        self.count = self.count.saturating_add(1);
+        Ok(())
+    }
+
+    fn push_any(&mut self, message: &MessageFields<'_>) -> Result<(), MessageError> {
+        message.check(self.limits)?;
         let message_bytes = fields_len(message);
         let encoded_bytes = delimited_len(message_bytes);
-        if self.count == RUN_MESSAGES_MAX
-            || self.bytes.len().saturating_add(encoded_bytes) > TRANSACTION_BYTES_MAX
-        {
-            return Err(MessageError::RunFull);
-        }
+        self.check_room(encoded_bytes)?;
         self.bytes.reserve(encoded_bytes);
         put_length(FIELD_1, message_bytes, &mut self.bytes);
         if !message.body.is_empty() {
             put_bytes(1, message.body, &mut self.bytes);
         }
-        if !message.is_plain() {
-            put_rest(message, &mut self.bytes);
-        }
-        self.count = self.count.saturating_add(1);
+        put_rest(message, &mut self.bytes);
         Ok(())
+    }
+
+    #[inline]
+    fn check_room(&self, message_bytes: usize) -> Result<(), MessageError> {
+        let bytes = self.bytes.len().saturating_add(message_bytes);
+        if self.count == RUN_MESSAGES_MAX || bytes > TRANSACTION_BYTES_MAX {
+            Err(MessageError::RunFull)
+        } else {
+            Ok(())
+        }
     }
 
     /// Bytes of the open run.

@@ -1,6 +1,7 @@
 //! What is wrong with a run or a message, and where.
 
 use super::wide;
+use crate::refusal::Refusal;
 
 /// A value outside its range: what an answer `INVALID` or `TOO_LARGE` names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -12,6 +13,8 @@ pub struct OutOfRange {
     pub min: u64,
     /// The most allowed, in the same unit.
     pub max: u64,
+    /// A size or count over `max`: `TOO_LARGE`. Otherwise `INVALID`.
+    pub too_large: bool,
 }
 
 impl OutOfRange {
@@ -20,7 +23,12 @@ impl OutOfRange {
         if (min..=max).contains(&value) {
             Ok(())
         } else {
-            Err(Self { field, min, max })
+            Err(Self {
+                field,
+                min,
+                max,
+                too_large: false,
+            })
         }
     }
 
@@ -31,7 +39,22 @@ impl OutOfRange {
         min: usize,
         max: usize,
     ) -> Result<(), Self> {
-        Self::check(field, wide(size), wide(min), wide(max))
+        Self::check(field, wide(size), wide(min), wide(max)).map_err(|range| Self {
+            too_large: size > max,
+            ..range
+        })
+    }
+
+    /// The answer to whoever sent it.
+    pub fn to_refusal(self) -> Refusal {
+        if self.too_large {
+            Refusal::TooLarge {
+                field: self.field.into(),
+                max: self.max,
+            }
+        } else {
+            Refusal::out_of_range(self.field, self.min, self.max)
+        }
     }
 }
 
@@ -103,6 +126,14 @@ impl ScanError {
         match self.reason {
             ScanReason::OutOfRange(range) => Some(range),
             _ => None,
+        }
+    }
+
+    /// The answer to whoever sent the run: `TOO_LARGE` or `INVALID`.
+    pub fn to_refusal(self) -> Refusal {
+        match self.out_of_range() {
+            Some(range) => range.to_refusal(),
+            None => Refusal::malformed("run", self.to_string()),
         }
     }
 }

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use super::piece::{Piece, Pieces};
-use super::{FIELD_1, HeaderValue, OutOfRange, RunLimits, ScanError, ScanReason};
+use super::{FIELD_1, HeaderValue, OutOfRange, RunLimits, ScanError, ScanReason, two_byte_length};
 use crate::cursor::{Cursor, Fault, Value};
 use crate::limits::{
     CARRIED_BYTES_MAX, DEDUP_ID_BYTES_MAX, DELAY_MS_MAX, HEADER_NAME_BYTES_MAX,
@@ -53,6 +53,19 @@ pub enum SpecialField {
     Ttl,
     /// A deduplication id.
     DedupId,
+}
+
+impl Special {
+    /// The field, as the `.proto` names it.
+    pub const fn field(&self) -> &'static str {
+        match self.field {
+            SpecialField::Priority => "priority",
+            SpecialField::Delay => "delay_ms",
+            SpecialField::DeliverAt => "deliver_at_ms",
+            SpecialField::Ttl => "ttl_ms",
+            SpecialField::DedupId => "dedup_id",
+        }
+    }
 }
 
 /// Judges a run and cuts it into pieces.
@@ -116,6 +129,7 @@ fn too_many_messages() -> ScanReason {
         field: "message",
         min: 1,
         max: u64::from(RUN_MESSAGES_MAX),
+        too_large: true,
     })
 }
 
@@ -150,11 +164,6 @@ fn after_plain(run: &[u8], body_bytes_max: usize) -> Option<&[u8]> {
         return None;
     }
     rest.get(body_bytes..)
-}
-
-#[inline]
-fn two_byte_length(low: u8, high: u8) -> usize {
-    usize::from(low & 0x7F) | (usize::from(high) << 7)
 }
 
 type Judged<'a> = (&'a [u8], Option<SpecialField>);

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::*;
+use crate::error_code::ErrorCode;
 use crate::limits::{PRIORITY_DEFAULT, RUN_MESSAGES_MAX};
 use crate::wire;
 
@@ -255,6 +256,18 @@ fn a_broken_limit_is_told_with_field_and_range() {
 }
 
 #[test]
+fn a_size_over_its_limit_is_too_large_and_all_else_is_invalid() {
+    let code = |fields: &[u8]| {
+        let error = judge(&run_of(fields)).expect_err("bad");
+        error.to_refusal().code()
+    };
+    assert_eq!(code(&bytes(&[0x12], 257)), ErrorCode::TooLarge);
+    assert_eq!(code(&header(1, 0)), ErrorCode::Invalid);
+    assert_eq!(code(&number(0x28, 10)), ErrorCode::Invalid);
+    assert_eq!(code(&[0x12, 1, 0xFF]), ErrorCode::Invalid);
+}
+
+#[test]
 fn the_configured_body_limit_holds_and_the_place_is_named() {
     let small = RunLimits { body_bytes_max: 3 };
     let run = Bytes::from(plain(&[b"123", b"1234"]));
@@ -339,6 +352,7 @@ fn a_bad_message_is_refused_before_it_is_written() {
         field: "body",
         min: 0,
         max: 4,
+        too_large: true,
     };
     assert_eq!(builder.push(&too_large), Err(range.into()));
     let both = MessageFields {

@@ -3,19 +3,23 @@
 //! Meant for runs that passed the scan. On any other bytes the iterators end early; they do not
 //! panic.
 
-use super::{FIELD_1, HeaderValue};
+use super::{FIELD_1, HeaderValue, two_byte_length};
 use crate::cursor::{Cursor, Value};
 use crate::limits::PRIORITY_DEFAULT;
 
-/// Splits off the first message: its fields, and what follows it.
+/// Splits off a leading field 1: of a run its first message, of a message its body; and what
+/// follows it.
 #[inline]
-fn split_message(run: &[u8]) -> Option<(&[u8], &[u8])> {
-    match run {
+fn split_field_1(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    match bytes {
         [FIELD_1, length @ ..0x80, rest @ ..] => rest.split_at_checked(usize::from(*length)),
+        [FIELD_1, low @ 0x80..=0xFF, high @ 1..0x80, rest @ ..] => {
+            rest.split_at_checked(two_byte_length(*low, *high))
+        }
         [FIELD_1, rest @ ..] => {
             let mut cursor = Cursor::new(rest);
-            let message = cursor.delimited().ok()?;
-            Some((message.rest(), cursor.rest()))
+            let field = cursor.delimited().ok()?;
+            Some((field.rest(), cursor.rest()))
         }
         _ => None,
     }
@@ -26,7 +30,7 @@ fn split_message(run: &[u8]) -> Option<(&[u8], &[u8])> {
 pub fn skip(run: &[u8], count: u32) -> Option<usize> {
     let mut rest = run;
     for _ in 0..count {
-        (_, rest) = split_message(rest)?;
+        (_, rest) = split_field_1(rest)?;
     }
     Some(run.len().saturating_sub(rest.len()))
 }
@@ -47,7 +51,7 @@ impl<'a> Iterator for Messages<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<MessageView<'a>> {
-        let (fields, rest) = split_message(self.rest)?;
+        let (fields, rest) = split_field_1(self.rest)?;
         self.rest = rest;
         Some(MessageView { fields })
     }
@@ -64,12 +68,10 @@ impl<'a> MessageView<'a> {
     #[inline]
     pub fn body(&self) -> &'a [u8] {
         // The body comes first in what every library writes.
-        if let [FIELD_1, length @ ..0x80, rest @ ..] = self.fields
-            && let Some(body) = rest.get(..usize::from(*length))
-        {
-            return body;
+        match split_field_1(self.fields) {
+            Some((body, _)) => body,
+            None => self.bytes(1),
         }
-        self.bytes(1)
     }
 
     /// The key for order; empty: none.
