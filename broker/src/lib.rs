@@ -1,4 +1,5 @@
 //! The Siding broker, as a library.
 
 pub mod engine;
+pub mod shard;
 pub mod storage;

@@ -1,0 +1,4 @@
+//! One core thread.
+
+pub mod fetch;
+pub mod resolve;
