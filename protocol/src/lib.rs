@@ -14,6 +14,7 @@ pub mod event;
 pub mod frame;
 pub mod limits;
 pub mod refusal;
+pub mod request;
 pub mod run;
 pub mod settings;
 pub mod types;

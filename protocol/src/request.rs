@@ -14,24 +14,64 @@ use crate::wire::frame::Kind;
 
 /// A request for the engine.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs, reason = "each variant is documented by its .proto message")]
+#[allow(
+    missing_docs,
+    reason = "each variant is documented by its .proto message"
+)]
 pub enum Request {
     OpenProducer,
-    Publish { name: Name, ticket: ProducerTicket, run: ScannedRun },
-    Transaction { ticket: ProducerTicket, operations: Vec<Operation> },
+    Publish {
+        name: Name,
+        ticket: ProducerTicket,
+        run: ScannedRun,
+    },
+    Transaction {
+        ticket: ProducerTicket,
+        operations: Vec<Operation>,
+    },
     Settle(Settle),
     Consume(Consume),
-    StopConsume { consumer: u32 },
+    StopConsume {
+        consumer: u32,
+    },
     Receive(Receive),
-    CreateQueue { name: Name, settings: QueueSettings },
-    CreateTopic { name: Name, settings: TopicSettings },
-    CreateSubscription { address: Address, settings: DeliverySettings, start: StartAt },
-    Delete { address: Address },
-    Describe { address: Address },
-    List { prefix: String, after: String, limit: u32 },
-    Browse { address: Address, state: Option<State>, from_offset: u64, limit: u32 },
-    Purge { address: Address },
-    Redrive { address: Address, limit: u64 },
+    CreateQueue {
+        name: Name,
+        settings: QueueSettings,
+    },
+    CreateTopic {
+        name: Name,
+        settings: TopicSettings,
+    },
+    CreateSubscription {
+        address: Address,
+        settings: DeliverySettings,
+        start: StartAt,
+    },
+    Delete {
+        address: Address,
+    },
+    Describe {
+        address: Address,
+    },
+    List {
+        prefix: String,
+        after: String,
+        limit: u32,
+    },
+    Browse {
+        address: Address,
+        state: Option<State>,
+        from_offset: u64,
+        limit: u32,
+    },
+    Purge {
+        address: Address,
+    },
+    Redrive {
+        address: Address,
+        limit: u64,
+    },
 }
 
 /// What makes a retry exact: the same pair is stored once.
@@ -141,9 +181,11 @@ impl Request {
                 Self::Publish { name, ticket, run }
             }
             Kind::Transaction(wire) => parse_transaction(wire, run_limits)?,
-            Kind::Settle(wire) => Self::Settle(Settle::parse(wire)?),
+            Kind::Settle(wire) => Self::Settle(Settle::parse(&wire)?),
             Kind::Consume(wire) => Self::Consume(Consume::parse(&wire)?),
-            Kind::StopConsume(wire) => Self::StopConsume { consumer: wire.consumer },
+            Kind::StopConsume(wire) => Self::StopConsume {
+                consumer: wire.consumer,
+            },
             Kind::Receive(wire) => Self::Receive(Receive::parse(&wire)?),
             Kind::CreateQueue(wire) => Self::CreateQueue {
                 name: name(&wire.name)?,
@@ -158,11 +200,19 @@ impl Request {
                 settings: DeliverySettings::parse(wire.settings)?,
                 start: StartAt::parse(wire.start),
             },
-            Kind::Delete(wire) => Self::Delete { address: address(&wire.address)? },
-            Kind::Describe(wire) => Self::Describe { address: address(&wire.address)? },
+            Kind::Delete(wire) => Self::Delete {
+                address: address(&wire.address)?,
+            },
+            Kind::Describe(wire) => Self::Describe {
+                address: address(&wire.address)?,
+            },
             Kind::List(wire) => {
                 let limit = page(wire.limit)?;
-                Self::List { prefix: wire.prefix, after: wire.after, limit }
+                Self::List {
+                    prefix: wire.prefix,
+                    after: wire.after,
+                    limit,
+                }
             }
             Kind::Browse(wire) => Self::Browse {
                 address: address(&wire.address)?,
@@ -170,22 +220,34 @@ impl Request {
                 from_offset: wire.from_offset,
                 limit: page(wire.limit)?,
             },
-            Kind::Purge(wire) => Self::Purge { address: address(&wire.address)? },
-            Kind::Redrive(wire) => {
-                Self::Redrive { address: address(&wire.address)?, limit: wire.limit }
+            Kind::Purge(wire) => Self::Purge {
+                address: address(&wire.address)?,
+            },
+            Kind::Redrive(wire) => Self::Redrive {
+                address: address(&wire.address)?,
+                limit: wire.limit,
+            },
+            _ => {
+                return Err(Refusal::Protocol(
+                    "a client must not send this frame".into(),
+                ));
             }
-            _ => return Err(Refusal::Protocol("a client must not send this frame".into())),
         })
     }
 }
 
 impl Settle {
-    fn parse(wire: wire::Settle) -> Result<Self, Refusal> {
-        let action = parse_action(&wire)?;
-        let grant = wire.grant.ok_or_else(|| Refusal::malformed("grant", "missing"))?;
+    fn parse(wire: &wire::Settle) -> Result<Self, Refusal> {
+        let action = parse_action(wire)?;
+        let grant = wire
+            .grant
+            .ok_or_else(|| Refusal::malformed("grant", "missing"))?;
         Ok(Self {
             address: address(&wire.address)?,
-            grant: Grant { term: grant.term, counter: grant.counter },
+            grant: Grant {
+                term: grant.term,
+                counter: grant.counter,
+            },
             ranges: parse_ranges(&wire.ranges)?,
             action,
         })
@@ -211,7 +273,13 @@ impl Consume {
 impl Receive {
     fn parse(wire: &wire::Receive) -> Result<Self, Refusal> {
         let messages_max = limits::RECEIVE_MESSAGES_MAX.into();
-        within("max_messages", Some(wire.max_messages.into()), 0, 1, messages_max)?;
+        within(
+            "max_messages",
+            Some(wire.max_messages.into()),
+            0,
+            1,
+            messages_max,
+        )?;
         let (bytes_max, wait_max) = (limits::CREDIT_BYTES_MAX, limits::RECEIVE_WAIT_MS_MAX);
         Ok(Self {
             address: address(&wire.address)?,
@@ -229,8 +297,10 @@ fn parse_transaction(wire: wire::Transaction, limits: RunLimits) -> Result<Reque
     let count = wire.operations.len() as u64;
     within("operations", Some(count), 0, 1, operations_max as u64)?;
     let operations = (0..).zip(wire.operations).map(|(index, operation)| {
-        parse_operation(operation, limits)
-            .map_err(|refusal| Refusal::Operation { index, refusal: Box::new(refusal) })
+        parse_operation(operation, limits).map_err(|refusal| Refusal::Operation {
+            index,
+            refusal: Box::new(refusal),
+        })
     });
     let operations = operations.collect::<Result<Vec<_>, _>>()?;
     Ok(Request::Transaction { ticket, operations })
@@ -242,7 +312,9 @@ fn parse_operation(wire: wire::Operation, limits: RunLimits) -> Result<Operation
             let (name, run) = parse_publish(publish, limits)?;
             Ok(Operation::Publish { name, run })
         }
-        Some(wire::operation::Kind::Settle(settle)) => Ok(Operation::Settle(Settle::parse(settle)?)),
+        Some(wire::operation::Kind::Settle(settle)) => {
+            Ok(Operation::Settle(Settle::parse(&settle)?))
+        }
         None => Err(Refusal::malformed("operations", "empty operation")),
     }
 }
@@ -253,16 +325,22 @@ fn parse_publish(
 ) -> Result<(Name, ScannedRun), Refusal> {
     match wire::Level::try_from(wire.level) {
         Ok(wire::Level::Unspecified | wire::Level::Synced) => {}
-        _ => return Err(Refusal::Unsupported { field: "level".into() }),
+        _ => {
+            return Err(Refusal::Unsupported {
+                field: "level".into(),
+            });
+        }
     }
     Ok((name(&wire.name)?, parse_run(wire.run, run_limits)?))
 }
 
 fn parse_run(run: Bytes, run_limits: RunLimits) -> Result<ScannedRun, Refusal> {
-    let scanned = run::scan(run, run_limits).map_err(|error| error.to_refusal())?;
+    let scanned = run::scan(run, run_limits).map_err(run::ScanError::to_refusal)?;
     match &scanned.special {
         None => Ok(scanned),
-        Some(special) => Err(Refusal::Unsupported { field: special.field().into() }),
+        Some(special) => Err(Refusal::Unsupported {
+            field: special.field().into(),
+        }),
     }
 }
 
@@ -274,30 +352,51 @@ fn parse_action(wire: &wire::Settle) -> Result<Action, Refusal> {
         wire::Action::Ack => Action::Ack,
         wire::Action::Nack => {
             delay(0)?;
-            Action::Nack { delay_ms: wire.delay_ms }
+            Action::Nack {
+                delay_ms: wire.delay_ms,
+            }
         }
-        wire::Action::Release => Action::Release { delay_ms: delay(0)? },
+        wire::Action::Release => Action::Release {
+            delay_ms: delay(0)?,
+        },
         wire::Action::Reject if wire.reason.len() > limits::REASON_BYTES_MAX => {
             let max = limits::REASON_BYTES_MAX as u64;
-            return Err(Refusal::TooLarge { field: "reason".into(), max });
+            return Err(Refusal::TooLarge {
+                field: "reason".into(),
+                max,
+            });
         }
-        wire::Action::Reject => Action::Reject { reason: wire.reason.clone() },
+        wire::Action::Reject => Action::Reject {
+            reason: wire.reason.clone(),
+        },
         wire::Action::Extend => {
             let (min, max) = (limits::VISIBILITY_MS_MIN, limits::VISIBILITY_MS_MAX);
-            Action::Extend { remaining_ms: within("delay_ms", wire.delay_ms, 0, min, max)? }
+            Action::Extend {
+                remaining_ms: within("delay_ms", wire.delay_ms, 0, min, max)?,
+            }
         }
     })
 }
 
 fn parse_ranges(wire: &[wire::OffsetRange]) -> Result<Vec<OffsetRange>, Refusal> {
-    within("ranges", Some(wire.len() as u64), 0, 1, limits::SETTLE_RANGES_MAX as u64)?;
+    within(
+        "ranges",
+        Some(wire.len() as u64),
+        0,
+        1,
+        limits::SETTLE_RANGES_MAX as u64,
+    )?;
     let mut ranges: Vec<OffsetRange> = Vec::with_capacity(wire.len());
     for range in wire {
         let end = range.first.checked_add(range.count);
         let end = end.filter(|end| *end > range.first);
-        let end = end.ok_or_else(|| Refusal::malformed("ranges", "empty, or past the last offset"))?;
+        let end =
+            end.ok_or_else(|| Refusal::malformed("ranges", "empty, or past the last offset"))?;
         if ranges.last().is_some_and(|last| last.end > range.first) {
-            return Err(Refusal::malformed("ranges", "not rising, or one offset named twice"));
+            return Err(Refusal::malformed(
+                "ranges",
+                "not rising, or one offset named twice",
+            ));
         }
         ranges.push(range.first..end);
     }
@@ -320,17 +419,22 @@ fn page(limit: u32) -> Result<u32, Refusal> {
 }
 
 fn name(text: &str) -> Result<Name, Refusal> {
-    text.parse().map_err(|error| Refusal::bad_name("name", error))
+    text.parse()
+        .map_err(|error| Refusal::bad_name("name", error))
 }
 
 fn address(text: &str) -> Result<Address, Refusal> {
-    text.parse().map_err(|error| Refusal::bad_name("address", error))
+    text.parse()
+        .map_err(|error| Refusal::bad_name("address", error))
 }
 
 fn subscription_address(text: &str) -> Result<Address, Refusal> {
     let address = address(text)?;
     if address.subscription.is_none() {
-        return Err(Refusal::malformed("address", "a subscription is named topic/subscription"));
+        return Err(Refusal::malformed(
+            "address",
+            "a subscription is named topic/subscription",
+        ));
     }
     Ok(address)
 }

@@ -54,7 +54,7 @@ pub enum StartAt {
     Earliest,
     /// Behind the newest message.
     Latest,
-    /// At this offset; a later one than the end waits for it, an evicted one starts at the oldest.
+    /// At this offset; behind the end it is the end, before the oldest it is the oldest.
     Offset(Offset),
 }
 

@@ -272,6 +272,17 @@ pub struct Return {
     pub counters: Vec<u64>,
 }
 
+impl Return {
+    /// The grants that lapse.
+    pub fn grants(&self) -> impl Iterator<Item = Grant> {
+        let pairs = self.terms.iter().zip(&self.counters);
+        pairs.map(|(term, counter)| Grant {
+            term: *term,
+            counter: *counter,
+        })
+    }
+}
+
 /// Make a queue: a topic with exactly one built-in subscription.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct CreateQueue {

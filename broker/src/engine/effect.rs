@@ -150,6 +150,16 @@ impl Effects {
         self.0.drain(..)
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Those from `first` on, to complete them.
+    pub fn since(&mut self, first: usize) -> impl Iterator<Item = &mut Effect> {
+        self.0.iter_mut().skip(first)
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

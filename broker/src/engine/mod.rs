@@ -1,7 +1,195 @@
 //! The pure heart: every rule of delivery, as a deterministic state machine.
 //!
 //! It must not know: IO, async, clocks, randomness, locks, logs, the order of a hash map. The same
-//! log gives the same durable state, byte for byte, on any machine. Start reading at [`effect`].
+//! log gives the same durable state, byte for byte, on any machine. Its doors are the methods of
+//! [`Engine`]; what it answers are [`effect`]s; what is logged are [`command`]s. The durable half
+//! is [`state`], the delivery state machine [`subscription`], the volatile half [`consumer`].
 
 pub mod command;
+pub mod consumer;
+mod dispatch;
 pub mod effect;
+mod handle;
+pub mod log;
+mod look;
+mod meter;
+mod names;
+pub mod producer;
+mod publish;
+pub mod retry;
+pub mod runs;
+pub mod select;
+mod settle;
+pub mod snapshot;
+pub mod state;
+pub mod subscription;
+pub mod timeline;
+mod transaction;
+
+use siding_protocol::types::Timestamp;
+
+use command::{Command, Empty, Entry, Start};
+use consumer::{Session, Volatile};
+use effect::{Effect, Effects, SessionId, Urgency};
+use meter::Meters;
+use state::State;
+
+/// All rules of one shard.
+#[derive(Debug, Default)]
+pub struct Engine {
+    state: State,
+    volatile: Volatile,
+    meters: Meters,
+}
+
+impl Engine {
+    /// An engine that has seen no entry.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The durable half.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Of the last start.
+    pub fn term(&self) -> u64 {
+        self.state.term
+    }
+
+    /// Of the last entry: the next one must not be earlier.
+    pub fn last_now(&self) -> Timestamp {
+        self.state.now
+    }
+
+    /// A broker starts: proposes the next term. Grants are given only once it is applied.
+    pub fn start(&mut self, effects: &mut Effects) {
+        let command = Command::Start(Start {
+            term: self.state.term + 1,
+        });
+        propose(command, Urgency::Awaited, effects);
+    }
+
+    /// A connection has said hello.
+    pub fn open_session(&mut self, session: SessionId, holder: &str) {
+        let holder = holder.to_owned();
+        let consumers = std::collections::BTreeMap::new();
+        self.volatile.sessions.insert(
+            session,
+            Session {
+                holder,
+                paused: false,
+                consumers,
+            },
+        );
+    }
+
+    /// A connection closed: what its consumers hold lapses. What it received by long poll stays
+    /// leased until its deadline.
+    pub fn close_session(&mut self, session: SessionId, effects: &mut Effects) {
+        let numbers: Vec<u32> = match self.volatile.sessions.get(&session) {
+            Some(open) => open.consumers.keys().copied().collect(),
+            None => return,
+        };
+        for number in numbers {
+            self.stop_consumer(session, number, effects);
+        }
+        self.volatile.sessions.remove(&session);
+    }
+
+    /// A connection's outbound buffer is full, or has room again: nothing is handed over meanwhile.
+    pub fn pause_session(&mut self, session: SessionId, paused: bool) {
+        if let Some(open) = self.volatile.sessions.get_mut(&session) {
+            open.paused = paused;
+            self.volatile.touched.extend(open.consumers.values());
+        }
+    }
+
+    /// The log says. The only door through which durable state changes. Cannot fail.
+    pub fn apply(&mut self, entry: &Entry, effects: &mut Effects) {
+        let first = effects.len();
+        self.state.apply(entry, effects, &mut self.volatile.touched);
+        self.meters.measure(&self.state, &self.volatile.touched);
+        for command in &entry.commands {
+            self.follow(command);
+        }
+        for effect in effects.since(first) {
+            if let Effect::Outcome(position, Err(refusal)) = effect {
+                let log = entry
+                    .commands
+                    .get(*position)
+                    .and_then(|c| c.publishes().next());
+                self.meters
+                    .hint(refusal, log.map_or(0, |publish| publish.log));
+            }
+        }
+    }
+
+    /// The volatile half follows what was applied.
+    fn follow(&mut self, command: &Command) {
+        match command {
+            Command::Start(_) => {
+                self.volatile.last_counter = 0;
+                self.volatile
+                    .touched
+                    .extend(self.state.subscriptions.keys());
+            }
+            Command::Tick(_) => self.volatile.ticking = false,
+            Command::Lease(lease) => {
+                if let Some(readers) = self.volatile.readers.get_mut(&lease.subscription) {
+                    for range in &lease.ranges {
+                        readers.reserved.remove((*range).into());
+                    }
+                }
+            }
+            Command::Settle(settle) => self.free(settle),
+            Command::Transaction(transaction) => {
+                let settles = transaction
+                    .operations
+                    .iter()
+                    .filter_map(|op| op.settle.as_ref());
+                settles.for_each(|settle| self.free(settle));
+            }
+            _ => {}
+        }
+    }
+
+    fn free(&mut self, settle: &command::Settle) {
+        if settle.kind() != command::SettleKind::Extend {
+            let ranges = settle.ranges.iter().map(|range| (*range).into());
+            self.volatile.free(settle.grant(), ranges);
+        }
+    }
+
+    /// Time passed: proposes a `Tick` when something is due and none is on its way. Changes no
+    /// durable state.
+    pub fn advance(&mut self, now: Timestamp, effects: &mut Effects) {
+        let due = self.state.next_due().is_some_and(|due| due <= now);
+        if due && !self.volatile.ticking {
+            self.volatile.ticking = true;
+            propose(Command::Tick(Empty {}), Urgency::Awaited, effects);
+        }
+        self.end_polls(now, effects);
+    }
+
+    /// When `advance` next has work. `None`: nothing waits on time.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        let durable = if self.volatile.ticking {
+            None
+        } else {
+            self.state.next_due()
+        };
+        let poll = self.volatile.polls.first().map(|(until, _, _)| *until);
+        durable.into_iter().chain(poll).min()
+    }
+}
+
+fn propose(command: Command, urgency: Urgency, effects: &mut Effects) {
+    effects.push(Effect::Propose {
+        command,
+        runs: Vec::new(),
+        from: None,
+        urgency,
+    });
+}

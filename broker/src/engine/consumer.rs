@@ -1,0 +1,222 @@
+//! The volatile half: sessions, consumers, credit, reservations. Empty after a restart.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use siding_protocol::types::{Grant, OffsetRange, Timestamp};
+
+use super::effect::{DeliverTo, Origin, SessionId};
+use super::runs::RangeSet;
+
+/// Everything that ends with a connection.
+#[derive(Debug, Default)]
+pub struct Volatile {
+    /// By session.
+    pub sessions: BTreeMap<SessionId, Session>,
+    /// By subscription: who waits for its messages.
+    pub readers: BTreeMap<u64, Readers>,
+    /// By grant: what consumers hold against their credit.
+    pub held: BTreeMap<Grant, Held>,
+    /// Subscriptions that may have something to hand over.
+    pub touched: BTreeSet<u64>,
+    /// When long polls end.
+    pub polls: BTreeSet<(Timestamp, u64, Origin)>,
+    /// Of the last grant of this term.
+    pub last_counter: u64,
+    /// Whether a `Tick` is on its way.
+    pub ticking: bool,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Session {
+    /// The client instance.
+    pub holder: String,
+    /// Gets no deliveries while its outbound buffer is full.
+    pub paused: bool,
+    /// The client's number to the subscription.
+    pub consumers: BTreeMap<u32, u64>,
+}
+
+/// Who waits for messages of one subscription, the next to be served first.
+#[derive(Debug, Default)]
+pub struct Readers {
+    /// Attached consumers.
+    pub consumers: VecDeque<Consumer>,
+    /// Long polls.
+    pub polls: VecDeque<Poll>,
+    /// Handed over, the lease not applied yet.
+    pub reserved: RangeSet,
+}
+
+/// One attached receiver.
+#[derive(Clone, Debug)]
+pub struct Consumer {
+    /// Its connection.
+    pub session: SessionId,
+    /// The client's number for it.
+    pub number: u32,
+    /// Window in messages.
+    pub credit_messages: u64,
+    /// Window in bytes.
+    pub credit_bytes: u64,
+    /// Held against the window.
+    pub held_messages: u64,
+    /// Held against the window.
+    pub held_bytes: u64,
+    /// ms.
+    pub visibility_timeout_ms: Option<u64>,
+}
+
+/// One waiting `Receive`.
+#[derive(Clone, Debug)]
+pub struct Poll {
+    /// Whom to answer.
+    pub origin: Origin,
+    /// At most.
+    pub max_messages: u64,
+    /// At most.
+    pub max_bytes: u64,
+    /// Until when.
+    pub until: Timestamp,
+    /// ms.
+    pub visibility_timeout_ms: Option<u64>,
+}
+
+/// What a consumer holds under one grant.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// Of which subscription.
+    pub subscription: u64,
+    /// The consumer's connection.
+    pub session: SessionId,
+    /// The client's number for it.
+    pub number: u32,
+    /// Not settled yet.
+    pub ranges: RangeSet,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Room for one hand-over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// At least 1.
+    pub messages: u64,
+    /// One message is handed over even if it is larger.
+    pub bytes: u64,
+}
+
+impl Consumer {
+    /// Free credit = window - held.
+    pub fn room(&self) -> Option<Room> {
+        let messages = self.credit_messages.saturating_sub(self.held_messages);
+        let bytes = self.credit_bytes.saturating_sub(self.held_bytes);
+        (messages > 0 && bytes > 0).then_some(Room { messages, bytes })
+    }
+}
+
+impl Volatile {
+    /// The holder's name of a session.
+    pub fn holder(&self, session: SessionId) -> &str {
+        self.sessions
+            .get(&session)
+            .map_or("", |session| &session.holder)
+    }
+
+    /// Gives credit back for settled ranges; only a settle does, never an expiry.
+    pub fn free(&mut self, grant: Grant, ranges: impl Iterator<Item = OffsetRange>) {
+        let Some(held) = self.held.get_mut(&grant) else {
+            return;
+        };
+        let before = held.ranges.count();
+        let messages: u64 = ranges.map(|range| held.ranges.remove(range)).sum();
+        let bytes = if messages == before {
+            held.bytes
+        } else {
+            held.bytes * messages / before
+        };
+        held.bytes -= bytes;
+        let (subscription, session, number) = (held.subscription, held.session, held.number);
+        if held.ranges.is_empty() {
+            self.held.remove(&grant);
+        }
+        if let Some(consumer) = self.consumer(subscription, session, number) {
+            consumer.held_messages -= messages;
+            consumer.held_bytes -= bytes;
+            self.touched.insert(subscription);
+        }
+    }
+
+    fn consumer(
+        &mut self,
+        subscription: u64,
+        session: SessionId,
+        number: u32,
+    ) -> Option<&mut Consumer> {
+        let consumers = &mut self.readers.get_mut(&subscription)?.consumers;
+        consumers
+            .iter_mut()
+            .find(|c| c.session == session && c.number == number)
+    }
+
+    /// Forgets a consumer; returns its subscription and the grants it still held.
+    pub fn remove_consumer(
+        &mut self,
+        session: SessionId,
+        number: u32,
+    ) -> Option<(u64, Vec<Grant>)> {
+        let subscription = self.sessions.get_mut(&session)?.consumers.remove(&number)?;
+        if let Some(readers) = self.readers.get_mut(&subscription) {
+            readers
+                .consumers
+                .retain(|c| c.session != session || c.number != number);
+            self.touched.insert(subscription);
+        }
+        let mine = |held: &Held| held.session == session && held.number == number;
+        let grants: Vec<_> = self
+            .held
+            .iter()
+            .filter(|(_, held)| mine(held))
+            .map(|(grant, _)| *grant)
+            .collect();
+        for grant in &grants {
+            self.held.remove(grant);
+        }
+        Some((subscription, grants))
+    }
+
+    /// Notes what was handed over to a consumer; a `Receive` has no credit.
+    pub fn hold(
+        &mut self,
+        to: DeliverTo,
+        grant: Grant,
+        subscription: u64,
+        taken: Vec<OffsetRange>,
+        bytes: u64,
+    ) {
+        if let DeliverTo::Consumer {
+            session,
+            consumer: number,
+        } = to
+        {
+            let ranges = taken.into_iter().collect();
+            self.held.insert(
+                grant,
+                Held {
+                    subscription,
+                    session,
+                    number,
+                    ranges,
+                    bytes,
+                },
+            );
+        }
+    }
+}
+
+impl Readers {
+    /// Whether nobody waits and nothing is on its way.
+    pub fn is_empty(&self) -> bool {
+        self.consumers.is_empty() && self.polls.is_empty() && self.reserved.is_empty()
+    }
+}

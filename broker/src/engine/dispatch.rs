@@ -1,0 +1,227 @@
+//! Leader only: choose, reserve, deliver, propose leases.
+
+use siding_protocol::types::{Grant, Timestamp};
+
+use super::Engine;
+use super::command::{Command, Lease, LoggedRange};
+use super::consumer::{Consumer, Poll, Readers, Room};
+use super::effect::{DeliverTo, Delivery, Effect, Effects, SessionId, Urgency};
+use super::select::select;
+
+/// Whom to serve next, and how.
+struct Turn {
+    to: DeliverTo,
+    room: Room,
+    visibility_timeout_ms: Option<u64>,
+}
+
+impl Engine {
+    /// Hands over what is ready to who has room, after every batch; ends long polls that are due.
+    pub fn dispatch(&mut self, now: Timestamp, effects: &mut Effects) {
+        while let Some(id) = self.volatile.touched.pop_first() {
+            self.serve(id, now, effects);
+        }
+        self.end_polls(now, effects);
+    }
+
+    fn serve(&mut self, id: u64, now: Timestamp, effects: &mut Effects) {
+        let Some(mut readers) = self.volatile.readers.remove(&id) else {
+            return;
+        };
+        readers
+            .polls
+            .retain(|poll| self.volatile.sessions.contains_key(&poll.origin.session));
+        // Long polls first: each ends with its first hand-over.
+        while let Some(poll) = readers.polls.pop_front() {
+            let turn = poll_turn(&poll);
+            if !self.hand_over(id, &mut readers, &turn, now, effects) {
+                readers.polls.push_front(poll);
+                break;
+            }
+            self.volatile.polls.remove(&(poll.until, id, poll.origin));
+        }
+        self.serve_consumers(id, &mut readers, now, effects);
+        if !readers.is_empty() {
+            self.volatile.readers.insert(id, readers);
+        }
+    }
+
+    /// Chunks of ceil(ready / consumers with free credit), round robin.
+    fn serve_consumers(
+        &mut self,
+        id: u64,
+        readers: &mut Readers,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        let Some(subscription) = self.state.subscriptions.get(&id) else {
+            return;
+        };
+        let ready = subscription
+            .ready
+            .count()
+            .saturating_sub(readers.reserved.count());
+        let willing = readers
+            .consumers
+            .iter()
+            .filter(|consumer| self.takes(consumer))
+            .count() as u64;
+        if ready == 0 || willing == 0 {
+            return;
+        }
+        let chunk = ready.div_ceil(willing);
+        let mut idle = 0;
+        while idle < readers.consumers.len() {
+            let Some(consumer) = readers.consumers.pop_front() else {
+                return;
+            };
+            let room = consumer.room().filter(|_| self.takes(&consumer));
+            let turn = room.map(|room| consumer_turn(&consumer, room, chunk));
+            readers.consumers.push_back(consumer);
+            // `hand_over` charges the consumer at the back of the line.
+            match turn {
+                Some(turn) if self.hand_over(id, readers, &turn, now, effects) => idle = 0,
+                Some(_) => return,
+                None => idle += 1,
+            }
+        }
+    }
+
+    fn takes(&self, consumer: &Consumer) -> bool {
+        let session = self.volatile.sessions.get(&consumer.session);
+        consumer.room().is_some() && session.is_some_and(|session| !session.paused)
+    }
+
+    /// False if nothing is ready.
+    fn hand_over(
+        &mut self,
+        id: u64,
+        readers: &mut Readers,
+        turn: &Turn,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> bool {
+        let Some(subscription) = self.state.subscriptions.get(&id) else {
+            return false;
+        };
+        let Some(log) = self.state.logs.get(&subscription.log) else {
+            return false;
+        };
+        let selection = select(log, subscription, &readers.reserved, turn.room);
+        if selection.ranges.is_empty() {
+            return false;
+        }
+        self.volatile.last_counter += 1;
+        let grant = Grant {
+            term: self.state.term,
+            counter: self.volatile.last_counter,
+        };
+        let own = subscription.settings.visibility_timeout_ms;
+        let visibility_timeout_ms = turn.visibility_timeout_ms.unwrap_or(own);
+        let deadline = now.plus_ms(visibility_timeout_ms);
+        let log = log.id;
+        let command = Command::Lease(Lease {
+            subscription: id,
+            term: grant.term,
+            counter: grant.counter,
+            ranges: selection
+                .offsets()
+                .into_iter()
+                .map(LoggedRange::from)
+                .collect(),
+            deadline_ms: deadline.0,
+            visibility_timeout_ms,
+            holder: self.volatile.holder(turn.session()).to_owned(),
+        });
+        let offsets = selection.offsets();
+        for range in &offsets {
+            readers.reserved.add(range.clone());
+        }
+        if let DeliverTo::Consumer { .. } = turn.to
+            && let Some(consumer) = readers.consumers.back_mut()
+        {
+            consumer.held_messages += offsets.iter().map(|r| r.end - r.start).sum::<u64>();
+            consumer.held_bytes += selection.bytes;
+        }
+        self.volatile
+            .hold(turn.to, grant, id, offsets, selection.bytes);
+        let ranges = selection.ranges;
+        let to = turn.to;
+        effects.push(Effect::Deliver(Delivery {
+            to,
+            log,
+            subscription: id,
+            grant,
+            deadline,
+            ranges,
+        }));
+        let urgency = Urgency::Lazy;
+        effects.push(Effect::Propose {
+            command,
+            runs: Vec::new(),
+            from: None,
+            urgency,
+        });
+        true
+    }
+
+    /// Answers long polls whose time is up with nothing.
+    pub(super) fn end_polls(&mut self, now: Timestamp, effects: &mut Effects) {
+        while let Some((until, id, origin)) = self.volatile.polls.first().copied() {
+            if until > now {
+                return;
+            }
+            self.volatile.polls.pop_first();
+            if let Some(readers) = self.volatile.readers.get_mut(&id) {
+                readers.polls.retain(|poll| poll.origin != origin);
+            }
+            let log = self
+                .state
+                .subscriptions
+                .get(&id)
+                .map_or(0, |subscription| subscription.log);
+            effects.push(Effect::Deliver(Delivery {
+                to: DeliverTo::Receive(origin),
+                log,
+                subscription: id,
+                grant: Grant::default(),
+                deadline: until,
+                ranges: Vec::new(),
+            }));
+        }
+    }
+}
+
+impl Turn {
+    fn session(&self) -> SessionId {
+        match self.to {
+            DeliverTo::Consumer { session, .. } => session,
+            DeliverTo::Receive(origin) => origin.session,
+        }
+    }
+}
+
+fn poll_turn(poll: &Poll) -> Turn {
+    Turn {
+        to: DeliverTo::Receive(poll.origin),
+        room: Room {
+            messages: poll.max_messages,
+            bytes: poll.max_bytes,
+        },
+        visibility_timeout_ms: poll.visibility_timeout_ms,
+    }
+}
+
+fn consumer_turn(consumer: &Consumer, room: Room, chunk: u64) -> Turn {
+    Turn {
+        to: DeliverTo::Consumer {
+            session: consumer.session,
+            consumer: consumer.number,
+        },
+        room: Room {
+            messages: room.messages.min(chunk),
+            ..room
+        },
+        visibility_timeout_ms: consumer.visibility_timeout_ms,
+    }
+}

@@ -1,0 +1,264 @@
+//! Looks without side effects: describe, list, browse.
+
+use std::ops::Bound;
+
+use siding_protocol::event::{Answer, NameInfo, NameSettings, SubscriptionInfo};
+use siding_protocol::refusal::{Refusal, State};
+use siding_protocol::types::{Address, Name, Offset, OffsetRange, Timestamp};
+
+use super::Engine;
+use super::effect::{Found, Origin};
+use super::log::{Kind, Log};
+use super::subscription::Subscription;
+
+impl Engine {
+    /// The log of a name.
+    pub(super) fn log_named(&self, name: &Name) -> Result<&Log, Refusal> {
+        let id = self.state.names.get(name.as_str());
+        let log = id.and_then(|id| self.state.logs.get(id));
+        log.ok_or_else(|| self.refuse_unknown(name.as_str()))
+    }
+
+    /// The subscription at an address: a queue's own, or a topic's by name.
+    pub(super) fn subscription_at(&self, address: &Address) -> Result<u64, Refusal> {
+        let log = self.log_named(&address.name)?;
+        match (&log.kind, &address.subscription) {
+            (Kind::Queue(_), None) => log.subscriptions.first().copied(),
+            (Kind::Queue(_), Some(_)) => None,
+            (Kind::Topic(_), None) => {
+                let why = "a topic is read through a subscription: topic/subscription";
+                return Err(Refusal::malformed("address", why));
+            }
+            (Kind::Topic(_), Some(name)) => self
+                .state
+                .subscription_named(log, name.as_str())
+                .map(|found| found.id),
+        }
+        .ok_or_else(|| {
+            let all = log
+                .subscriptions
+                .iter()
+                .filter_map(|id| self.state.subscriptions.get(id));
+            let nearest = all.take(3).map(|other| address_of(log, other)).collect();
+            Refusal::NotFound {
+                name: address.to_string(),
+                nearest,
+            }
+        })
+    }
+
+    /// `NOT_FOUND`, with the nearest names.
+    fn refuse_unknown(&self, name: &str) -> Refusal {
+        let mut near: Vec<_> = (self.state.names.keys())
+            .map(|other| (strsim::damerau_levenshtein(name, other), other))
+            .filter(|(distance, other)| *distance <= 1 + other.len() / 4)
+            .collect();
+        near.sort();
+        let nearest = near
+            .into_iter()
+            .take(3)
+            .map(|(_, other)| other.clone())
+            .collect();
+        Refusal::NotFound {
+            name: name.to_owned(),
+            nearest,
+        }
+    }
+
+    pub(super) fn describe(&self, from: Origin, address: &Address) -> Result<Answer, Refusal> {
+        let log = self.log_named(&address.name)?;
+        let mut info = self.info(from, log);
+        if address.subscription.is_some() {
+            let id = self.subscription_at(address)?;
+            let found = self.state.subscriptions.get(&id);
+            info.subscriptions = found
+                .map(|found| self.subscription_info(from, log, found))
+                .into_iter()
+                .collect();
+        }
+        Ok(Answer::NameInfo(Box::new(info)))
+    }
+
+    pub(super) fn list(&self, from: Origin, prefix: &str, after: &str, limit: u32) -> Answer {
+        let start = if after < prefix {
+            Bound::Included(prefix)
+        } else {
+            Bound::Excluded(after)
+        };
+        let names = self.state.names.range::<str, _>((start, Bound::Unbounded));
+        let names = names.take_while(|(name, _)| name.starts_with(prefix));
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut logs = names.filter_map(|(_, id)| self.state.logs.get(id));
+        let names = logs
+            .by_ref()
+            .take(limit)
+            .map(|log| self.info(from, log))
+            .collect();
+        Answer::Listing {
+            names,
+            more: logs.next().is_some(),
+        }
+    }
+
+    fn info(&self, from: Origin, log: &Log) -> NameInfo {
+        let all = log
+            .subscriptions
+            .iter()
+            .filter_map(|id| self.state.subscriptions.get(id));
+        NameInfo {
+            name: log.name.clone(),
+            log_id: log.id,
+            settings: match &log.kind {
+                Kind::Queue(settings) => NameSettings::Queue(settings.clone()),
+                Kind::Topic(settings) => NameSettings::Topic(settings.clone()),
+            },
+            start: match &log.kind {
+                Kind::Queue(_) => log
+                    .live_extents()
+                    .next()
+                    .map_or(log.end, |extent| extent.first),
+                Kind::Topic(_) => log.start,
+            },
+            end: log.end,
+            bytes: log.bytes,
+            subscriptions: all
+                .map(|found| self.subscription_info(from, log, found))
+                .collect(),
+        }
+    }
+
+    fn subscription_info(
+        &self,
+        from: Origin,
+        log: &Log,
+        subscription: &Subscription,
+    ) -> SubscriptionInfo {
+        let readers = self.volatile.readers.get(&subscription.id);
+        let consumers = readers.map_or(0, |readers| readers.consumers.len());
+        let holder = self.volatile.holder(from.session);
+        let mine = subscription
+            .leases
+            .values()
+            .filter(|lease| lease.holder == holder);
+        SubscriptionInfo {
+            address: address_of(log, subscription),
+            settings: subscription.settings.clone(),
+            books: subscription.books(log.end),
+            consumers: u32::try_from(consumers).unwrap_or(u32::MAX),
+            held_by_you: mine.map(|lease| lease.ranges.count()).sum(),
+            next_due: subscription.next_due(),
+        }
+    }
+
+    pub(super) fn browse(
+        &self,
+        address: &Address,
+        state: Option<State>,
+        from: Offset,
+        limit: u32,
+    ) -> Result<(u64, Vec<Found>), Refusal> {
+        let id = self.subscription_at(address)?;
+        let Some(subscription) = self.state.subscriptions.get(&id) else {
+            return Ok((0, Vec::new()));
+        };
+        let wanted = |this: State| state.map_or(this != State::Dead, |state| state == this);
+        let (limit, all) = (u64::from(limit), from..u64::MAX);
+        let mut found = Vec::new();
+        if wanted(State::Ready) {
+            let ready = subscription.ready.within(all.clone());
+            collect(
+                &mut found,
+                ready.map(|range| (range, plain(State::Ready))),
+                limit,
+            );
+        }
+        if wanted(State::Delayed) {
+            let delayed = subscription
+                .exceptions
+                .overlap(all.clone())
+                .filter_map(|(range, e)| {
+                    Some((
+                        range,
+                        Found {
+                            at: e.due?,
+                            ..plain(State::Delayed)
+                        },
+                    ))
+                });
+            collect(&mut found, delayed, limit);
+        }
+        if wanted(State::Leased) {
+            for lease in subscription.leases.values() {
+                let leased = lease.ranges.overlap(all.clone()).map(|(range, deadline)| {
+                    let holder = lease.holder.clone();
+                    (
+                        range,
+                        Found {
+                            at: *deadline,
+                            holder,
+                            ..plain(State::Leased)
+                        },
+                    )
+                });
+                collect(&mut found, leased, limit);
+            }
+        }
+        if wanted(State::Dead) {
+            let dead = subscription.dead.overlap(all).map(|(range, death)| {
+                let (reason, detail) = (death.reason.name(), death.detail.clone());
+                (
+                    range,
+                    Found {
+                        at: death.at,
+                        reason,
+                        detail,
+                        ..plain(State::Dead)
+                    },
+                )
+            });
+            collect(&mut found, dead, limit);
+        }
+        found.sort_by_key(|found| found.offset);
+        found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        for one in &mut found {
+            let exception = subscription.exceptions.get(one.offset);
+            one.attempts = exception.map_or(0, |exception| exception.attempts);
+        }
+        Ok((subscription.log, found))
+    }
+}
+
+fn address_of(log: &Log, subscription: &Subscription) -> String {
+    match &subscription.name {
+        None => log.name.clone(),
+        Some(name) => format!("{}/{name}", log.name),
+    }
+}
+
+fn plain(state: State) -> Found {
+    Found {
+        offset: 0,
+        state,
+        attempts: 0,
+        at: Timestamp(0),
+        reason: "",
+        detail: String::new(),
+        holder: String::new(),
+    }
+}
+
+/// The first `limit` messages of rising ranges, one by one.
+fn collect(found: &mut Vec<Found>, ranges: impl Iterator<Item = (OffsetRange, Found)>, limit: u64) {
+    let mut left = limit;
+    for (range, like) in ranges {
+        let end = range.end.min(range.start.saturating_add(left));
+        left -= end - range.start;
+        found.extend((range.start..end).map(|offset| Found {
+            offset,
+            ..like.clone()
+        }));
+        if left == 0 {
+            return;
+        }
+    }
+}

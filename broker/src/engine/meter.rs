@@ -1,0 +1,79 @@
+//! How fast queues drain, measured in the entries' own time: the hint in `BUSY`. Not durable.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use siding_protocol::refusal::Refusal;
+use siding_protocol::types::Timestamp;
+
+use super::log::Kind;
+use super::state::State;
+
+const HINT_MS_MIN: u64 = 100;
+const HINT_MS_MAX: u64 = 60_000;
+/// Hint while no drain was measured.
+const HINT_MS_UNKNOWN: u64 = 1_000;
+/// A rate is taken over at least so long.
+const WINDOW_MS: u64 = 1_000;
+
+/// Of all queues that are drained.
+#[derive(Debug, Default)]
+pub(super) struct Meters(BTreeMap<u64, Meter>);
+
+#[derive(Debug, Default)]
+struct Meter {
+    since: Timestamp,
+    /// Messages and bytes that had left by then.
+    left: [u64; 2],
+    per_second: [u64; 2],
+}
+
+impl Meters {
+    /// Looks at the queues whose messages moved, once a window each.
+    pub(super) fn measure(&mut self, state: &State, touched: &BTreeSet<u64>) {
+        for id in touched {
+            let log = state
+                .subscriptions
+                .get(id)
+                .and_then(|s| state.logs.get(&s.log));
+            let Some(log) = log.filter(|log| matches!(log.kind, Kind::Queue(_))) else {
+                continue;
+            };
+            let meter = self.0.entry(log.id).or_default();
+            let elapsed = state.now.ms_since(meter.since);
+            if elapsed < WINDOW_MS {
+                continue;
+            }
+            let left = [log.end - log.messages, log.stored_bytes - log.bytes];
+            for ((rate, now), before) in meter.per_second.iter_mut().zip(left).zip(meter.left) {
+                *rate = now.saturating_sub(before) * 1_000 / elapsed;
+            }
+            (meter.since, meter.left) = (state.now, left);
+        }
+    }
+
+    /// Adds to `BUSY` when to try again: excess ÷ drain rate.
+    pub(super) fn hint(&self, refusal: &mut Refusal, log: u64) {
+        match refusal {
+            Refusal::Operation { refusal, .. } => self.hint(refusal, log),
+            Refusal::Busy {
+                resource,
+                limit,
+                current,
+                retry_after_ms,
+            } if *retry_after_ms == 0 => {
+                let kind = usize::from(*resource == "max_bytes");
+                let rates = self.0.get(&log).map(|meter| meter.per_second);
+                let rate = rates
+                    .and_then(|rates| rates.get(kind).copied())
+                    .unwrap_or(0);
+                // Room for a tenth of the limit is worth another try.
+                let excess = current.saturating_sub(*limit) + limit.div_ceil(10);
+                *retry_after_ms = match (excess * 1_000).checked_div(rate) {
+                    Some(ms) => ms.clamp(HINT_MS_MIN, HINT_MS_MAX),
+                    None => HINT_MS_UNKNOWN,
+                };
+            }
+            _ => {}
+        }
+    }
+}

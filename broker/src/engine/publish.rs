@@ -1,0 +1,193 @@
+//! Storing runs: producers, limits, offsets, extents, retention.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use siding_protocol::event::{Answer, Confirm};
+use siding_protocol::refusal::Refusal;
+
+use super::command::Publish;
+use super::effect::{Effect, Effects, Place};
+use super::log::{Kind, Log};
+use super::producer::{Remembered, Seen};
+use super::state::{RunCursor, State, gone};
+use super::subscription::Subscription;
+
+impl State {
+    pub(super) fn publish(
+        &mut self,
+        publish: &Publish,
+        runs: &mut RunCursor,
+        effects: &mut Effects,
+        touched: &mut BTreeSet<u64>,
+    ) -> Result<Answer, Refusal> {
+        let run = runs.next();
+        match self.producers.seen(publish.producer, publish.sequence) {
+            Seen::Fresh => {}
+            Seen::Before(Remembered::Publish(confirm)) => return Ok(Answer::Confirm(confirm)),
+            Seen::Before(Remembered::Transaction(_)) | Seen::Unknown => {
+                return Err(Refusal::ProducerUnknown);
+            }
+        }
+        let log = self.logs.get(&publish.log).ok_or_else(gone)?;
+        log.has_room(u64::from(publish.count()), publish.bytes())?;
+        let confirm = self
+            .store(publish, run, effects, touched)
+            .ok_or_else(gone)?;
+        let answer = Remembered::Publish(confirm);
+        self.producers
+            .remember(publish.producer, publish.sequence, answer, self.now);
+        Ok(Answer::Confirm(confirm))
+    }
+
+    /// Stores a run that was judged before.
+    pub(super) fn store(
+        &mut self,
+        publish: &Publish,
+        run: u32,
+        effects: &mut Effects,
+        touched: &mut BTreeSet<u64>,
+    ) -> Option<Confirm> {
+        let log = self.logs.get_mut(&publish.log)?;
+        let first_offset = log.end;
+        let mut start = 0;
+        for piece in &publish.pieces {
+            let first = log.append(*piece, self.now);
+            effects.push(Effect::Place(Place {
+                log: log.id,
+                first,
+                count: piece.count,
+                published_at: self.now,
+                run,
+                start,
+                bytes: piece.bytes,
+            }));
+            start += piece.bytes;
+        }
+        for id in &log.subscriptions {
+            if let Some(subscription) = self.subscriptions.get_mut(id) {
+                subscription
+                    .ready
+                    .add(first_offset.max(subscription.start)..log.end);
+                touched.insert(*id);
+            }
+        }
+        log.retain(&mut self.subscriptions, effects);
+        Some(Confirm {
+            log_id: publish.log,
+            first_offset,
+            count: publish.count(),
+        })
+    }
+}
+
+impl RunCursor {
+    /// The run of the next publish of the entry.
+    pub(super) fn next(&mut self) -> u32 {
+        self.0 += 1;
+        self.0 - 1
+    }
+}
+
+impl Log {
+    /// Whether so much more fits its limits.
+    ///
+    /// # Errors
+    /// `Busy` with the limit that is hit; the hint when to retry is the caller's to add.
+    pub fn has_room(&self, messages: u64, bytes: u64) -> Result<(), Refusal> {
+        let Kind::Queue(settings) = &self.kind else {
+            return Ok(());
+        };
+        let limits = [
+            (
+                "max_messages",
+                settings.max_messages,
+                self.messages,
+                messages,
+            ),
+            ("max_bytes", settings.max_bytes, self.bytes, bytes),
+        ];
+        for (resource, limit, current, more) in limits {
+            if current.saturating_add(more) > limit {
+                let resource = resource.into();
+                return Err(Refusal::Busy {
+                    resource,
+                    limit,
+                    current,
+                    retry_after_ms: 0,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Topic: lets the oldest extents go until retention is kept. What a subscription holds leased,
+    /// delayed or dead stays until it lets go.
+    fn retain(&mut self, subscriptions: &mut BTreeMap<u64, Subscription>, effects: &mut Effects) {
+        let Kind::Topic(settings) = &self.kind else {
+            return;
+        };
+        let retention_bytes = settings.retention_bytes;
+        let start = self.start;
+        for extent in &self.extents {
+            if self.bytes <= retention_bytes || extent.end() == self.end {
+                break;
+            }
+            if extent.first < self.start {
+                continue;
+            }
+            self.start = extent.end();
+            self.messages -= u64::from(extent.count);
+            self.bytes -= u64::from(extent.bytes);
+        }
+        if self.start == start {
+            return;
+        }
+        for id in &self.subscriptions {
+            if let Some(subscription) = subscriptions.get_mut(id) {
+                subscription.evict(start..self.start);
+            }
+        }
+        self.sweep(subscriptions, effects);
+    }
+
+    /// Topic: discards extents below `start` that no subscription holds any more.
+    pub(super) fn sweep(
+        &mut self,
+        subscriptions: &BTreeMap<u64, Subscription>,
+        effects: &mut Effects,
+    ) {
+        let (log, start) = (self.id, self.start);
+        let passed = self.extents.partition_point(|extent| extent.first < start);
+        if passed == 0 {
+            return;
+        }
+        let holders = || {
+            self.subscriptions
+                .iter()
+                .filter_map(|id| subscriptions.get(id))
+        };
+        let mut kept = Vec::new();
+        for extent in self.extents.iter().take(passed) {
+            let range = extent.first..extent.end();
+            if holders().any(|subscription| subscription.keeps(&range)) {
+                kept.push(*extent);
+            } else {
+                effects.push(Effect::Discard { log, range });
+            }
+        }
+        if kept.len() < passed {
+            self.extents.drain(..passed);
+            kept.into_iter()
+                .rev()
+                .for_each(|extent| self.extents.push_front(extent));
+        }
+    }
+}
+
+impl Subscription {
+    /// Whether it still needs bodies of `range`; what comes back from a lease below the log's start
+    /// is ready there.
+    fn keeps(&self, range: &std::ops::Range<u64>) -> bool {
+        self.holds(range) || self.ready.within(range.clone()).next().is_some()
+    }
+}

@@ -1,0 +1,258 @@
+//! Offset ranges with a value: the type everything stands on.
+//!
+//! Equal neighbours are always merged and pieces never overlap, so two maps that say the same are
+//! the same, piece by piece. Cost is per piece, not per message.
+
+use std::collections::BTreeMap;
+
+use siding_protocol::types::{Offset, OffsetRange};
+
+/// Offsets without a value.
+pub type RangeSet = RangeMap<()>;
+
+/// Offset ranges, each with a value; equal neighbours merged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangeMap<V> {
+    pieces: BTreeMap<Offset, (Offset, V)>,
+    count: u64,
+}
+
+impl<V> Default for RangeMap<V> {
+    fn default() -> Self {
+        Self {
+            pieces: BTreeMap::new(),
+            count: 0,
+        }
+    }
+}
+
+impl<V: Clone + PartialEq> RangeMap<V> {
+    /// How many offsets it holds.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// How many pieces it takes to say so.
+    pub fn pieces(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// All pieces, rising.
+    pub fn iter(&self) -> impl Iterator<Item = (OffsetRange, &V)> {
+        self.pieces
+            .iter()
+            .map(|(start, (end, value))| (*start..*end, value))
+    }
+
+    /// The value at `offset`.
+    pub fn get(&self, offset: Offset) -> Option<&V> {
+        let (_, (end, value)) = self.pieces.range(..=offset).next_back()?;
+        (*end > offset).then_some(value)
+    }
+
+    /// The parts of its pieces that lie within `range`, rising.
+    pub fn overlap(&self, range: OffsetRange) -> impl Iterator<Item = (OffsetRange, &V)> {
+        let before = self.pieces.range(..range.start).next_back();
+        let before = before.filter(|(_, (end, _))| *end > range.start);
+        let within = self.pieces.range(range.start..range.end.max(range.start));
+        before
+            .into_iter()
+            .chain(within)
+            .map(move |(start, (end, value))| {
+                ((*start).max(range.start)..(*end).min(range.end), value)
+            })
+    }
+
+    /// The parts of `range` that it does not hold, rising.
+    pub fn gaps(&self, range: OffsetRange) -> Vec<OffsetRange> {
+        let mut gaps = Vec::new();
+        let mut at = range.start;
+        for (held, _) in self.overlap(range.clone()) {
+            if held.start > at {
+                gaps.push(at..held.start);
+            }
+            at = held.end;
+        }
+        if at < range.end {
+            gaps.push(at..range.end);
+        }
+        gaps
+    }
+
+    /// Sets every offset of `range` to `value`.
+    pub fn insert(&mut self, range: OffsetRange, value: V) {
+        if range.is_empty() {
+            return;
+        }
+        if self.extend_last(&range, &value) {
+            return;
+        }
+        self.remove(range.clone());
+        self.count += range.end - range.start;
+        let (mut start, mut end) = (range.start, range.end);
+        if let Some((before, (before_end, before_value))) = self.pieces.range(..start).next_back()
+            && *before_end == start
+            && *before_value == value
+        {
+            start = *before;
+        }
+        if self
+            .pieces
+            .get(&end)
+            .is_some_and(|(_, after)| *after == value)
+            && let Some((after_end, _)) = self.pieces.remove(&end)
+        {
+            end = after_end;
+        }
+        self.pieces.insert(start, (end, value));
+    }
+
+    /// The usual insert: behind the last piece, with its value. Publishing does nothing else.
+    fn extend_last(&mut self, range: &OffsetRange, value: &V) -> bool {
+        if let Some(mut last) = self.pieces.last_entry() {
+            let (end, last_value) = last.get_mut();
+            if *end == range.start && *last_value == *value {
+                *end = range.end;
+                self.count += range.end - range.start;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Takes every offset of `range` out; says how many there were.
+    pub fn remove(&mut self, range: OffsetRange) -> u64 {
+        let before = self.count;
+        if range.is_empty() {
+            return 0;
+        }
+        if let Some((start, (end, value))) = self.pieces.range_mut(..range.start).next_back()
+            && *end > range.start
+        {
+            let (start, old_end, value) = (*start, *end, value.clone());
+            self.count -= old_end - range.start;
+            self.shorten(start, range.start);
+            self.put_back(range.end, old_end, value);
+        }
+        while let Some((start, (end, _))) = self.pieces.range(range.clone()).next() {
+            let (start, end) = (*start, *end);
+            if let Some((_, value)) = self.pieces.remove(&start) {
+                self.count -= end - start;
+                self.put_back(range.end, end, value);
+            }
+        }
+        before - self.count
+    }
+
+    fn shorten(&mut self, start: Offset, end: Offset) {
+        if let Some((old_end, _)) = self.pieces.get_mut(&start) {
+            *old_end = end;
+        }
+    }
+
+    fn put_back(&mut self, start: Offset, end: Offset, value: V) {
+        if start < end {
+            self.count += end - start;
+            self.pieces.insert(start, (end, value));
+        }
+    }
+}
+
+impl RangeSet {
+    /// Adds every offset of `range`.
+    pub fn add(&mut self, range: OffsetRange) {
+        self.insert(range, ());
+    }
+
+    /// The parts within `range`, rising.
+    pub fn within(&self, range: OffsetRange) -> impl Iterator<Item = OffsetRange> {
+        self.overlap(range).map(|(range, ())| range)
+    }
+
+    /// All ranges, rising.
+    pub fn ranges(&self) -> impl Iterator<Item = OffsetRange> {
+        self.iter().map(|(range, ())| range)
+    }
+}
+
+impl<V: Clone + PartialEq> FromIterator<(OffsetRange, V)> for RangeMap<V> {
+    fn from_iter<I: IntoIterator<Item = (OffsetRange, V)>>(pieces: I) -> Self {
+        let mut map = Self::default();
+        pieces
+            .into_iter()
+            .for_each(|(range, value)| map.insert(range, value));
+        map
+    }
+}
+
+impl FromIterator<OffsetRange> for RangeSet {
+    fn from_iter<I: IntoIterator<Item = OffsetRange>>(ranges: I) -> Self {
+        let mut set = Self::default();
+        ranges.into_iter().for_each(|range| set.add(range));
+        set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every short sequence of operations over a few offsets, against a plain vector.
+    #[test]
+    fn a_range_map_says_what_a_plain_vector_says() {
+        const SPAN: u64 = 12;
+        let mut seed = 7_u64;
+        let mut next = |bound: u64| {
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % bound
+        };
+        for _ in 0..2_000 {
+            let mut map = RangeMap::default();
+            let mut plain = vec![None; usize::try_from(SPAN).unwrap()];
+            for _ in 0..12 {
+                let start = next(SPAN);
+                let end = start + next(SPAN - start + 1);
+                let value = (next(3) < 2).then(|| next(2));
+                match value {
+                    Some(value) => map.insert(start..end, value),
+                    None => {
+                        map.remove(start..end);
+                    }
+                }
+                (start..end).for_each(|at| plain[usize::try_from(at).unwrap()] = value);
+                check(&map, &plain);
+            }
+        }
+    }
+
+    fn check(map: &RangeMap<u64>, plain: &[Option<u64>]) {
+        let all = 0..plain.len() as u64;
+        for at in all.clone() {
+            assert_eq!(map.get(at), plain[usize::try_from(at).unwrap()].as_ref());
+        }
+        assert_eq!(map.count(), plain.iter().flatten().count() as u64);
+        let pieces: Vec<_> = map.iter().collect();
+        assert!(pieces.iter().all(|(range, _)| range.start < range.end));
+        for pair in pieces.windows(2) {
+            let ((a, x), (b, y)) = (&pair[0], &pair[1]);
+            assert!(
+                a.end < b.start || (a.end == b.start && x != y),
+                "merged and apart"
+            );
+        }
+        for start in all.clone() {
+            for end in start..=all.end {
+                let held: u64 = map.overlap(start..end).map(|(r, _)| r.end - r.start).sum();
+                let free: u64 = map.gaps(start..end).iter().map(|r| r.end - r.start).sum();
+                assert_eq!(held + free, end - start);
+            }
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The durable half: everything that the log decides, and nothing else.
+//!
+//! Rebuilt exactly by replaying entries through [`State::apply`]; it never looks at a consumer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use siding_protocol::event::Answer;
+use siding_protocol::refusal::Refusal;
+use siding_protocol::types::Timestamp;
+
+use super::command::{Command, Entry};
+use super::effect::{Effect, Effects};
+use super::log::{Change, Kind, Log};
+use super::producer::Producers;
+use super::runs::RangeSet;
+use super::subscription::{Lease, Subscription};
+
+/// Leases and delays that may end with one entry; the rest with the next.
+const TRANSITIONS_MAX: usize = 10_000;
+
+/// The engine's durable half.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// Of the last start.
+    pub term: u64,
+    /// Of the last entry.
+    pub now: Timestamp,
+    /// The last id given to a log, subscription or producer.
+    pub last_id: u64,
+    /// By id.
+    pub logs: BTreeMap<u64, Log>,
+    /// By id, those of queues and topics alike.
+    pub subscriptions: BTreeMap<u64, Subscription>,
+    /// Name of a queue or topic to its log.
+    pub names: BTreeMap<String, u64>,
+    /// Whose requests are stored once.
+    pub producers: Producers,
+    /// When each subscription's next lease or delay ends: derived.
+    timers: BTreeSet<(Timestamp, u64)>,
+    armed: BTreeMap<u64, Timestamp>,
+}
+
+/// Where the next publish of an entry finds its run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RunCursor(pub(super) u32);
+
+/// Answer of a command that nobody waits for.
+pub(super) type Outcome = Option<Result<Answer, Refusal>>;
+
+impl State {
+    /// The log says. Cannot fail: a command about something gone is a no-op with an answer.
+    /// Subscriptions whose messages moved are added to `touched`.
+    pub fn apply(&mut self, entry: &Entry, effects: &mut Effects, touched: &mut BTreeSet<u64>) {
+        let before = self.now;
+        self.now = before.max(entry.now);
+        let mut runs = RunCursor::default();
+        for (position, command) in entry.commands.iter().enumerate() {
+            // A start lengthens leases by the time nobody was there, before that time counts.
+            if let Command::Start(start) = command {
+                self.start(start.term, self.now.ms_since(before));
+            }
+            if position == 0 {
+                self.pass_time(effects, touched);
+            }
+            if let Some(answer) = self.command(command, &mut runs, effects, touched) {
+                effects.push(Effect::Outcome(position, answer));
+            }
+        }
+    }
+
+    fn start(&mut self, term: u64, downtime_ms: u64) {
+        self.term = term;
+        let ids: Vec<_> = self.subscriptions.keys().copied().collect();
+        for id in ids {
+            if let Some(subscription) = self.subscriptions.get_mut(&id) {
+                subscription.lengthen_leases(downtime_ms);
+            }
+            self.rearm(id);
+        }
+    }
+
+    fn command(
+        &mut self,
+        command: &Command,
+        runs: &mut RunCursor,
+        effects: &mut Effects,
+        touched: &mut BTreeSet<u64>,
+    ) -> Outcome {
+        Some(match command {
+            Command::Start(_) | Command::Tick(_) => return None,
+            Command::OpenProducer(_) => {
+                let id = self.next_id();
+                self.producers.open(id, self.now);
+                Ok(Answer::ProducerOpened(id))
+            }
+            Command::Publish(publish) => self.publish(publish, runs, effects, touched),
+            Command::Transaction(transaction) => {
+                self.transaction(transaction, runs, effects, touched)
+            }
+            Command::Settle(settle) => self.settle(settle, effects, touched).map(Answer::Settled),
+            Command::Lease(lease) => {
+                self.lease(lease);
+                return None;
+            }
+            Command::Return(returned) => {
+                let grants = returned.grants();
+                self.change(
+                    returned.subscription,
+                    effects,
+                    touched,
+                    |subscription, changes, now| {
+                        for grant in grants {
+                            subscription.lapse(grant, Timestamp(u64::MAX), now, changes);
+                        }
+                    },
+                );
+                return None;
+            }
+            Command::CreateQueue(create) => self.create_queue(create),
+            Command::CreateTopic(create) => self.create_topic(create),
+            Command::CreateSubscription(create) => self.create_subscription(create, touched),
+            Command::Delete(delete) => self.delete(*delete, effects),
+            Command::Purge(purge) => {
+                self.count(purge.subscription, effects, touched, |s, changes, _| {
+                    s.purge(changes)
+                })
+            }
+            Command::Redrive(redrive) => {
+                let limit = redrive.limit;
+                self.count(redrive.subscription, effects, touched, |s, changes, _| {
+                    s.redrive(limit, changes)
+                })
+            }
+        })
+    }
+
+    /// When the next lease or delay ends.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    pub(super) fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    /// Lets everything due happen, in order of time, then of subscription.
+    fn pass_time(&mut self, effects: &mut Effects, touched: &mut BTreeSet<u64>) {
+        for _ in 0..TRANSITIONS_MAX {
+            let due = self
+                .timers
+                .first()
+                .copied()
+                .filter(|(at, _)| *at <= self.now);
+            let Some((due, id)) = due else { return };
+            self.change(
+                id,
+                effects,
+                touched,
+                |subscription, changes, now| match subscription
+                    .first_deadline()
+                    .filter(|(at, _)| *at <= due)
+                {
+                    Some((at, grant)) => subscription.lapse(grant, at, now, changes),
+                    None => {
+                        if let Some((at, range)) = subscription.delayed.first() {
+                            subscription.ripen(at, range);
+                        }
+                    }
+                },
+            );
+        }
+    }
+
+    /// Changes one subscription: what is charged, the timers and the bodies follow.
+    pub(super) fn change<T>(
+        &mut self,
+        id: u64,
+        effects: &mut Effects,
+        touched: &mut BTreeSet<u64>,
+        change: impl FnOnce(&mut Subscription, &mut Vec<Change>, Timestamp) -> T,
+    ) -> Option<T> {
+        let subscription = self.subscriptions.get_mut(&id)?;
+        let mut changes = Vec::new();
+        let done = change(subscription, &mut changes, self.now);
+        let log = subscription.log;
+        touched.insert(id);
+        self.rearm(id);
+        self.charge(log, &changes, effects);
+        Some(done)
+    }
+
+    fn count(
+        &mut self,
+        id: u64,
+        effects: &mut Effects,
+        touched: &mut BTreeSet<u64>,
+        change: impl FnOnce(&mut Subscription, &mut Vec<Change>, Timestamp) -> u64,
+    ) -> Result<Answer, Refusal> {
+        self.change(id, effects, touched, change)
+            .map(Answer::Counted)
+            .ok_or_else(gone)
+    }
+
+    fn charge(&mut self, log: u64, changes: &[Change], effects: &mut Effects) {
+        let Some(log) = self.logs.get_mut(&log) else {
+            return;
+        };
+        match log.kind {
+            Kind::Queue(_) => changes
+                .iter()
+                .for_each(|change| log.charge(change, effects)),
+            Kind::Topic(_) if changes.is_empty() => {}
+            Kind::Topic(_) => log.sweep(&self.subscriptions, effects),
+        }
+    }
+
+    fn lease(&mut self, lease: &super::command::Lease) {
+        let Some(subscription) = self.subscriptions.get_mut(&lease.subscription) else {
+            return;
+        };
+        let ranges = lease.ranges.iter().map(|range| (*range).into());
+        let held = Lease {
+            ranges: super::runs::RangeMap::default(),
+            visibility_timeout_ms: lease.visibility_timeout_ms,
+            holder: lease.holder.clone(),
+        };
+        subscription.lease(lease.grant(), ranges, Timestamp(lease.deadline_ms), held);
+        self.rearm(lease.subscription);
+    }
+
+    /// Keeps the timer of a subscription true after any change of it.
+    pub(super) fn rearm(&mut self, id: u64) {
+        let due = self.subscriptions.get(&id).and_then(Subscription::next_due);
+        let armed = self.armed.get(&id).copied();
+        if due == armed {
+            return;
+        }
+        if let Some(at) = armed {
+            self.timers.remove(&(at, id));
+            self.armed.remove(&id);
+        }
+        if let Some(at) = due {
+            self.timers.insert((at, id));
+            self.armed.insert(id, at);
+        }
+    }
+
+    /// The log of a subscription with everything a check of the books needs.
+    pub fn books_balance(&self) -> bool {
+        self.subscriptions.values().all(|subscription| {
+            let log = self.logs.get(&subscription.log);
+            let end = log.map_or(0, |log| log.end);
+            let charged = match log.map(|log| (&log.kind, log.messages)) {
+                Some((Kind::Queue(_), messages)) => {
+                    let books = subscription.books(end);
+                    messages == books.ready + books.delayed + books.leased
+                }
+                _ => true,
+            };
+            charged && subscription.books(end).balance() && subscription.states_are_apart()
+        })
+    }
+}
+
+impl Subscription {
+    /// Whether no message is in two states.
+    fn states_are_apart(&self) -> bool {
+        let leased = self
+            .leases
+            .values()
+            .flat_map(|l| l.ranges.iter().map(|(range, _)| range));
+        let delayed = self.delayed.iter().map(|(_, range)| range);
+        let dead = self.dead.iter().map(|(range, _)| range);
+        let all = self.ready.ranges().chain(leased).chain(delayed).chain(dead);
+        let (mut set, mut sum) = (RangeSet::default(), 0);
+        for range in all {
+            sum += range.end - range.start;
+            set.add(range);
+        }
+        set.count() == sum
+    }
+}
+
+/// The name was deleted after the request was proposed.
+pub(super) fn gone() -> Refusal {
+    Refusal::NotFound {
+        name: "(deleted)".into(),
+        nearest: Vec::new(),
+    }
+}

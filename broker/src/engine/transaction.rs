@@ -1,0 +1,144 @@
+//! All or nothing: every operation is judged against the state before it, then all are done.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use siding_protocol::event::{Answer, OperationDone, Settled};
+use siding_protocol::refusal::Refusal;
+
+use super::command::{Operation, Publish, Settle, Transaction};
+use super::effect::Effects;
+use super::producer::{Remembered, Seen};
+use super::settle::Standing;
+use super::state::{RunCursor, State, gone};
+
+impl State {
+    pub(super) fn transaction(
+        &mut self,
+        transaction: &Transaction,
+        runs: &mut RunCursor,
+        effects: &mut Effects,
+        touched: &mut BTreeSet<u64>,
+    ) -> Result<Answer, Refusal> {
+        let first_run = *runs;
+        let publishes = transaction
+            .operations
+            .iter()
+            .filter(|op| op.publish.is_some());
+        for _ in publishes {
+            runs.next();
+        }
+        match self
+            .producers
+            .seen(transaction.producer, transaction.sequence)
+        {
+            Seen::Fresh => {}
+            Seen::Before(Remembered::Transaction(done)) => {
+                return Ok(Answer::TransactionDone(done));
+            }
+            Seen::Before(Remembered::Publish(_)) | Seen::Unknown => {
+                return Err(Refusal::ProducerUnknown);
+            }
+        }
+        self.judge(&transaction.operations)?;
+        let done = self.act(&transaction.operations, first_run, effects, touched)?;
+        // Lateness is told once; a repeat gets the counts.
+        let answer = Remembered::Transaction(done.iter().map(without_outcomes).collect());
+        self.producers
+            .remember(transaction.producer, transaction.sequence, answer, self.now);
+        Ok(Answer::TransactionDone(done))
+    }
+
+    fn judge(&self, operations: &[Operation]) -> Result<(), Refusal> {
+        let mut asked: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+        for (index, operation) in (0..).zip(operations) {
+            let verdict = match (&operation.publish, &operation.settle) {
+                (Some(publish), _) => self.judge_publish(publish, &mut asked),
+                (None, Some(settle)) => self.judge_settle(settle),
+                (None, None) => Ok(()),
+            };
+            let refused = |refusal| Refusal::Operation {
+                index,
+                refusal: Box::new(refusal),
+            };
+            verdict.map_err(refused)?;
+        }
+        Ok(())
+    }
+
+    /// `asked` sums up what the operations before this one put into the same log.
+    fn judge_publish(
+        &self,
+        publish: &Publish,
+        asked: &mut BTreeMap<u64, (u64, u64)>,
+    ) -> Result<(), Refusal> {
+        let log = self.logs.get(&publish.log).ok_or_else(gone)?;
+        let (messages, bytes) = asked.entry(publish.log).or_default();
+        *messages += u64::from(publish.count());
+        *bytes += publish.bytes();
+        log.has_room(*messages, *bytes)
+    }
+
+    fn judge_settle(&self, settle: &Settle) -> Result<(), Refusal> {
+        let subscription = self
+            .subscriptions
+            .get(&settle.subscription)
+            .ok_or_else(gone)?;
+        let parts = subscription.classify(settle);
+        let lost = parts.iter().find_map(|(_, standing)| match standing {
+            Standing::Lost(state) => Some(*state),
+            _ => None,
+        });
+        lost.map_or(Ok(()), |state| Err(Refusal::LeaseLost { state }))
+    }
+
+    fn act(
+        &mut self,
+        operations: &[Operation],
+        mut runs: RunCursor,
+        effects: &mut Effects,
+        touched: &mut BTreeSet<u64>,
+    ) -> Result<Vec<OperationDone>, Refusal> {
+        let mut done = Vec::with_capacity(operations.len());
+        for operation in operations {
+            match (&operation.publish, &operation.settle) {
+                (Some(publish), _) => {
+                    let confirm = self.store(publish, runs.next(), effects, touched);
+                    done.push(OperationDone::Publish(confirm.ok_or_else(gone)?));
+                }
+                (None, Some(settle)) => {
+                    done.push(OperationDone::Settle(
+                        self.settle(settle, effects, touched)?,
+                    ));
+                }
+                (None, None) => {}
+            }
+        }
+        Ok(done)
+    }
+
+    /// Settles of one grant, alone or in a transaction.
+    pub(super) fn settle(
+        &mut self,
+        settle: &Settle,
+        effects: &mut Effects,
+        touched: &mut BTreeSet<u64>,
+    ) -> Result<Settled, Refusal> {
+        self.change(
+            settle.subscription,
+            effects,
+            touched,
+            |subscription, changes, now| subscription.settle(settle, now, changes),
+        )
+        .ok_or_else(gone)
+    }
+}
+
+fn without_outcomes(done: &OperationDone) -> OperationDone {
+    match done {
+        OperationDone::Publish(confirm) => OperationDone::Publish(*confirm),
+        OperationDone::Settle(settled) => OperationDone::Settle(Settled {
+            settled: settled.settled,
+            outcomes: Vec::new(),
+        }),
+    }
+}

@@ -1,0 +1,175 @@
+//! All connections of one shard: where its answers and deliveries go.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use siding_protocol::event::Answer;
+use siding_protocol::frame::{BatchParts, Recipient};
+use siding_protocol::refusal::Refusal;
+use siding_protocol::wire;
+use siding_protocol::wire::frame::Kind;
+use tracing::debug;
+
+use super::peer::{End, Flush, Peer};
+use crate::engine::effect::{DeliverTo, Origin, SessionId};
+use crate::shard::core::Input;
+use crate::shard::inbox::Inbox;
+use crate::shard::sessions::Sessions;
+
+/// The connections, and those of them that wait to be written to.
+#[derive(Debug)]
+pub struct Peers {
+    table: RefCell<BTreeMap<SessionId, Rc<Peer>>>,
+    touched: RefCell<Vec<Rc<Peer>>>,
+    inbox: Rc<Inbox>,
+    is_draining: Cell<bool>,
+    /// Socket writes made by [`Sessions::flush`]: a budget of the design, held by a test.
+    writes: Cell<u64>,
+}
+
+impl Peers {
+    /// None yet; pauses go to `inbox`.
+    pub fn new(inbox: Rc<Inbox>) -> Self {
+        Self {
+            table: RefCell::default(),
+            touched: RefCell::default(),
+            inbox,
+            is_draining: Cell::new(false),
+            writes: Cell::new(0),
+        }
+    }
+
+    /// Socket writes made so far on behalf of the shard.
+    pub fn writes(&self) -> u64 {
+        self.writes.get()
+    }
+
+    /// Connections that still have something to be sent.
+    pub fn undelivered(&self) -> usize {
+        self.table.borrow().values().filter(|peer| !peer.is_drained()).count()
+    }
+
+    /// A second has passed: closes every connection whose time is up.
+    pub fn tick(&self) {
+        for peer in self.table.borrow().values() {
+            if let Some(late) = peer.tick() {
+                peer.close(End::Late(late));
+            }
+        }
+    }
+
+    /// The broker is about to close: every client is told, and every request from now on refused.
+    pub fn drain(&self, grace_ms: u64) {
+        self.is_draining.set(true);
+        for peer in self.table.borrow().values().filter(|peer| peer.is_open()) {
+            peer.send(0, Kind::Draining(wire::Draining { grace_ms }));
+            self.touch(peer);
+        }
+        self.flush();
+    }
+
+    /// Ends every connection.
+    pub fn close_all(&self) {
+        for peer in self.table.borrow().values() {
+            peer.close(End::Stop);
+        }
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.is_draining.get()
+    }
+
+    pub(super) fn insert(&self, peer: &Rc<Peer>) {
+        self.table.borrow_mut().insert(peer.number, Rc::clone(peer));
+    }
+
+    pub(super) fn remove(&self, number: SessionId) {
+        self.table.borrow_mut().remove(&number);
+    }
+
+    /// Writes what one connection is to be sent, outside a group.
+    pub(super) fn flush_one(&self, peer: &Rc<Peer>) -> Flush {
+        let flush = peer.flush();
+        if flush == Flush::Unfinished {
+            let inbox = Rc::clone(&self.inbox);
+            let when_room = move |peer: &Peer| note_pause(peer, &inbox);
+            tokio::task::spawn_local(Rc::clone(peer).finish(when_room));
+        }
+        flush
+    }
+
+    fn with(&self, session: SessionId, deed: impl FnOnce(&Rc<Peer>)) {
+        match self.table.borrow().get(&session) {
+            Some(peer) => deed(peer),
+            None => debug!(session, "nobody is left to be told"),
+        }
+    }
+
+    fn touch(&self, peer: &Rc<Peer>) {
+        if !peer.is_touched.replace(true) {
+            self.touched.borrow_mut().push(Rc::clone(peer));
+        }
+        note_pause(peer, &self.inbox);
+    }
+
+    fn send(&self, to: Origin, kind: Kind) {
+        self.with(to.session, |peer| {
+            peer.send(to.correlation, kind);
+            self.touch(peer);
+        });
+    }
+}
+
+/// Deliveries to a connection that does not take them stop, and go on when it does.
+fn note_pause(peer: &Peer, inbox: &Inbox) {
+    if let Some(paused) = peer.pause_change() {
+        inbox.push(Input::Paused { session: peer.number, paused });
+    }
+}
+
+impl Sessions for Peers {
+    fn answer(&self, to: Origin, answer: Result<Answer, Refusal>) {
+        let kind = match answer {
+            Ok(answer) => answer.into_wire(),
+            Err(refusal) => Kind::Error(refusal.to_wire()),
+        };
+        self.send(to, kind);
+    }
+
+    fn release(&self, session: SessionId, bytes: usize) {
+        if let Some(peer) = self.table.borrow().get(&session) {
+            peer.release(bytes);
+        }
+    }
+
+    fn deliver(&self, to: DeliverTo, batches: &[BatchParts]) {
+        let (session, to) = match to {
+            DeliverTo::Consumer { session, consumer } => (session, Recipient::Consumer(consumer)),
+            DeliverTo::Receive(to) => (to.session, Recipient::Receive(to.correlation)),
+        };
+        self.with(session, |peer| {
+            peer.send_with(|out| out.deliver(to, batches));
+            self.touch(peer);
+        });
+    }
+
+    fn browsed(&self, to: Origin, answer: wire::Browsed) {
+        self.send(to, Kind::Browsed(answer));
+    }
+
+    fn flush(&self) {
+        let mut touched = self.touched.take();
+        for peer in touched.drain(..) {
+            peer.is_touched.set(false);
+            if self.flush_one(&peer) != Flush::Nothing {
+                self.writes.set(self.writes.get() + 1);
+            }
+        }
+        // The room stays, unless somebody was touched meanwhile.
+        let mut list = self.touched.borrow_mut();
+        if list.is_empty() {
+            *list = touched;
+        }
+    }
+}

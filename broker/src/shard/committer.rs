@@ -1,0 +1,320 @@
+//! The shell of a shard: runs behind the sessions that are ready, commits what they brought.
+//!
+//! ```text
+//! woken ─► take all that waits ─► awaited? ─ no ─► dispatch, send
+//!                                    │ yes
+//!                 small, quick disk ─┴─ large or slow
+//!                        │                   │
+//!                 write + sync here     submit, keep reading ··· committed: submit the next first
+//!                        └─────► apply ─► dispatch ─► one write per connection ◄──────┘
+//! ```
+//!
+//! **Invariant**: no confirm leaves before its entry is committed. The first failed write or sync is
+//! final: [`Committer::run`] ends with it, and nothing more is sent.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use siding_protocol::types::Timestamp;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use super::checkpoint::Checkpoints;
+use super::clock::{Clock, TimeSource};
+use super::core::{Core, Input};
+use super::door::{Applied, Door};
+use super::fetch::{Fetcher, FetcherGone};
+use super::inbox::Inbox;
+use super::perform::Performer;
+use super::recovery::Recovery;
+use super::sessions::Sessions;
+use crate::storage::journal::{Completion, Journal};
+use crate::storage::writer::Level;
+use crate::storage::{DataDir, RecordAt, Snapshot, StorageError};
+
+/// After so much idleness the durable mark is written.
+const MARK_MS: u64 = 100;
+/// Messages from other threads on their way: more than there can be reads, groups and snapshots.
+const OUTSIDE_MAX: usize = 32;
+
+/// What other threads bring.
+#[derive(Debug)]
+pub enum Outside {
+    /// A submitted group is committed, or never will be.
+    Journal(Completion),
+    /// A body was read.
+    Fetched(RecordAt, Result<Bytes, StorageError>),
+    /// A snapshot was written.
+    Checkpoint(Result<u64, StorageError>),
+}
+
+/// Why a shard stops on its own. Final for the process.
+#[derive(Debug, thiserror::Error)]
+pub enum ShardError {
+    /// A write or sync failed, or a thread of storage is gone.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Nothing can be read any more.
+    #[error(transparent)]
+    Fetcher(#[from] FetcherGone),
+    /// The operating system refuses a thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Runs one shard.
+#[derive(Debug)]
+pub struct Committer<S> {
+    core: Core,
+    clock: Clock,
+    inbox: Rc<Inbox>,
+    door: Door,
+    performer: Performer<S>,
+    checkpoints: Checkpoints,
+    /// The last entry applied.
+    applied_index: u64,
+    outside: Receiver<Outside>,
+    to_core: Sender<Outside>,
+    /// When the journal has been idle for long enough; `None`: the mark stands.
+    mark_at: Option<Timestamp>,
+    /// Holds the lock on the directory.
+    _data_dir: DataDir,
+}
+
+impl<S: Sessions> Committer<S> {
+    /// Starts a shard: writes and syncs its `Start` before anybody is served.
+    ///
+    /// # Errors
+    /// The first write fails, or the operating system refuses a thread.
+    pub fn start(
+        recovery: Recovery,
+        (inbox, sessions): (Rc<Inbox>, Rc<S>),
+        time: &TimeSource,
+        checkpoint_bytes: u64,
+    ) -> Result<Self, ShardError> {
+        let Recovery { data_dir, core, bodies, writer, last_index } = recovery;
+        let (to_core, outside) = channel(OUTSIDE_MAX);
+        let reader = writer.reader();
+        let done = to_core.clone();
+        let complete = move |completion| {
+            // There is room for every group that can be on its way; the core may be gone.
+            done.try_send(Outside::Journal(completion)).ok();
+        };
+        let journal = Journal::start(writer, Box::new(complete))?;
+        let done = to_core.clone();
+        let fetcher = Fetcher::start(
+            move |record| reader.read(record),
+            move |record, payload| {
+                done.blocking_send(Outside::Fetched(record, payload)).ok();
+            },
+        )?;
+        let (snapshots, node) = (data_dir.snapshots(), data_dir.node());
+        let mut committer = Self {
+            clock: Clock::start(time, core.last_now()),
+            core,
+            inbox,
+            door: Door::new(journal, last_index),
+            performer: Performer::new(bodies, fetcher, sessions),
+            checkpoints: Checkpoints::new(snapshots, node, checkpoint_bytes),
+            applied_index: last_index,
+            outside,
+            to_core,
+            mark_at: None,
+            _data_dir: data_dir,
+        };
+        committer.begin_term()?;
+        Ok(committer)
+    }
+
+    fn begin_term(&mut self) -> Result<(), ShardError> {
+        let now = self.clock.now();
+        self.door.set_term(self.core.term() + 1);
+        self.core.start(now);
+        let pending = self.core.close_group(now);
+        let applied = self.door.commit_here(pending, Level::Synced)?;
+        self.apply(now, &applied)
+    }
+
+    /// Serves until it fails.
+    ///
+    /// # Errors
+    /// Why it cannot go on: nothing more was or will be confirmed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing: [`Self::finish`] or another call goes on.
+    pub async fn run(&mut self) -> ShardError {
+        loop {
+            if let Err(error) = self.turn().await {
+                return error;
+            }
+        }
+    }
+
+    /// Waits for something to do, and does it.
+    async fn turn(&mut self) -> Result<(), ShardError> {
+        let wake_at = self.wake_at();
+        tokio::select! {
+            biased;
+            Some(outside) = self.outside.recv() => self.bring(outside),
+            () = self.inbox.filled() => self.work(),
+            () = self.clock.reach(wake_at) => self.work(),
+        }
+    }
+
+    fn wake_at(&self) -> Option<Timestamp> {
+        if self.door.is_in_flight() {
+            return None;
+        }
+        self.core.wake_at().into_iter().chain(self.mark_at).min()
+    }
+
+    /// Sessions brought something, or something is due.
+    fn work(&mut self) -> Result<(), ShardError> {
+        let now = self.clock.now();
+        self.take_inputs(now)?;
+        if !self.door.is_in_flight() {
+            if self.mark_at.take_if(|at| *at <= now).is_some() {
+                self.door.mark()?;
+            }
+            self.core.advance(now);
+            self.commit(now)?;
+        }
+        self.after_work()
+    }
+
+    /// Another thread brings something.
+    fn bring(&mut self, outside: Outside) -> Result<(), ShardError> {
+        match outside {
+            Outside::Journal(completion) => {
+                let applied = self.door.completed(completion)?;
+                // The disk first: it works on the next group while this one is applied.
+                let now = self.clock.now();
+                self.take_inputs(now)?;
+                self.core.advance(now);
+                if self.core.open().is_awaited() {
+                    self.door.submit(self.core.close_group(now))?;
+                }
+                self.apply(now, &applied)?;
+            }
+            Outside::Fetched(record, payload) => self.performer.fetched(record, payload)?,
+            Outside::Checkpoint(result) => {
+                let files = self.door.journal().files();
+                self.checkpoints.finished(result, files, self.performer.bodies());
+            }
+        }
+        self.after_work()
+    }
+
+    /// Takes what waits, as far as the open group has room for it.
+    fn take_inputs(&mut self, now: Timestamp) -> Result<(), ShardError> {
+        while let Some(input) = self.inbox.pop_if(|input| self.core.has_room_for(input)) {
+            if let Input::Closed { session } = &input {
+                self.performer.closed(*session);
+            }
+            self.core.input(now, input);
+        }
+        self.inbox.notify_drained();
+        Ok(self.performer.perform(self.core.deeds(), None)?)
+    }
+
+    /// Commits the open group if somebody waits for it, or it has waited long enough; hands out what
+    /// can be handed out. Nothing is in flight.
+    fn commit(&mut self, now: Timestamp) -> Result<(), ShardError> {
+        let open = self.core.open();
+        let level = if open.is_awaited() {
+            Level::Synced
+        } else if self.core.lazy_is_due(now) || (!open.is_empty() && !self.inbox.is_empty()) {
+            Level::Written
+        } else {
+            return self.dispatch(now);
+        };
+        let is_here = level == Level::Written || self.door.is_quick(open.bytes());
+        let pending = self.core.close_group(now);
+        if is_here {
+            let applied = self.door.commit_here(pending, level)?;
+            self.apply(now, &applied)
+        } else {
+            Ok(self.door.submit(pending)?)
+        }
+    }
+
+    /// An entry is committed.
+    fn apply(&mut self, now: Timestamp, applied: &Applied) -> Result<(), ShardError> {
+        self.core.committed(now, &applied.pending);
+        self.performer.perform(self.core.deeds(), Some(applied))?;
+        self.applied_index = applied.index;
+        self.mark_at = Some(now.plus_ms(MARK_MS));
+        self.dispatch(now)
+    }
+
+    fn dispatch(&mut self, now: Timestamp) -> Result<(), ShardError> {
+        self.core.dispatch(now);
+        Ok(self.performer.perform(self.core.deeds(), None)?)
+    }
+
+    /// One write for each connection that got something, whatever it got.
+    fn after_work(&mut self) -> Result<(), ShardError> {
+        self.performer.flush();
+        if !self.inbox.is_empty() && !self.door.is_in_flight() {
+            // What did not fit into the group comes with the next turn.
+            self.inbox.wake();
+        }
+        if self.checkpoints.is_due(self.door.written_bytes()) {
+            self.door.take_written_bytes();
+            let snapshot = self.gather();
+            self.checkpoints.start(snapshot, self.to_core.clone())?;
+        }
+        Ok(())
+    }
+
+    fn gather(&self) -> Snapshot {
+        let (index, term) = (self.applied_index, self.core.term());
+        self.checkpoints.gather((index, term), &self.core, self.performer.bodies())
+    }
+
+    /// A clean stop: commits everything that was asked, syncs, writes a snapshot.
+    ///
+    /// # Errors
+    /// As [`Self::run`]; what was confirmed stands.
+    pub async fn finish(mut self) -> Result<(), ShardError> {
+        self.work()?;
+        while !self.is_idle() {
+            if self.door.is_in_flight() || self.checkpoints.is_running() {
+                let outside = self.outside.recv().await;
+                self.bring(outside.ok_or(StorageError::ThreadGone)?)?;
+            } else {
+                self.work()?;
+            }
+        }
+        let now = self.clock.now();
+        if !self.core.open().is_empty() {
+            let pending = self.core.close_group(now);
+            let applied = self.door.commit_here(pending, Level::Synced)?;
+            self.core.committed(now, &applied.pending);
+            self.performer.perform(self.core.deeds(), Some(&applied))?;
+            self.applied_index = applied.index;
+        }
+        self.performer.flush();
+        let snapshot = self.gather();
+        self.door.close()?;
+        Ok(self.checkpoints.write_here(&snapshot)?)
+    }
+
+    fn is_idle(&self) -> bool {
+        let is_waiting = self.door.is_in_flight() || self.checkpoints.is_running();
+        !is_waiting && self.inbox.is_empty() && !self.core.open().is_awaited()
+    }
+
+    /// Ends as a crash would: nothing is synced, nothing is marked. Only other threads are waited
+    /// for, so that no hand is on the files any more.
+    pub async fn abandon(mut self) {
+        while self.door.is_in_flight() || self.checkpoints.is_running() {
+            match self.outside.recv().await {
+                Some(Outside::Journal(completion)) => drop(self.door.completed(completion)),
+                Some(Outside::Checkpoint(_)) => self.checkpoints.forget(),
+                Some(Outside::Fetched(..)) => {}
+                None => break,
+            }
+        }
+        self.door.abandon();
+    }
+}

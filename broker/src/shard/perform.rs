@@ -1,0 +1,190 @@
+//! Each deed to its place: answers and deliveries to the sessions, places of bodies to `bodies`.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use tracing::error;
+
+use super::core::Deed;
+use super::door::Applied;
+use super::fetch::{Fetcher, FetcherGone};
+use super::resolve::{Resolved, Resolver};
+use super::sessions::Sessions;
+use crate::engine::command::Entry;
+use crate::engine::effect::{Place, SessionId};
+use crate::storage::bodies::{Bodies, Placed};
+use crate::storage::{RecordAt, StorageError};
+
+/// Does deeds.
+#[derive(Debug)]
+pub struct Performer<S> {
+    bodies: Bodies,
+    resolver: Resolver,
+    fetcher: Fetcher,
+    sessions: Rc<S>,
+    resolved: Vec<Resolved>,
+}
+
+/// Where an entry's runs lie: in its record, and in memory. Places come in the order of the runs, so
+/// a cursor finds each at once.
+#[derive(Debug)]
+pub struct Runs<'a> {
+    record: RecordAt,
+    entry: &'a Entry,
+    /// The run that the last place named, and where it begins in the payload.
+    at: (usize, u32),
+    first_start: u32,
+}
+
+impl<'a> Runs<'a> {
+    /// `first_start`: where the runs begin in the record's payload, bytes.
+    pub fn new(record: RecordAt, entry: &'a Entry, first_start: u32) -> Self {
+        Self { record, entry, at: (0, first_start), first_start }
+    }
+
+    /// What a place says, in the words of storage, and the bytes it speaks of.
+    pub fn placed(&mut self, place: &Place) -> (Placed, Bytes) {
+        let run = place.run as usize;
+        if run < self.at.0 {
+            self.at = (0, self.first_start);
+        }
+        for passed in self.entry.runs.iter().take(run).skip(self.at.0) {
+            self.at = (self.at.0 + 1, self.at.1 + u32_len(passed));
+        }
+        let bytes = self.entry.runs.get(run).expect("a place names a run of its entry");
+        let (from, to) = (place.start as usize, (place.start + place.bytes) as usize);
+        let placed = Placed {
+            log: place.log,
+            first: place.first,
+            count: place.count,
+            published_at: place.published_at,
+            record: self.record,
+            start: self.at.1 + place.start,
+            bytes: place.bytes,
+        };
+        (placed, bytes.slice(from..to))
+    }
+}
+
+fn u32_len(run: &Bytes) -> u32 {
+    u32::try_from(run.len()).expect("an entry is far below 4 GiB")
+}
+
+impl<S: Sessions> Performer<S> {
+    /// With what recovery found.
+    pub fn new(bodies: Bodies, fetcher: Fetcher, sessions: Rc<S>) -> Self {
+        let resolver = Resolver::default();
+        Self { bodies, resolver, fetcher, sessions, resolved: Vec::new() }
+    }
+
+    /// Does deeds, in order. `applied` is the entry that they come from, if they place anything.
+    ///
+    /// # Errors
+    /// Nothing can be read any more.
+    pub fn perform(
+        &mut self,
+        deeds: impl Iterator<Item = Deed>,
+        applied: Option<&Applied>,
+    ) -> Result<(), FetcherGone> {
+        let mut runs = applied
+            .map(|applied| Runs::new(applied.record, &applied.pending.entry, applied.runs_start));
+        for deed in deeds {
+            match deed {
+                Deed::Answer(to, answer) => self.sessions.answer(to, answer),
+                Deed::Release(session, bytes) => self.sessions.release(session, bytes),
+                Deed::Deliver(delivery) => {
+                    self.resolver.deliver(&mut self.bodies, delivery, &mut self.resolved);
+                    self.send_resolved();
+                }
+                Deed::Browsed(to, log, found) => {
+                    let to = (to, log);
+                    self.resolver.browse(&mut self.bodies, to, found, &mut self.resolved);
+                    self.send_resolved();
+                }
+                Deed::Place(place) => {
+                    let runs = runs.as_mut().expect("only an applied entry places bodies");
+                    let (placed, bytes) = runs.placed(&place);
+                    self.bodies.place(placed, Some(bytes));
+                }
+                Deed::Discard(log, range) => self.bodies.discard(log, &range),
+            }
+        }
+        self.fetcher.feed(&mut self.resolver)
+    }
+
+    /// A read came back.
+    ///
+    /// # Errors
+    /// Nothing can be read any more.
+    pub fn fetched(
+        &mut self,
+        record: RecordAt,
+        payload: Result<Bytes, StorageError>,
+    ) -> Result<(), FetcherGone> {
+        let fetched =
+            self.resolver.fetched(&mut self.bodies, record, payload, &mut self.resolved);
+        if let Err(error) = fetched {
+            error!(%error, "bodies cannot be read; their messages are not delivered");
+        }
+        self.send_resolved();
+        self.fetcher.feed(&mut self.resolver)
+    }
+
+    /// A connection closed.
+    pub fn closed(&mut self, session: SessionId) {
+        self.resolver.closed(session);
+    }
+
+    /// Writes to every session that got something.
+    pub fn flush(&self) {
+        self.sessions.flush();
+    }
+
+    /// Where the bodies are.
+    pub fn bodies(&self) -> &Bodies {
+        &self.bodies
+    }
+
+    fn send_resolved(&mut self) {
+        for resolved in self.resolved.drain(..) {
+            match resolved {
+                Resolved::Delivery { to, batches } => self.sessions.deliver(to, &batches),
+                Resolved::Browsed { to, answer } => self.sessions.browsed(to, answer),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use siding_protocol::types::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_place_points_into_its_run_in_memory_and_in_the_record() {
+        let runs = [&b"abc"[..], b"defgh", b"ij"].map(Bytes::from_static);
+        let entry = Entry { runs: runs.to_vec(), ..Entry::default() };
+        let record = RecordAt { file: 1, position: 4096, length: 110 };
+        let mut runs = Runs::new(record, &entry, 100);
+        let place = |run, start, bytes| Place {
+            log: 1,
+            first: 0,
+            count: 1,
+            published_at: Timestamp(1),
+            run,
+            start,
+            bytes,
+        };
+        for (run, start, bytes, expected_start, expected) in [
+            (0, 1, 2, 101, &b"bc"[..]),
+            (1, 0, 2, 103, b"de"),
+            (1, 2, 3, 105, b"fgh"),
+            (2, 0, 2, 108, b"ij"),
+            (0, 0, 1, 100, b"a"),
+        ] {
+            let (placed, found) = runs.placed(&place(run, start, bytes));
+            assert_eq!((placed.start, &found[..]), (expected_start, expected));
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The start of a shard: newest snapshot, then the journal's tail through `apply`.
+//!
+//! The only way back; a clean stop only makes it shorter.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use super::checkpoint::{BODIES_SECTION, ENGINE_SECTION};
+use super::core::{Core, Deed};
+use super::perform::Runs;
+use crate::engine::SnapshotError;
+use crate::engine::command::{Entry, EntryError};
+use crate::storage::bodies::{Bodies, Budgets, IndexError};
+use crate::storage::fs::Fs;
+use crate::storage::{DataDir, Recovered, Report, StorageError, Writer, recover};
+
+/// What of a shard's start is configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Of new journal files, bytes.
+    pub journal_file_bytes: u64,
+    /// Memory for bodies.
+    pub budgets: Budgets,
+}
+
+/// Why a shard does not start. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The disk, or what is on it.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The newest snapshot lacks a part.
+    #[error("snapshot {index} has no section {section:?}")]
+    Section {
+        /// Of its last entry.
+        index: u64,
+        /// What is missing.
+        section: &'static str,
+    },
+    /// The newest snapshot's engine part does not decode.
+    #[error("snapshot {index}: {source}")]
+    Engine {
+        /// Of its last entry.
+        index: u64,
+        /// Why.
+        source: SnapshotError,
+    },
+    /// The newest snapshot's index of bodies does not decode.
+    #[error("snapshot {index}: {source}")]
+    Bodies {
+        /// Of its last entry.
+        index: u64,
+        /// Why.
+        source: IndexError,
+    },
+    /// An entry that passed its checksum does not decode.
+    #[error("entry {index}: {source}")]
+    Entry {
+        /// Which one.
+        index: u64,
+        /// Why.
+        source: EntryError,
+    },
+}
+
+/// A shard as it was.
+#[derive(Debug)]
+pub struct Recovery {
+    /// The directory, locked.
+    pub data_dir: DataDir,
+    /// Its engine.
+    pub core: Core,
+    /// Where bodies lie.
+    pub bodies: Bodies,
+    /// Continues the journal.
+    pub writer: Writer,
+    /// The last entry applied.
+    pub last_index: u64,
+}
+
+/// Largest part of a journal record that one group fills, so that a group and one request more
+/// always fit.
+const GROUP_SHARE: u64 = 4;
+/// Gathering stops here, however large the journal's files.
+const GROUP_BYTES_MAX: u64 = 1 << 20;
+
+/// Reads a data directory, creating it if it is new.
+///
+/// # Errors
+/// Damage and unreadable files are named and never skipped.
+pub fn start(fs: Arc<dyn Fs>, path: &Path, sizes: Sizes) -> Result<Recovery, RecoveryError> {
+    let data_dir = DataDir::open(fs, path)?;
+    let mut options = data_dir.journal();
+    options.file_bytes = sizes.journal_file_bytes;
+    let group_bytes_max = GROUP_BYTES_MAX.min(options.record_bytes_max() / GROUP_SHARE);
+    let group_bytes_max = usize::try_from(group_bytes_max).unwrap_or(usize::MAX);
+    let (mut shard, from) = restore(&data_dir, group_bytes_max, sizes.budgets)?;
+    let mut failure = None;
+    let (writer, report) = recover(&options, &|_| from, &mut |record| {
+        if failure.is_none() {
+            failure = shard.replay(record).err();
+        }
+    })?;
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    tell(&report, from);
+    let Shard { core, bodies } = shard;
+    let last_index = report.last.get(&0).copied().unwrap_or(0).max(from - 1);
+    Ok(Recovery { data_dir, core, bodies, writer, last_index })
+}
+
+struct Shard {
+    core: Core,
+    bodies: Bodies,
+}
+
+/// The newest snapshot, or nothing; and the first index that is to be replayed.
+fn restore(
+    data_dir: &DataDir,
+    group_bytes_max: usize,
+    budgets: Budgets,
+) -> Result<(Shard, u64), RecoveryError> {
+    let Some(snapshot) = data_dir.snapshots().latest()? else {
+        let core = Core::new(group_bytes_max);
+        return Ok((Shard { core, bodies: Bodies::new(budgets) }, 1));
+    };
+    let index = snapshot.index;
+    let section = |section| {
+        snapshot.section(section).ok_or(RecoveryError::Section { index, section })
+    };
+    let core = Core::restore(section(ENGINE_SECTION)?, group_bytes_max)
+        .map_err(|source| RecoveryError::Engine { index, source })?;
+    let bodies = Bodies::import(section(BODIES_SECTION)?, budgets)
+        .map_err(|source| RecoveryError::Bodies { index, source })?;
+    Ok((Shard { core, bodies }, index + 1))
+}
+
+impl Shard {
+    fn replay(&mut self, record: Recovered) -> Result<(), RecoveryError> {
+        if !record.kind.is_indexed() {
+            return Ok(());
+        }
+        let index = record.index;
+        let (entry, runs_start) = Entry::decode(record.payload)
+            .map_err(|source| RecoveryError::Entry { index, source })?;
+        let runs_start = u32::try_from(runs_start).unwrap_or(u32::MAX);
+        self.core.replay(&entry);
+        let mut runs = Runs::new(record.at, &entry, runs_start);
+        for deed in self.core.deeds() {
+            match deed {
+                Deed::Place(place) => self.bodies.place(runs.placed(&place).0, None),
+                Deed::Discard(log, range) => self.bodies.discard(log, &range),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn tell(report: &Report, from: u64) {
+    if let Some(torn) = &report.torn {
+        warn!(
+            path = %torn.path.display(), position = torn.position, bytes = torn.bytes,
+            records = torn.records, "cut a torn tail: a crash interrupted its last group"
+        );
+    }
+    info!(
+        snapshot = from - 1, files = report.files, records = report.records,
+        rewritten_bytes = report.rewritten_bytes, "recovered"
+    );
+}

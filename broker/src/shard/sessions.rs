@@ -1,0 +1,23 @@
+//! What a shard needs of whoever holds its sessions: a place for answers and deliveries.
+
+use siding_protocol::event::Answer;
+use siding_protocol::frame::BatchParts;
+use siding_protocol::refusal::Refusal;
+use siding_protocol::wire;
+
+use crate::engine::effect::{DeliverTo, Origin, SessionId};
+
+/// The sessions of one shard, as seen by it. A session that is gone takes everything and does
+/// nothing. Nothing is written before [`Sessions::flush`].
+pub trait Sessions {
+    /// The answer to a request.
+    fn answer(&self, to: Origin, answer: Result<Answer, Refusal>);
+    /// A request of so many bytes is over.
+    fn release(&self, session: SessionId, bytes: usize);
+    /// Messages, with their bodies.
+    fn deliver(&self, to: DeliverTo, batches: &[BatchParts]);
+    /// The answer to a browse.
+    fn browsed(&self, to: Origin, answer: wire::Browsed);
+    /// Writes to every session that got something since the last time: one write each.
+    fn flush(&self);
+}
