@@ -106,20 +106,40 @@ impl Broker {
         let (ready, started) = oneshot::channel();
         let (config, seats) = (config.clone(), registry.clone());
         let core = move || {
-            let house = House { config, listener, registry: seats, health, orders };
+            let house = House {
+                config,
+                listener: Some(listener),
+                registry: seats,
+                health,
+                orders,
+            };
             let result = house.live(ready);
             // Nobody may be left to be told.
             end.send(true).ok();
             result
         };
-        let core = std::thread::Builder::new().name("siding-core".into()).spawn(core);
+        let core = std::thread::Builder::new()
+            .name("siding-core".into())
+            .spawn(core);
         let core = core.map_err(StartError::Thread)?;
         match started.blocking_recv() {
             Ok(started) => started?,
-            Err(_) => return Err(StartError::Thread(io::Error::other("the core thread panicked"))),
+            Err(_) => {
+                return Err(StartError::Thread(io::Error::other(
+                    "the core thread panicked",
+                )));
+            }
         }
         let core = Some(core);
-        Ok(Self { address, admin_address, order, ended, core, registry, _admin: admin })
+        Ok(Self {
+            address,
+            admin_address,
+            order,
+            ended,
+            core,
+            registry,
+            _admin: admin,
+        })
     }
 
     /// Where clients connect; the actual port, whatever was asked for.
@@ -181,7 +201,8 @@ impl Drop for Broker {
 /// What the core thread owns.
 struct House {
     config: Config,
-    listener: TcpListener,
+    /// Until it is served: then the server's, so that accepting ends with it.
+    listener: Option<TcpListener>,
     registry: Registry,
     health: Arc<Health>,
     orders: watch::Receiver<Order>,
@@ -193,7 +214,9 @@ impl House {
     fn live(self, ready: Ready) -> Result<(), BrokerError> {
         let health = Arc::clone(&self.health);
         let mut builder = tokio::runtime::Builder::new_current_thread();
-        let result = match builder.enable_all().build_local(tokio::runtime::LocalOptions::default())
+        let result = match builder
+            .enable_all()
+            .build_local(tokio::runtime::LocalOptions::default())
         {
             Ok(runtime) => runtime.block_on(self.serve(ready)),
             Err(error) => {
@@ -242,7 +265,10 @@ impl House {
             }
         };
         if tokio::time::timeout(DRAIN_GRACE, sent).await.is_err() {
-            warn!(connections = peers.undelivered(), "some answers were not taken in time");
+            warn!(
+                connections = peers.undelivered(),
+                "some answers were not taken in time"
+            );
         }
         ticking.abort();
         info!("stopped; everything confirmed is on disk");
@@ -250,7 +276,7 @@ impl House {
     }
 
     fn open(
-        &self,
+        &mut self,
         inbox: &Rc<Inbox>,
         peers: &Rc<Peers>,
     ) -> Result<(Committer<Peers>, Server), StartError> {
@@ -260,7 +286,8 @@ impl House {
         let ways = (Rc::clone(inbox), Rc::clone(peers));
         let checkpoint_bytes = self.config.checkpoint_bytes.0;
         let committer = Committer::start(recovery, ways, &self.config.time, checkpoint_bytes)?;
-        let listener = self.listener.try_clone().and_then(|listener| {
+        let listener = self.listener.take().ok_or(io::ErrorKind::NotFound.into());
+        let listener = listener.and_then(|listener| {
             listener.set_nonblocking(true)?;
             tokio::net::TcpListener::from_std(listener)
         });

@@ -28,16 +28,30 @@ const ENTRY_OVERHEAD_BYTES: u64 = 64 * KIB;
 #[command(name = "sidingd", version, about = "The Siding message broker")]
 pub struct Config {
     /// Where everything durable lies; created if missing, used by one broker at a time.
-    #[arg(long, value_name = "DIR", default_value = "./siding-data", env = "SIDING_DATA_DIR")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "./siding-data",
+        env = "SIDING_DATA_DIR"
+    )]
     pub data_dir: PathBuf,
 
     /// Address of the protocol. Anything but loopback needs --insecure-remote.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7433", env = "SIDING_LISTEN")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:7433",
+        env = "SIDING_LISTEN"
+    )]
     pub listen: SocketAddr,
 
     /// Address of /livez and /readyz, or `off`.
-    #[arg(long, value_name = "ADDR|off", default_value = "127.0.0.1:7434",
-          env = "SIDING_ADMIN_LISTEN")]
+    #[arg(
+        long,
+        value_name = "ADDR|off",
+        default_value = "127.0.0.1:7434",
+        env = "SIDING_ADMIN_LISTEN"
+    )]
     pub admin_listen: AdminListen,
 
     /// Serve addresses other than loopback, although nothing is encrypted and nobody is asked who
@@ -114,7 +128,10 @@ impl FromStr for Bytes {
         let unit = |(suffix, unit)| text.strip_suffix(suffix).map(|number| (number, unit));
         let (number, unit) = units.into_iter().find_map(unit).unwrap_or((text, 1));
         let number: u64 = number.trim().parse()?;
-        number.checked_mul(unit).map(Self).ok_or(BytesError::TooLarge)
+        number
+            .checked_mul(unit)
+            .map(Self)
+            .ok_or(BytesError::TooLarge)
     }
 }
 
@@ -131,7 +148,11 @@ impl FromStr for AdminListen {
     type Err = std::net::AddrParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "off" { Ok(Self::Off) } else { text.parse().map(Self::At) }
+        if text == "off" {
+            Ok(Self::Off)
+        } else {
+            text.parse().map(Self::At)
+        }
     }
 }
 
@@ -189,19 +210,54 @@ impl Config {
             return Err(ConfigError::Remote { address });
         }
         for (flag, value, min, max) in [
-            ("journal-file-bytes", self.journal_file_bytes.0, 64 * KIB, GIB),
-            ("checkpoint-bytes", self.checkpoint_bytes.0, 64 * KIB, 64 * GIB),
+            (
+                "journal-file-bytes",
+                self.journal_file_bytes.0,
+                64 * KIB,
+                GIB,
+            ),
+            (
+                "checkpoint-bytes",
+                self.checkpoint_bytes.0,
+                64 * KIB,
+                64 * GIB,
+            ),
             ("tail-bytes", self.tail_bytes.0, 0, 64 * GIB),
             ("read-bytes", self.read_bytes.0, MIB, 64 * GIB),
-            ("max-body-bytes", self.max_body_bytes.0, KIB, limits::BODY_BYTES_CEILING as u64),
-            ("max-in-flight-bytes", self.max_in_flight_bytes.0, 64 * KIB, 64 * MIB),
+            (
+                "max-body-bytes",
+                self.max_body_bytes.0,
+                KIB,
+                limits::BODY_BYTES_CEILING as u64,
+            ),
+            (
+                "max-in-flight-bytes",
+                self.max_in_flight_bytes.0,
+                64 * KIB,
+                64 * MIB,
+            ),
             ("max-waiting-bytes", self.max_waiting_bytes.0, 64 * KIB, GIB),
             ("max-connections", self.max_connections, 1, 1_000_000),
-            ("max-connections-per-ip", self.max_connections_per_ip, 1, 1_000_000),
-            ("max-connections-before-hello", self.max_connections_before_hello, 1, 1_000_000),
+            (
+                "max-connections-per-ip",
+                self.max_connections_per_ip,
+                1,
+                1_000_000,
+            ),
+            (
+                "max-connections-before-hello",
+                self.max_connections_before_hello,
+                1,
+                1_000_000,
+            ),
         ] {
             if !(min..=max).contains(&value) {
-                return Err(ConfigError::OutOfRange { flag, value, min, max });
+                return Err(ConfigError::OutOfRange {
+                    flag,
+                    value,
+                    min,
+                    max,
+                });
             }
         }
         Ok(())
@@ -210,8 +266,14 @@ impl Config {
     /// Sizes of the shard.
     pub fn sizes(&self) -> Sizes {
         let (tail_bytes, read_bytes) = (self.tail_bytes.0, self.read_bytes.0);
-        let budgets = Budgets { tail_bytes, read_bytes };
-        Sizes { journal_file_bytes: self.journal_file_bytes.0, budgets }
+        let budgets = Budgets {
+            tail_bytes,
+            read_bytes,
+        };
+        Sizes {
+            journal_file_bytes: self.journal_file_bytes.0,
+            budgets,
+        }
     }
 
     /// What each connection is held to. A request must fit a record, so a small journal file makes
@@ -266,12 +328,22 @@ mod tests {
 
     #[test]
     fn an_address_that_others_can_reach_is_refused_unless_insecure_remote_is_said() {
-        for flags in [["--listen", "0.0.0.0:7433"], ["--admin-listen", "[::]:7434"]] {
-            assert!(matches!(parsed(&flags).check(), Err(ConfigError::Remote { .. })));
+        for flags in [
+            ["--listen", "0.0.0.0:7433"],
+            ["--admin-listen", "[::]:7434"],
+        ] {
+            assert!(matches!(
+                parsed(&flags).check(),
+                Err(ConfigError::Remote { .. })
+            ));
             let [flag, address] = flags;
-            parsed(&[flag, address, "--insecure-remote"]).check().expect("said so");
+            parsed(&[flag, address, "--insecure-remote"])
+                .check()
+                .expect("said so");
         }
-        parsed(&["--listen", "[::1]:0", "--admin-listen", "off"]).check().expect("loopback");
+        parsed(&["--listen", "[::1]:0", "--admin-listen", "off"])
+            .check()
+            .expect("loopback");
     }
 
     #[test]

@@ -20,7 +20,11 @@ fn main() -> ExitCode {
         Err(error) => {
             error!(%error, "the broker does not start");
             let is_config = matches!(error, siding_broker::StartError::Config(_));
-            return if is_config { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE };
+            return if is_config {
+                ExitCode::from(EXIT_CONFIG)
+            } else {
+                ExitCode::FAILURE
+            };
         }
     };
     if let Err(error) = announce(&config, &broker) {
@@ -37,10 +41,14 @@ fn main() -> ExitCode {
 
 /// Serves until a signal or a failure. The first signal drains, the second ends at once.
 fn run(broker: Broker) -> std::io::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
-        let (mut term, mut int) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let (mut term, mut int) = (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        );
         tokio::select! {
             _ = term.recv() => info!("asked to stop (SIGTERM)"),
             _ = int.recv() => info!("asked to stop (SIGINT)"),
@@ -51,7 +59,9 @@ fn run(broker: Broker) -> std::io::Result<ExitCode> {
             // Gone: a second signal came first.
             done.send(broker.stop()).ok();
         };
-        std::thread::Builder::new().name("siding-stop".into()).spawn(stop)?;
+        std::thread::Builder::new()
+            .name("siding-stop".into())
+            .spawn(stop)?;
         let stopped = tokio::select! {
             stopped = &mut stopped => stopped,
             _ = term.recv() => return Ok(ExitCode::from(130)),
@@ -70,7 +80,10 @@ fn announce(config: &Config, broker: &Broker) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "sidingd {}", env!("CARGO_PKG_VERSION"))?;
     writeln!(out, "data directory {}", config.data_dir.display())?;
-    writeln!(out, "durability synced: a confirm follows the sync of its message")?;
+    writeln!(
+        out,
+        "durability synced: a confirm follows the sync of its message"
+    )?;
     match broker.admin_addr() {
         Some(address) => writeln!(out, "admin on http://{address}")?,
         None => writeln!(out, "admin off")?,
@@ -85,7 +98,9 @@ fn announce(config: &Config, broker: &Broker) -> std::io::Result<()> {
 /// To stderr: for people on a terminal, as JSON otherwise. `RUST_LOG` overrides the level.
 fn start_logging() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
         builder.init();
     } else {

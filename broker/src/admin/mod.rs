@@ -32,7 +32,9 @@ impl Admin {
     /// The operating system refuses a thread or a runtime.
     pub fn start(listener: TcpListener, health: Arc<Health>) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let (stop, stopped) = oneshot::channel();
         let serve = async move {
             let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -47,8 +49,13 @@ impl Admin {
                 warn!(%error, "admin server ended");
             }
         };
-        let thread = std::thread::Builder::new().name("siding-admin".into()).spawn(run)?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("siding-admin".into())
+            .spawn(run)?;
+        Ok(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 }
 

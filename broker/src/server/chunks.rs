@@ -48,7 +48,11 @@ impl Chunks {
     pub(super) fn note_read(&mut self, bytes: usize) -> bool {
         let is_full = self.current.len() == self.current.capacity();
         self.is_busy |= is_full;
-        self.calm_reads = if bytes < IDLE_BYTES / 2 { self.calm_reads + 1 } else { 0 };
+        self.calm_reads = if bytes < IDLE_BYTES / 2 {
+            self.calm_reads + 1
+        } else {
+            0
+        };
         if self.calm_reads >= CALM_READS {
             self.calm_reads = 0;
             self.calm_down();
@@ -70,11 +74,18 @@ impl Chunks {
         let begun = self.current.len();
         let size = if self.is_busy { BUSY_BYTES } else { IDLE_BYTES };
         // A frame larger than a chunk grows by doubling, so copying stays in proportion.
-        let needed = if begun + missing > size { 2 * begun.max(missing) } else { size };
+        let needed = if begun + missing > size {
+            2 * begun.max(missing)
+        } else {
+            size
+        };
         if self.current.try_reclaim(needed - begun) {
             return;
         }
-        let free = self.used.iter_mut().position(|chunk| chunk.try_reclaim(needed));
+        let free = self
+            .used
+            .iter_mut()
+            .position(|chunk| chunk.try_reclaim(needed));
         let next = free.and_then(|free| self.used.remove(free));
         let mut next = next.unwrap_or_else(|| BytesMut::with_capacity(needed));
         next.extend_from_slice(&self.current);
@@ -141,7 +152,11 @@ mod tests {
         while sent < 1 << 20 {
             let room = chunks.room();
             largest = largest.max(room.capacity());
-            assert!(room.capacity() <= 4 * (sent + (64 << 10)), "{sent}: {}", room.capacity());
+            assert!(
+                room.capacity() <= 4 * (sent + (64 << 10)),
+                "{sent}: {}",
+                room.capacity()
+            );
             let free = room.capacity() - room.len();
             room.put_bytes(0, free);
             sent += free;

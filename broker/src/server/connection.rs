@@ -163,21 +163,40 @@ impl Connection {
             self.session.drain();
         }
         match self.session.frame(payload) {
-            Step::Ask { correlation, mut request } => {
+            Step::Ask {
+                correlation,
+                mut request,
+            } => {
                 self.copy_small_runs(&mut request);
                 self.peer.hold(charge);
-                let origin = Origin { session: self.peer.number, correlation };
-                self.shared.inbox.push(Input::Request { origin, request, charge });
+                let origin = Origin {
+                    session: self.peer.number,
+                    correlation,
+                };
+                self.shared.inbox.push(Input::Request {
+                    origin,
+                    request,
+                    charge,
+                });
             }
             Step::Reply(correlation, kind) => self.peer.send(correlation, kind),
-            Step::Welcome { holder, welcome: (correlation, kind) } => {
+            Step::Welcome {
+                holder,
+                welcome: (correlation, kind),
+            } => {
                 self.seat.welcome(&holder);
                 self.peer.set_open();
                 self.peer.send(correlation, kind);
-                self.shared.inbox.push(Input::Opened { session: self.peer.number, holder });
+                self.shared.inbox.push(Input::Opened {
+                    session: self.peer.number,
+                    holder,
+                });
             }
             Step::Close(correlation, refusal) => {
-                return Err(Closed::Violation { correlation, refusal });
+                return Err(Closed::Violation {
+                    correlation,
+                    refusal,
+                });
             }
         }
         Ok(())
@@ -232,12 +251,24 @@ impl Connection {
 
     /// Leaves the shard, says why if the client broke the protocol, and lets go of the socket.
     async fn end(self, closed: Closed) {
-        let Self { shared, peer, mut reader, seat, .. } = self;
+        let Self {
+            shared,
+            peer,
+            reader,
+            seat,
+            ..
+        } = self;
         if peer.is_open() && !shared.peers.is_draining() {
-            shared.inbox.push(Input::Closed { session: peer.number });
+            shared.inbox.push(Input::Closed {
+                session: peer.number,
+            });
         }
         let speaks = matches!(closed, Closed::Violation { .. } | Closed::Ended(End::Stop));
-        if let Closed::Violation { correlation, refusal } = closed {
+        if let Closed::Violation {
+            correlation,
+            refusal,
+        } = closed
+        {
             peer.send(correlation, Kind::Error(refusal.to_wire()));
         }
         if speaks {
@@ -266,5 +297,8 @@ impl Connection {
 
 fn not_a_frame(error: &FrameError) -> Closed {
     let refusal = Refusal::Protocol(error.to_string().into());
-    Closed::Violation { correlation: 0, refusal }
+    Closed::Violation {
+        correlation: 0,
+        refusal,
+    }
 }

@@ -38,9 +38,19 @@ impl Server {
     /// # Cancel safety
     /// Dropping it stops accepting; connections go on.
     pub async fn run(self) {
-        let Self { listener, registry, peers, .. } = self;
+        let Self {
+            listener,
+            registry,
+            peers,
+            ..
+        } = self;
         let (node, limits, inbox) = (self.node, self.limits, self.inbox);
-        let shared = Rc::new(Shared { node, limits, inbox, peers });
+        let shared = Rc::new(Shared {
+            node,
+            limits,
+            inbox,
+            peers,
+        });
         for number in 1.. {
             let (stream, from) = loop {
                 match listener.accept().await {
@@ -53,7 +63,8 @@ impl Server {
             };
             match registry.enter(number, from) {
                 Ok(seat) => {
-                    let serving = connection::serve(Rc::clone(&shared), number, stream, (from, seat));
+                    let serving =
+                        connection::serve(Rc::clone(&shared), number, stream, (from, seat));
                     tokio::task::spawn_local(serving);
                 }
                 Err(reason) => debug!(%from, %reason, "connection not taken"),

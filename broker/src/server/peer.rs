@@ -91,7 +91,8 @@ impl Peer {
     }
 
     pub(super) fn hold(&self, charge: usize) {
-        self.in_flight_bytes.set(self.in_flight_bytes.get() + charge);
+        self.in_flight_bytes
+            .set(self.in_flight_bytes.get() + charge);
     }
 
     pub(super) fn release(&self, charge: usize) {

@@ -47,7 +47,11 @@ impl Peers {
 
     /// Connections that still have something to be sent.
     pub fn undelivered(&self) -> usize {
-        self.table.borrow().values().filter(|peer| !peer.is_drained()).count()
+        self.table
+            .borrow()
+            .values()
+            .filter(|peer| !peer.is_drained())
+            .count()
     }
 
     /// A second has passed: closes every connection whose time is up.
@@ -124,7 +128,10 @@ impl Peers {
 /// Deliveries to a connection that does not take them stop, and go on when it does.
 fn note_pause(peer: &Peer, inbox: &Inbox) {
     if let Some(paused) = peer.pause_change() {
-        inbox.push(Input::Paused { session: peer.number, paused });
+        inbox.push(Input::Paused {
+            session: peer.number,
+            paused,
+        });
     }
 }
 

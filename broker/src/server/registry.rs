@@ -79,7 +79,12 @@ impl Registry {
     /// # Errors
     /// The limit that is reached.
     pub fn enter(&self, session: SessionId, peer: SocketAddr) -> Result<Seat, Full> {
-        let Inner { limits, sessions, per_ip, unwelcome } = &*self.0;
+        let Inner {
+            limits,
+            sessions,
+            per_ip,
+            unwelcome,
+        } = &*self.0;
         if sessions.len() >= limits.total {
             return Err(Full::Total);
         }
@@ -94,8 +99,19 @@ impl Registry {
         *of_ip += 1;
         drop(of_ip);
         unwelcome.fetch_add(1, Ordering::Relaxed);
-        sessions.insert(session, SessionInfo { peer, holder: String::new() });
-        Ok(Seat { registry: self.clone(), session, ip, is_welcome: false })
+        sessions.insert(
+            session,
+            SessionInfo {
+                peer,
+                holder: String::new(),
+            },
+        );
+        Ok(Seat {
+            registry: self.clone(),
+            session,
+            ip,
+            is_welcome: false,
+        })
     }
 
     /// How many are here.
@@ -111,8 +127,9 @@ impl Registry {
     /// Every live connection, by number.
     pub fn sessions(&self) -> Vec<(SessionId, SessionInfo)> {
         let sessions = self.0.sessions.iter();
-        let mut sessions: Vec<_> =
-            sessions.map(|entry| (*entry.key(), entry.value().clone())).collect();
+        let mut sessions: Vec<_> = sessions
+            .map(|entry| (*entry.key(), entry.value().clone()))
+            .collect();
         sessions.sort_by_key(|(session, _)| *session);
         sessions
     }
@@ -131,7 +148,12 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let Inner { sessions, per_ip, unwelcome, .. } = &*self.registry.0;
+        let Inner {
+            sessions,
+            per_ip,
+            unwelcome,
+            ..
+        } = &*self.registry.0;
         sessions.remove(&self.session);
         if !self.is_welcome {
             unwelcome.fetch_sub(1, Ordering::Relaxed);
@@ -149,7 +171,11 @@ mod tests {
 
     #[test]
     fn connections_are_counted_in_all_by_address_and_before_their_hello() {
-        let limits = ConnectionLimits { total: 3, per_ip: 2, unwelcome: 2 };
+        let limits = ConnectionLimits {
+            total: 3,
+            per_ip: 2,
+            unwelcome: 2,
+        };
         let registry = Registry::new(limits);
         let peer = |last: u8| SocketAddr::from(([127, 0, 0, last], 1));
         let mut first = registry.enter(1, peer(1)).expect("room");

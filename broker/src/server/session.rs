@@ -73,7 +73,9 @@ pub struct Session {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// Bytes it may still send before its welcome.
-    Accepted { bytes_left: usize },
+    Accepted {
+        bytes_left: usize,
+    },
     Open,
     Draining,
 }
@@ -82,8 +84,15 @@ impl Session {
     /// A connection was accepted: `number` is never used again within a start, `node` is this
     /// node's id.
     pub fn new(number: u64, node: u64, limits: SessionLimits) -> Self {
-        let stage = Stage::Accepted { bytes_left: limits::BYTES_BEFORE_WELCOME_MAX };
-        Self { number, node, limits, stage }
+        let stage = Stage::Accepted {
+            bytes_left: limits::BYTES_BEFORE_WELCOME_MAX,
+        };
+        Self {
+            number,
+            node,
+            limits,
+            stage,
+        }
     }
 
     /// Longest frame it may send now, bytes.
@@ -112,18 +121,30 @@ impl Session {
     pub fn frame(&mut self, payload: Bytes) -> Step {
         let bytes = payload.len().saturating_add(frame::LENGTH_BYTES);
         match frame::decode(payload, Sender::Client) {
-            Ok(wire::Frame { correlation, kind: Some(kind) }) => match self.stage {
+            Ok(wire::Frame {
+                correlation,
+                kind: Some(kind),
+            }) => match self.stage {
                 Stage::Accepted { bytes_left } => {
-                    self.stage =
-                        Stage::Accepted { bytes_left: bytes_left.saturating_sub(bytes) };
+                    self.stage = Stage::Accepted {
+                        bytes_left: bytes_left.saturating_sub(bytes),
+                    };
                     self.hello(correlation, kind)
                 }
                 Stage::Open => self.request(correlation, kind),
                 Stage::Draining => draining(correlation, &kind),
             },
-            Ok(wire::Frame { correlation, kind: None }) if self.is_open() => {
+            Ok(wire::Frame {
+                correlation,
+                kind: None,
+            }) if self.is_open() => {
                 // A newer client asks for what this version does not know.
-                refuse(correlation, &Refusal::Unsupported { field: "request".into() })
+                refuse(
+                    correlation,
+                    &Refusal::Unsupported {
+                        field: "request".into(),
+                    },
+                )
             }
             Ok(_) => Step::Close(0, protocol("the first frame is not a hello")),
             Err(FrameError::OutOfRange { correlation, range }) if self.is_open() => {
@@ -148,7 +169,10 @@ impl Session {
             session: self.number,
             limits: Some(self.limits.to_wire()),
         });
-        Step::Welcome { holder: hello.holder, welcome: (correlation, welcome) }
+        Step::Welcome {
+            holder: hello.holder,
+            welcome: (correlation, welcome),
+        }
     }
 
     fn request(&self, correlation: u64, kind: Kind) -> Step {
@@ -156,9 +180,14 @@ impl Session {
             Kind::Ping(_) => Step::Reply(correlation, Kind::Pong(wire::Pong {})),
             Kind::Hello(_) => Step::Close(correlation, protocol("a second hello")),
             kind => {
-                let limits = RunLimits { body_bytes_max: self.limits.body_bytes_max };
+                let limits = RunLimits {
+                    body_bytes_max: self.limits.body_bytes_max,
+                };
                 match Request::parse(kind, limits) {
-                    Ok(request) => Step::Ask { correlation, request },
+                    Ok(request) => Step::Ask {
+                        correlation,
+                        request,
+                    },
                     Err(refusal) if refusal.code().is_fatal() => Step::Close(correlation, refusal),
                     Err(refusal) => refuse(correlation, &refusal),
                 }
@@ -182,7 +211,11 @@ impl SessionLimits {
 fn check_hello(hello: &wire::Hello) -> Result<(), Refusal> {
     if hello.version != WIRE_VERSION {
         return Err(Refusal::Protocol(
-            format!("wire version {}; this broker speaks {WIRE_VERSION}", hello.version).into(),
+            format!(
+                "wire version {}; this broker speaks {WIRE_VERSION}",
+                hello.version
+            )
+            .into(),
         ));
     }
     if hello.holder.is_empty() || hello.holder.len() > limits::HOLDER_BYTES_MAX {
@@ -235,17 +268,27 @@ mod tests {
 
     fn hello(holder: &str) -> Kind {
         let holder = holder.to_owned();
-        Kind::Hello(wire::Hello { version: 1, holder, ..wire::Hello::default() })
+        Kind::Hello(wire::Hello {
+            version: 1,
+            holder,
+            ..wire::Hello::default()
+        })
     }
 
     fn open() -> Session {
         let mut session = session();
-        assert!(matches!(say(&mut session, 1, hello("me")), Step::Welcome { .. }));
+        assert!(matches!(
+            say(&mut session, 1, hello("me")),
+            Step::Welcome { .. }
+        ));
         session
     }
 
     fn closes_with(step: &Step, code: ErrorCode) {
-        assert!(matches!(step, Step::Close(_, why) if why.code() == code), "{step:?}");
+        assert!(
+            matches!(step, Step::Close(_, why) if why.code() == code),
+            "{step:?}"
+        );
     }
 
     fn refuses_with(step: &Step, code: ErrorCode) {
@@ -258,19 +301,27 @@ mod tests {
 
     #[test]
     fn a_hello_is_welcomed_with_the_limits_in_force() {
-        let Step::Welcome { holder, welcome: (3, Kind::Welcome(welcome)) } =
-            say(&mut session(), 3, hello("worker-1"))
+        let Step::Welcome {
+            holder,
+            welcome: (3, Kind::Welcome(welcome)),
+        } = say(&mut session(), 3, hello("worker-1"))
         else {
             panic!("no welcome");
         };
         assert_eq!((holder.as_str(), welcome.session), ("worker-1", 7));
         let limits = welcome.limits.expect("limits");
-        assert_eq!((limits.frame_bytes_max, limits.heartbeat_ms), (1 << 20, 30_000));
+        assert_eq!(
+            (limits.frame_bytes_max, limits.heartbeat_ms),
+            (1 << 20, 30_000)
+        );
     }
 
     #[test]
     fn whoever_does_not_say_hello_first_is_shown_the_door() {
-        for kind in [Kind::Ping(wire::Ping {}), Kind::OpenProducer(wire::OpenProducer {})] {
+        for kind in [
+            Kind::Ping(wire::Ping {}),
+            Kind::OpenProducer(wire::OpenProducer {}),
+        ] {
             closes_with(&say(&mut session(), 1, kind), ErrorCode::Protocol);
         }
         closes_with(&say(&mut open(), 2, hello("again")), ErrorCode::Protocol);
@@ -280,7 +331,11 @@ mod tests {
     fn a_hello_of_another_version_or_without_a_holder_is_refused() {
         for (version, holder) in [(0, "x"), (2, "x"), (1, ""), (1, &*"x".repeat(65))] {
             let holder = holder.to_owned();
-            let hello = Kind::Hello(wire::Hello { version, holder, ..wire::Hello::default() });
+            let hello = Kind::Hello(wire::Hello {
+                version,
+                holder,
+                ..wire::Hello::default()
+            });
             closes_with(&say(&mut session(), 1, hello), ErrorCode::Protocol);
         }
     }
@@ -288,15 +343,24 @@ mod tests {
     #[test]
     fn garbage_closes_the_connection_before_and_after_the_hello() {
         for bytes in [&b"GET / HTTP/1.1\r\n"[..], &[0xFF; 20], &[0x0A, 0x7F]] {
-            closes_with(&session().frame(Bytes::copy_from_slice(bytes)), ErrorCode::Protocol);
-            closes_with(&open().frame(Bytes::copy_from_slice(bytes)), ErrorCode::Protocol);
+            closes_with(
+                &session().frame(Bytes::copy_from_slice(bytes)),
+                ErrorCode::Protocol,
+            );
+            closes_with(
+                &open().frame(Bytes::copy_from_slice(bytes)),
+                ErrorCode::Protocol,
+            );
         }
     }
 
     #[test]
     fn before_the_welcome_a_frame_has_4_kib_and_all_frames_16() {
         let mut session = session();
-        assert_eq!(session.frame_bytes_max(), limits::FRAME_BYTES_BEFORE_WELCOME_MAX);
+        assert_eq!(
+            session.frame_bytes_max(),
+            limits::FRAME_BYTES_BEFORE_WELCOME_MAX
+        );
         session.stage = Stage::Accepted { bytes_left: 100 };
         assert_eq!(session.frame_bytes_max(), 100);
         assert_eq!(open().frame_bytes_max(), LIMITS.frame_bytes_max);
@@ -305,7 +369,9 @@ mod tests {
     #[test]
     fn an_ill_formed_request_is_refused_and_the_connection_goes_on() {
         let mut session = open();
-        let purge = Kind::Purge(wire::Purge { address: "no good".into() });
+        let purge = Kind::Purge(wire::Purge {
+            address: "no good".into(),
+        });
         refuses_with(&say(&mut session, 2, purge), ErrorCode::Invalid);
         let unknown = Bytes::from_static(&[0x08, 0x05, 0xF2, 0x02, 0x00]);
         refuses_with(&session.frame(unknown), ErrorCode::Unsupported);
@@ -315,7 +381,10 @@ mod tests {
 
     #[test]
     fn a_frame_only_a_broker_may_send_closes_the_connection() {
-        closes_with(&say(&mut open(), 2, Kind::Done(wire::Done {})), ErrorCode::Protocol);
+        closes_with(
+            &say(&mut open(), 2, Kind::Done(wire::Done {})),
+            ErrorCode::Protocol,
+        );
     }
 
     #[test]

@@ -46,7 +46,11 @@ impl Watch {
     /// A second has passed.
     pub(super) fn tick(&mut self, waits: Waits) -> Option<Late> {
         let count = |seconds: &mut u32, is_waiting| {
-            *seconds = if is_waiting { seconds.saturating_add(1) } else { 0 };
+            *seconds = if is_waiting {
+                seconds.saturating_add(1)
+            } else {
+                0
+            };
             u64::from(*seconds)
         };
         let unwelcome = count(&mut self.unwelcome, !waits.is_open);
@@ -72,7 +76,12 @@ impl Watch {
 mod tests {
     use super::*;
 
-    const FINE: Waits = Waits { is_open: true, heard: true, in_frame: false, stalled: false };
+    const FINE: Waits = Waits {
+        is_open: true,
+        heard: true,
+        in_frame: false,
+        stalled: false,
+    };
 
     fn ticks_until_late(waits: Waits) -> Option<(u32, Late)> {
         let mut watch = Watch::default();
@@ -82,12 +91,27 @@ mod tests {
     #[test]
     fn a_connection_is_closed_when_its_time_is_up_and_not_before() {
         assert_eq!(ticks_until_late(FINE), None);
-        let unwelcome = Waits { is_open: false, ..FINE };
+        let unwelcome = Waits {
+            is_open: false,
+            ..FINE
+        };
         assert_eq!(ticks_until_late(unwelcome), Some((11, Late::Hello)));
-        assert_eq!(ticks_until_late(Waits { heard: false, ..FINE }), Some((76, Late::Silent)));
-        let in_frame = Waits { in_frame: true, ..FINE };
+        assert_eq!(
+            ticks_until_late(Waits {
+                heard: false,
+                ..FINE
+            }),
+            Some((76, Late::Silent))
+        );
+        let in_frame = Waits {
+            in_frame: true,
+            ..FINE
+        };
         assert_eq!(ticks_until_late(in_frame), Some((31, Late::Frame)));
-        let stalled = Waits { stalled: true, ..FINE };
+        let stalled = Waits {
+            stalled: true,
+            ..FINE
+        };
         assert_eq!(ticks_until_late(stalled), Some((31, Late::WriteStalled)));
     }
 

@@ -31,7 +31,12 @@ pub struct Checkpoints {
 impl Checkpoints {
     /// One snapshot for every `every_bytes` of journal.
     pub fn new(snapshots: Snapshots, node: u64, every_bytes: u64) -> Self {
-        Self { snapshots, node, every_bytes, is_running: false }
+        Self {
+            snapshots,
+            node,
+            every_bytes,
+            is_running: false,
+        }
     }
 
     /// Whether the journal has grown enough since the last one.
@@ -55,18 +60,15 @@ impl Checkpoints {
             // The core thread is gone: nobody needs to know.
             done.blocking_send(Outside::Checkpoint(result)).ok();
         };
-        std::thread::Builder::new().name("siding-snapshot".into()).spawn(write)?;
+        std::thread::Builder::new()
+            .name("siding-snapshot".into())
+            .spawn(write)?;
         self.is_running = true;
         Ok(())
     }
 
     /// A snapshot is written, or not: the one before still stands then.
-    pub fn finished(
-        &mut self,
-        result: Result<u64, StorageError>,
-        files: &Files,
-        bodies: &Bodies,
-    ) {
+    pub fn finished(&mut self, result: Result<u64, StorageError>, files: &Files, bodies: &Bodies) {
         self.is_running = false;
         match result {
             Ok(index) => cut(files, bodies, index),
@@ -98,17 +100,27 @@ impl Checkpoints {
     pub fn gather(&self, (index, term): (u64, u64), core: &Core, bodies: &Bodies) -> Snapshot {
         let mut places = Vec::new();
         bodies.export(&mut places);
-        let section = |name: &str, data: Bytes| Section { name: name.to_owned(), data };
+        let section = |name: &str, data: Bytes| Section {
+            name: name.to_owned(),
+            data,
+        };
         let engine = section(ENGINE_SECTION, core.snapshot().freeze());
         let bodies = section(BODIES_SECTION, places.into());
-        Snapshot { index, term, node: self.node, sections: vec![engine, bodies] }
+        Snapshot {
+            index,
+            term,
+            node: self.node,
+            sections: vec![engine, bodies],
+        }
     }
 }
 
 /// Gives back every full file that the snapshot at `index` has passed and that no live body holds.
 fn cut(files: &Files, bodies: &Bodies, index: u64) {
     let passed = files.recyclable(&|_| index);
-    let free = passed.into_iter().filter(|file| !bodies.file_is_live(*file));
+    let free = passed
+        .into_iter()
+        .filter(|file| !bodies.file_is_live(*file));
     let retired = free.filter(|file| files.retire(*file).is_ok()).count();
     info!(index, retired, "snapshot written, journal cut");
 }

@@ -84,11 +84,15 @@ impl Clock {
                 let wall = SystemTime::now().duration_since(UNIX_EPOCH);
                 let wall = Timestamp(wall.map_or(0, whole_ms));
                 let started = Instant::now();
-                Self { floor: last.max(wall), source: Running::System { started } }
+                Self {
+                    floor: last.max(wall),
+                    source: Running::System { started },
+                }
             }
-            TimeSource::Manual(time) => {
-                Self { floor: last, source: Running::Manual(time.clone()) }
-            }
+            TimeSource::Manual(time) => Self {
+                floor: last,
+                source: Running::Manual(time.clone()),
+            },
         }
     }
 

@@ -91,7 +91,13 @@ impl<S: Sessions> Committer<S> {
         time: &TimeSource,
         checkpoint_bytes: u64,
     ) -> Result<Self, ShardError> {
-        let Recovery { data_dir, core, bodies, writer, last_index } = recovery;
+        let Recovery {
+            data_dir,
+            core,
+            bodies,
+            writer,
+            last_index,
+        } = recovery;
         let (to_core, outside) = channel(OUTSIDE_MAX);
         let reader = writer.reader();
         let done = to_core.clone();
@@ -198,7 +204,8 @@ impl<S: Sessions> Committer<S> {
             Outside::Fetched(record, payload) => self.performer.fetched(record, payload)?,
             Outside::Checkpoint(result) => {
                 let files = self.door.journal().files();
-                self.checkpoints.finished(result, files, self.performer.bodies());
+                self.checkpoints
+                    .finished(result, files, self.performer.bodies());
             }
         }
         self.after_work()
@@ -268,7 +275,8 @@ impl<S: Sessions> Committer<S> {
 
     fn gather(&self) -> Snapshot {
         let (index, term) = (self.applied_index, self.core.term());
-        self.checkpoints.gather((index, term), &self.core, self.performer.bodies())
+        self.checkpoints
+            .gather((index, term), &self.core, self.performer.bodies())
     }
 
     /// A clean stop: commits everything that was asked, syncs, writes a snapshot.

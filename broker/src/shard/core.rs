@@ -13,9 +13,10 @@ use siding_protocol::request::Request;
 use siding_protocol::types::{OffsetRange, Timestamp};
 
 use super::group::{OpenGroup, Pending, Waiter};
+use crate::engine::Engine;
 use crate::engine::command::Entry;
 use crate::engine::effect::{Delivery, Effect, Effects, Found, Origin, Place, SessionId};
-use crate::engine::{Engine, SnapshotError};
+use crate::engine::snapshot::SnapshotError;
 
 /// Lazy commands wait so long for an awaited group to ride with; then they are written un-synced.
 pub const LAZY_MS: u64 = 5;
@@ -95,7 +96,12 @@ impl Core {
 
     fn with(engine: Engine, group_bytes_max: usize) -> Self {
         let open = OpenGroup::new(group_bytes_max);
-        Self { engine, effects: Effects::default(), open, deeds: Vec::new() }
+        Self {
+            engine,
+            effects: Effects::default(),
+            open,
+            deeds: Vec::new(),
+        }
     }
 
     /// The log says, at a restart: nobody waits for outcomes, nobody is served.
@@ -123,7 +129,11 @@ impl Core {
         let mut asked = None;
         match input {
             Input::Opened { session, holder } => self.engine.open_session(session, &holder),
-            Input::Request { origin, request, charge } => {
+            Input::Request {
+                origin,
+                request,
+                charge,
+            } => {
                 asked = Some(Waiter { origin, charge });
                 self.engine.handle(now, origin, request, &mut self.effects);
             }
@@ -171,7 +181,10 @@ impl Core {
 
     /// Whether lazy commands have waited long enough, or fill the group.
     pub fn lazy_is_due(&self, now: Timestamp) -> bool {
-        let waited = self.open.since().is_some_and(|since| since.plus_ms(LAZY_MS) <= now);
+        let waited = self
+            .open
+            .since()
+            .is_some_and(|since| since.plus_ms(LAZY_MS) <= now);
         waited || !self.open.has_room_for(0)
     }
 
@@ -210,7 +223,12 @@ impl Core {
         let mut asked = asked;
         for effect in self.effects.drain() {
             match effect {
-                Effect::Propose { command, runs, from, urgency } => {
+                Effect::Propose {
+                    command,
+                    runs,
+                    from,
+                    urgency,
+                } => {
                     let waiter = from.map(|origin| match asked.take_if(|it| it.origin == origin) {
                         Some(waiter) => waiter,
                         None => Waiter { origin, charge: 0 },

@@ -118,7 +118,11 @@ impl Door {
         let (group, runs_start) = self.group(&pending, Level::Synced);
         self.journal.submit(group)?;
         let stopwatch = Stopwatch::start();
-        self.submitted = Some(Submitted { pending, runs_start, stopwatch });
+        self.submitted = Some(Submitted {
+            pending,
+            runs_start,
+            stopwatch,
+        });
         Ok(())
     }
 
@@ -174,7 +178,10 @@ impl Door {
         let runs_start = u32::try_from(head.len()).expect("an entry is far below 4 GiB");
         let runs = entry.runs.iter().cloned();
         let payload: Vec<Bytes> = std::iter::once(head).chain(runs).collect();
-        let starts = entry.commands.iter().any(|it| matches!(it, Command::Start(_)));
+        let starts = entry
+            .commands
+            .iter()
+            .any(|it| matches!(it, Command::Start(_)));
         let record = Append {
             kind: if starts { Kind::Start } else { Kind::Entry },
             shard: SHARD,
@@ -182,7 +189,11 @@ impl Door {
             term: self.term,
             payload,
         };
-        self.written_bytes += record.payload.iter().map(|part| part.len() as u64).sum::<u64>();
+        self.written_bytes += record
+            .payload
+            .iter()
+            .map(|part| part.len() as u64)
+            .sum::<u64>();
         let mut group = Group::new(level, self.next_index);
         self.next_index += 1;
         group.records.push(record);
@@ -192,7 +203,12 @@ impl Door {
 
 fn applied(pending: Pending, runs_start: u32, group: &Group) -> Result<Applied, StorageError> {
     let record = *group.places.first().ok_or(StorageError::ThreadGone)?;
-    Ok(Applied { pending, index: group.tag, record, runs_start })
+    Ok(Applied {
+        pending,
+        index: group.tag,
+        record,
+        runs_start,
+    })
 }
 
 /// How long a small write and its sync take: a moving average over about eight.

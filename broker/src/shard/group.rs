@@ -38,7 +38,12 @@ pub struct OpenGroup {
 impl OpenGroup {
     /// Gathering stops once `bytes_max` are reached.
     pub fn new(bytes_max: usize) -> Self {
-        Self { pending: Pending::empty(), bytes_max, awaited: false, since: None }
+        Self {
+            pending: Pending::empty(),
+            bytes_max,
+            awaited: false,
+            since: None,
+        }
     }
 
     /// Adds a command with the runs of its publishes.
@@ -95,7 +100,11 @@ impl OpenGroup {
 
 impl Pending {
     fn empty() -> Self {
-        Self { entry: Entry::default(), waiters: Vec::new(), bytes: 0 }
+        Self {
+            entry: Entry::default(),
+            waiters: Vec::new(),
+            bytes: 0,
+        }
     }
 }
 
@@ -119,7 +128,10 @@ mod tests {
         assert!(group.is_awaited());
         assert_eq!(group.since(), Some(Timestamp(5)));
         let pending = group.close(Timestamp(7));
-        assert_eq!((pending.entry.now, pending.waiters.len()), (Timestamp(7), 2));
+        assert_eq!(
+            (pending.entry.now, pending.waiters.len()),
+            (Timestamp(7), 2)
+        );
         assert!(group.is_empty() && !group.is_awaited() && group.since().is_none());
     }
 

@@ -103,8 +103,15 @@ mod tests {
     use crate::engine::effect::Origin;
 
     fn request(charge: usize) -> Input {
-        let origin = Origin { session: 1, correlation: 1 };
-        Input::Request { origin, request: Request::OpenProducer, charge }
+        let origin = Origin {
+            session: 1,
+            correlation: 1,
+        };
+        Input::Request {
+            origin,
+            request: Request::OpenProducer,
+            charge,
+        }
     }
 
     #[test]

@@ -39,7 +39,12 @@ pub struct Runs<'a> {
 impl<'a> Runs<'a> {
     /// `first_start`: where the runs begin in the record's payload, bytes.
     pub fn new(record: RecordAt, entry: &'a Entry, first_start: u32) -> Self {
-        Self { record, entry, at: (0, first_start), first_start }
+        Self {
+            record,
+            entry,
+            at: (0, first_start),
+            first_start,
+        }
     }
 
     /// What a place says, in the words of storage, and the bytes it speaks of.
@@ -51,7 +56,11 @@ impl<'a> Runs<'a> {
         for passed in self.entry.runs.iter().take(run).skip(self.at.0) {
             self.at = (self.at.0 + 1, self.at.1 + u32_len(passed));
         }
-        let bytes = self.entry.runs.get(run).expect("a place names a run of its entry");
+        let bytes = self
+            .entry
+            .runs
+            .get(run)
+            .expect("a place names a run of its entry");
         let (from, to) = (place.start as usize, (place.start + place.bytes) as usize);
         let placed = Placed {
             log: place.log,
@@ -74,7 +83,13 @@ impl<S: Sessions> Performer<S> {
     /// With what recovery found.
     pub fn new(bodies: Bodies, fetcher: Fetcher, sessions: Rc<S>) -> Self {
         let resolver = Resolver::default();
-        Self { bodies, resolver, fetcher, sessions, resolved: Vec::new() }
+        Self {
+            bodies,
+            resolver,
+            fetcher,
+            sessions,
+            resolved: Vec::new(),
+        }
     }
 
     /// Does deeds, in order. `applied` is the entry that they come from, if they place anything.
@@ -93,12 +108,14 @@ impl<S: Sessions> Performer<S> {
                 Deed::Answer(to, answer) => self.sessions.answer(to, answer),
                 Deed::Release(session, bytes) => self.sessions.release(session, bytes),
                 Deed::Deliver(delivery) => {
-                    self.resolver.deliver(&mut self.bodies, delivery, &mut self.resolved);
+                    self.resolver
+                        .deliver(&mut self.bodies, delivery, &mut self.resolved);
                     self.send_resolved();
                 }
                 Deed::Browsed(to, log, found) => {
                     let to = (to, log);
-                    self.resolver.browse(&mut self.bodies, to, found, &mut self.resolved);
+                    self.resolver
+                        .browse(&mut self.bodies, to, found, &mut self.resolved);
                     self.send_resolved();
                 }
                 Deed::Place(place) => {
@@ -121,8 +138,9 @@ impl<S: Sessions> Performer<S> {
         record: RecordAt,
         payload: Result<Bytes, StorageError>,
     ) -> Result<(), FetcherGone> {
-        let fetched =
-            self.resolver.fetched(&mut self.bodies, record, payload, &mut self.resolved);
+        let fetched = self
+            .resolver
+            .fetched(&mut self.bodies, record, payload, &mut self.resolved);
         if let Err(error) = fetched {
             error!(%error, "bodies cannot be read; their messages are not delivered");
         }
@@ -164,8 +182,15 @@ mod tests {
     #[test]
     fn a_place_points_into_its_run_in_memory_and_in_the_record() {
         let runs = [&b"abc"[..], b"defgh", b"ij"].map(Bytes::from_static);
-        let entry = Entry { runs: runs.to_vec(), ..Entry::default() };
-        let record = RecordAt { file: 1, position: 4096, length: 110 };
+        let entry = Entry {
+            runs: runs.to_vec(),
+            ..Entry::default()
+        };
+        let record = RecordAt {
+            file: 1,
+            position: 4096,
+            length: 110,
+        };
         let mut runs = Runs::new(record, &entry, 100);
         let place = |run, start, bytes| Place {
             log: 1,

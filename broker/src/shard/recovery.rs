@@ -10,8 +10,8 @@ use tracing::{info, warn};
 use super::checkpoint::{BODIES_SECTION, ENGINE_SECTION};
 use super::core::{Core, Deed};
 use super::perform::Runs;
-use crate::engine::SnapshotError;
 use crate::engine::command::{Entry, EntryError};
+use crate::engine::snapshot::SnapshotError;
 use crate::storage::bodies::{Bodies, Budgets, IndexError};
 use crate::storage::fs::Fs;
 use crate::storage::{DataDir, Recovered, Report, StorageError, Writer, recover};
@@ -109,7 +109,13 @@ pub fn start(fs: Arc<dyn Fs>, path: &Path, sizes: Sizes) -> Result<Recovery, Rec
     tell(&report, from);
     let Shard { core, bodies } = shard;
     let last_index = report.last.get(&0).copied().unwrap_or(0).max(from - 1);
-    Ok(Recovery { data_dir, core, bodies, writer, last_index })
+    Ok(Recovery {
+        data_dir,
+        core,
+        bodies,
+        writer,
+        last_index,
+    })
 }
 
 struct Shard {
@@ -125,11 +131,19 @@ fn restore(
 ) -> Result<(Shard, u64), RecoveryError> {
     let Some(snapshot) = data_dir.snapshots().latest()? else {
         let core = Core::new(group_bytes_max);
-        return Ok((Shard { core, bodies: Bodies::new(budgets) }, 1));
+        return Ok((
+            Shard {
+                core,
+                bodies: Bodies::new(budgets),
+            },
+            1,
+        ));
     };
     let index = snapshot.index;
     let section = |section| {
-        snapshot.section(section).ok_or(RecoveryError::Section { index, section })
+        snapshot
+            .section(section)
+            .ok_or(RecoveryError::Section { index, section })
     };
     let core = Core::restore(section(ENGINE_SECTION)?, group_bytes_max)
         .map_err(|source| RecoveryError::Engine { index, source })?;
@@ -168,7 +182,10 @@ fn tell(report: &Report, from: u64) {
         );
     }
     info!(
-        snapshot = from - 1, files = report.files, records = report.records,
-        rewritten_bytes = report.rewritten_bytes, "recovered"
+        snapshot = from - 1,
+        files = report.files,
+        records = report.records,
+        rewritten_bytes = report.rewritten_bytes,
+        "recovered"
     );
 }
