@@ -333,3 +333,6 @@ fn descriptors() -> u64 {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     limit.current.unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use siding_protocol::frame::{BatchParts, Recipient};
 use siding_protocol::refusal::Refusal;
 use siding_protocol::wire;
 use siding_protocol::wire::frame::Kind;
-use tracing::debug;
+use tracing::trace;
 
 use super::peer::{End, Flush, Peer};
 use crate::engine::effect::{DeliverTo, Origin, SessionId};
@@ -104,9 +104,10 @@ impl Peers {
     }
 
     fn with(&self, session: SessionId, deed: impl FnOnce(&Rc<Peer>)) {
-        match self.table.borrow().get(&session) {
-            Some(peer) => deed(peer),
-            None => debug!(session, "nobody is left to be told"),
+        if let Some(peer) = self.table.borrow().get(&session) {
+            deed(peer);
+        } else {
+            trace!(session, "nobody is left to be told");
         }
     }
 
@@ -178,5 +179,61 @@ impl Sessions for Peers {
         if list.is_empty() {
             *list = touched;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::runtime::{Builder, LocalOptions};
+
+    use super::*;
+
+    /// A connection number `number` to nowhere in particular, and its other end.
+    async fn connect(peers: &Peers, number: SessionId) -> std::net::TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let address = listener.local_addr().expect("bound");
+        let (client, served) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (_, writer) = served.expect("accept").0.into_split();
+        writer.writable().await.expect("writable");
+        peers.insert(&Rc::new(Peer::new(number, writer, 1 << 20)));
+        let client = client.expect("connect").into_std().expect("a socket");
+        client.set_nonblocking(false).expect("blocking");
+        client
+    }
+
+    #[test]
+    fn every_touched_connection_is_written_once_whatever_it_got() {
+        let mut builder = Builder::new_current_thread();
+        let runtime = builder
+            .enable_all()
+            .build_local(LocalOptions::default())
+            .expect("runtime");
+        runtime.block_on(async {
+            let peers = Peers::new(Rc::new(Inbox::new(1 << 20)));
+            let mut clients = [connect(&peers, 1).await, connect(&peers, 2).await];
+            let _untouched = connect(&peers, 3).await;
+            for correlation in 0..100 {
+                for session in [1, 2] {
+                    peers.answer(
+                        Origin {
+                            session,
+                            correlation,
+                        },
+                        Ok(Answer::Done),
+                    );
+                }
+            }
+            peers.flush();
+            peers.flush();
+            assert_eq!(peers.writes(), 2);
+            assert_eq!(peers.undelivered(), 0);
+            for client in &mut clients {
+                let mut bytes = [0; 4096];
+                assert!(client.read(&mut bytes).expect("answers") > 100);
+            }
+        });
     }
 }

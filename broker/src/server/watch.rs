@@ -9,6 +9,7 @@ const WRITE_STALL_SECONDS: u32 = 30;
 
 /// What a connection waits for, at the moment of a tick.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "four independent questions")]
 pub(super) struct Waits {
     /// Its hello was heard.
     pub(super) is_open: bool,

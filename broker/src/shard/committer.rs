@@ -181,8 +181,8 @@ impl<S: Sessions> Committer<S> {
             if self.mark_at.take_if(|at| *at <= now).is_some() {
                 self.door.mark()?;
             }
-            self.core.advance(now);
             self.commit(now)?;
+            self.advance(now)?;
         }
         self.after_work()
     }
@@ -195,11 +195,11 @@ impl<S: Sessions> Committer<S> {
                 // The disk first: it works on the next group while this one is applied.
                 let now = self.clock.now();
                 self.take_inputs(now)?;
-                self.core.advance(now);
                 if self.core.open().is_awaited() {
                     self.door.submit(self.core.close_group(now))?;
                 }
                 self.apply(now, &applied)?;
+                self.advance(now)?;
             }
             Outside::Fetched(record, payload) => self.performer.fetched(record, payload)?,
             Outside::Checkpoint(result) => {
@@ -258,11 +258,18 @@ impl<S: Sessions> Committer<S> {
         Ok(self.performer.perform(self.core.deeds(), None)?)
     }
 
+    /// After `dispatch`: a long poll that ends now has had its chance.
+    fn advance(&mut self, now: Timestamp) -> Result<(), ShardError> {
+        self.core.advance(now);
+        Ok(self.performer.perform(self.core.deeds(), None)?)
+    }
+
     /// One write for each connection that got something, whatever it got.
     fn after_work(&mut self) -> Result<(), ShardError> {
         self.performer.flush();
-        if !self.inbox.is_empty() && !self.door.is_in_flight() {
-            // What did not fit into the group comes with the next turn.
+        let is_left = !self.inbox.is_empty() || self.core.open().is_awaited();
+        if is_left && !self.door.is_in_flight() {
+            // What did not fit into the group, or what is due: with the next turn.
             self.inbox.wake();
         }
         if self.checkpoints.is_due(self.door.written_bytes()) {
