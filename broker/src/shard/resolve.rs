@@ -8,17 +8,17 @@
 //! a read holds back the later ones of its consumer, and nobody else's.
 
 #[cfg(test)]
-#[path = "resolve_tests.rs"]
 mod tests;
+mod work;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use siding_protocol::frame::BatchParts;
-use siding_protocol::limits::OUTBOUND_BYTES_MAX;
-use siding_protocol::types::{Offset, OffsetRange};
+use siding_protocol::types::Offset;
 use siding_protocol::wire;
 
+use self::work::{Lane, Work};
 use crate::engine::effect::{DeliverTo, Delivery, Found, Origin, SessionId};
 use crate::storage::bodies::{Lookup, Slice};
 use crate::storage::{Bodies, RecordAt, StorageError};
@@ -27,8 +27,7 @@ use crate::storage::{Bodies, RecordAt, StorageError};
 pub const READS_MAX: usize = 8;
 /// Payload bytes that may be on their way at once; one record alone may be larger.
 pub const READ_BYTES_MAX: u64 = 16 << 20;
-/// Reads that may wait for their turn beside those that somebody waits for: read-ahead is dropped
-/// past it.
+/// Records to be read ahead that may wait for their turn; more are dropped.
 const AHEAD_MAX: usize = 64;
 
 /// A delivery or a browse with its bytes.
@@ -42,36 +41,13 @@ pub enum Resolved {
         /// In order of offset.
         batches: Vec<BatchParts>,
     },
-    /// Answer a browse. The runs end at 8 MiB together: what is left out is asked for again from the
-    /// offset after the last.
+    /// Answer a browse. It ends with the message that brings it to 8 MiB: what is left out is asked
+    /// for again from the offset after the last.
     Browsed {
         /// Who asked.
         to: Origin,
         /// One message each.
         answer: wire::Browsed,
-    },
-}
-
-/// What waits for one receiver, in order. Answers are each for themselves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Lane {
-    Consumer(u32),
-    Answer(u64),
-}
-
-/// What is to be resolved, with what is resolved of it.
-#[derive(Debug)]
-enum Work {
-    Delivery {
-        delivery: Delivery,
-        batches: Vec<BatchParts>,
-    },
-    Browse {
-        to: Origin,
-        log: u64,
-        found: Vec<Found>,
-        answer: wire::Browsed,
-        bytes: usize,
     },
 }
 
@@ -91,7 +67,9 @@ struct Job {
 pub struct Resolver {
     /// The first job of each lane waits for a read.
     waiting: BTreeMap<(SessionId, Lane), VecDeque<Job>>,
-    wanted: VecDeque<RecordAt>,
+    /// To be read because a job waits for it, then what is likely to be needed soon.
+    needed: VecDeque<RecordAt>,
+    ahead: VecDeque<RecordAt>,
     in_flight: Vec<RecordAt>,
     slices: Vec<Slice>,
 }
@@ -142,14 +120,19 @@ impl Resolver {
 
     /// The next record to read, while few enough reads are on their way.
     pub fn next_read(&mut self) -> Option<RecordAt> {
-        let next = *self.wanted.front()?;
+        let queue = if self.needed.is_empty() {
+            &mut self.ahead
+        } else {
+            &mut self.needed
+        };
+        let next = *queue.front()?;
         let on_their_way: u64 = self.in_flight.iter().map(|at| u64::from(at.length)).sum();
         let has_room = self.in_flight.len() < READS_MAX
             && on_their_way + u64::from(next.length) <= READ_BYTES_MAX;
         if !has_room && !self.in_flight.is_empty() {
             return None;
         }
-        self.wanted.pop_front();
+        queue.pop_front();
         self.in_flight.push(next);
         Some(next)
     }
@@ -240,133 +223,19 @@ impl Resolver {
 
     /// The first of these is needed, the others are likely to be.
     fn want(&mut self, reads: &[RecordAt]) {
-        for (index, read) in reads.iter().enumerate() {
-            let is_known = self.in_flight.contains(read) || self.wanted.contains(read);
-            if !is_known && (index == 0 || self.wanted.len() < AHEAD_MAX) {
-                self.wanted.push_back(*read);
+        let Some((first, others)) = reads.split_first() else {
+            return;
+        };
+        if !self.in_flight.contains(first) && !self.needed.contains(first) {
+            self.ahead.retain(|other| other != first);
+            self.needed.push_back(*first);
+        }
+        for read in others {
+            let queues = [&self.needed, &self.ahead];
+            let is_known = queues.iter().any(|queue| queue.contains(read));
+            if !is_known && !self.in_flight.contains(read) && self.ahead.len() < AHEAD_MAX {
+                self.ahead.push_back(*read);
             }
         }
-    }
-}
-
-impl Work {
-    fn target(&self) -> (SessionId, Lane) {
-        match self {
-            Self::Delivery { delivery, .. } => match delivery.to {
-                DeliverTo::Consumer { session, consumer } => (session, Lane::Consumer(consumer)),
-                DeliverTo::Receive(to) => (to.session, Lane::Answer(to.correlation)),
-            },
-            Self::Browse { to, .. } => (to.session, Lane::Answer(to.correlation)),
-        }
-    }
-
-    fn log(&self) -> u64 {
-        match self {
-            Self::Delivery { delivery, .. } => delivery.log,
-            Self::Browse { log, .. } => *log,
-        }
-    }
-
-    /// The offsets to look up next; `None`: nothing more is to be found.
-    fn range(&self, index: usize) -> Option<OffsetRange> {
-        match self {
-            Self::Delivery { delivery, .. } => {
-                delivery.ranges.get(index).map(|(range, _)| range.clone())
-            }
-            Self::Browse { found, bytes, .. } => {
-                let offset = found
-                    .get(index)
-                    .filter(|_| *bytes < OUTBOUND_BYTES_MAX)?
-                    .offset;
-                Some(offset..offset + 1)
-            }
-        }
-    }
-
-    /// Adds a slice of the range at `index`.
-    fn take(&mut self, index: usize, slice: Slice) {
-        match self {
-            Self::Delivery { delivery, batches } => {
-                let attempt = delivery
-                    .ranges
-                    .get(index)
-                    .map_or(1, |(_, attempt)| *attempt);
-                append(batches, delivery, attempt, slice);
-            }
-            Self::Browse {
-                log,
-                found,
-                answer,
-                bytes,
-                ..
-            } => {
-                *bytes += slice.bytes.len();
-                answer.messages.extend(
-                    found
-                        .get_mut(index)
-                        .map(|found| browsed(*log, found, slice)),
-                );
-            }
-        }
-    }
-
-    fn finish(self) -> Option<Resolved> {
-        match self {
-            Self::Delivery { delivery, batches } => {
-                let to = delivery.to;
-                let is_push = matches!(to, DeliverTo::Consumer { .. });
-                (!is_push || !batches.is_empty()).then_some(Resolved::Delivery { to, batches })
-            }
-            Self::Browse { to, answer, .. } => Some(Resolved::Browsed { to, answer }),
-        }
-    }
-}
-
-/// Joins a slice to the last batch if all that a batch says holds for it too; else begins one.
-fn append(batches: &mut Vec<BatchParts>, delivery: &Delivery, attempt: u32, slice: Slice) {
-    if let Some(BatchParts { head, run }) = batches.last_mut()
-        && head.first_offset + u64::from(head.count) == slice.first
-        && head.published_at_ms == slice.published_at.0
-        && head.attempt == attempt
-    {
-        head.count += slice.count;
-        run.push(slice.bytes);
-        return;
-    }
-    let head = wire::Batch {
-        log_id: delivery.log,
-        first_offset: slice.first,
-        count: slice.count,
-        published_at_ms: slice.published_at.0,
-        attempt,
-        grant: Some(wire::Grant {
-            term: delivery.grant.term,
-            counter: delivery.grant.counter,
-        }),
-        deadline_ms: delivery.deadline.0,
-        run: Bytes::new(),
-    };
-    let run = vec![slice.bytes];
-    batches.push(BatchParts { head, run });
-}
-
-/// Takes the texts out of `found`: each is given out once.
-fn browsed(log: u64, found: &mut Found, slice: Slice) -> wire::BrowsedMessage {
-    let batch = wire::Batch {
-        log_id: log,
-        first_offset: slice.first,
-        count: slice.count,
-        published_at_ms: slice.published_at.0,
-        run: slice.bytes,
-        ..wire::Batch::default()
-    };
-    wire::BrowsedMessage {
-        batch: Some(batch),
-        state: found.state.to_wire().into(),
-        attempts: found.attempts,
-        at_ms: found.at.0,
-        reason: found.reason.to_owned(),
-        detail: std::mem::take(&mut found.detail),
-        holder: std::mem::take(&mut found.holder),
     }
 }

@@ -38,6 +38,8 @@ use super::RecordAt;
 pub const READ_AHEAD_RECORDS_MAX: usize = 8;
 /// Past so many bytes of payload a [`Lookup::Missing`] names no further record.
 pub const READ_AHEAD_BYTES: u64 = 4 << 20;
+/// No further than so many pieces a [`Lookup::Missing`] looks for records to read ahead.
+const READ_AHEAD_PIECES_MAX: usize = 256;
 
 /// How much memory bodies may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,7 +195,7 @@ impl Bodies {
             if wanted.is_empty() {
                 // A gap.
             } else if self.tail.holds(&piece.tickets()) {
-                for chunk in self.tail.chunks(piece.tickets()) {
+                for chunk in self.tail.chunks(piece.tickets(), &wanted) {
                     out.extend(fresh(pieces, &piece, chunk, &wanted));
                 }
             } else if let Some(payload) = self.cache.get(self.records.at(piece.record)) {
@@ -214,12 +216,9 @@ impl Bodies {
     fn missing(&self, log: u64, index: usize) -> Vec<RecordAt> {
         let mut reads: Vec<RecordAt> = Vec::new();
         let mut bytes = 0;
-        for piece in self
-            .logs
-            .get(&log)
-            .iter()
-            .flat_map(|pieces| pieces.iter_from(index))
-        {
+        let pieces = self.logs.get(&log).into_iter();
+        let pieces = pieces.flat_map(|pieces| pieces.iter_from(index));
+        for piece in pieces.take(READ_AHEAD_PIECES_MAX) {
             let record = self.records.at(piece.record);
             if reads.last() == Some(&record)
                 || self.tail.holds(&piece.tickets())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::Bytes;
-use siding_protocol::types::Offset;
+use siding_protocol::types::{Offset, OffsetRange};
 
 /// The bytes of one publish, or of what of it lies in one piece.
 #[derive(Clone, Debug)]
@@ -54,8 +54,31 @@ impl Tail {
         !tickets.is_empty() && self.chunks.contains_key(&tickets.start)
     }
 
-    pub(super) fn chunks(&self, tickets: Range<u64>) -> impl Iterator<Item = &Chunk> {
-        self.chunks.range(tickets).map(|(_, chunk)| chunk)
+    /// The chunks that hold some of `wanted`, among these tickets, all of which are here.
+    pub(super) fn chunks(
+        &self,
+        tickets: Range<u64>,
+        wanted: &OffsetRange,
+    ) -> impl Iterator<Item = &Chunk> {
+        let ends_before = |ticket| {
+            let chunk: Option<&Chunk> = self.chunks.get(&ticket);
+            chunk.is_some_and(|chunk| chunk.first + u64::from(chunk.count) <= wanted.start)
+        };
+        // A piece of many small publishes has many chunks, and a small credit wants few of them.
+        let Range {
+            start: mut low,
+            end: mut high,
+        } = tickets;
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if ends_before(middle) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let from = self.chunks.range(low..tickets.end).map(|(_, chunk)| chunk);
+        from.take_while(|chunk| chunk.first < wanted.end)
     }
 
     pub(super) fn remove(&mut self, tickets: Range<u64>) {

@@ -103,6 +103,11 @@ impl Pair {
                 *next += 1;
             }
             self.bodies.place(placed, (!is_replay).then_some(run));
+            // Retention discards what the same entry has placed.
+            if self.rng.u8(..6) == 0 {
+                self.bodies.discard(log, &(0..*next));
+                self.naive.messages.retain(|(l, _), _| *l != log);
+            }
         }
     }
 
@@ -161,8 +166,10 @@ impl Pair {
             let ahead = self.rng.usize(1..=reads.len());
             // Those read ahead come first here: the one that is needed must not be evicted.
             for record in reads[..ahead].iter().rev() {
-                self.bodies
-                    .fill(*record, self.naive.journal[record].clone());
+                for _ in 0..self.rng.u8(1..3) {
+                    let payload = self.naive.journal[record].clone();
+                    self.bodies.fill(*record, payload);
+                }
                 self.check_budgets();
             }
             (from, reads_done) = (at, reads_done + 1);

@@ -2,7 +2,7 @@
 
 use siding_protocol::refusal::State;
 use siding_protocol::run::{MessageFields, RunBuilder, RunLimits, messages};
-use siding_protocol::types::{Grant, Timestamp};
+use siding_protocol::types::{Grant, OffsetRange, Timestamp};
 
 use super::*;
 use crate::storage::Damage;
@@ -194,6 +194,53 @@ fn a_delivery_that_waits_for_a_read_is_not_overtaken_by_later_ones_of_its_consum
 }
 
 #[test]
+fn what_several_wait_for_is_read_once() {
+    let mut world = World::new(1, 1);
+    for consumer in 1..=3 {
+        let first = u64::from(consumer);
+        world.deliver(consumer, &[(first..first + 1, 1)]);
+    }
+    assert_eq!(world.fetch_all(), 1);
+    assert_eq!(world.taken().len(), 3);
+}
+
+#[test]
+fn what_somebody_waits_for_is_read_before_what_may_be_needed_later() {
+    let mut world = World::new(40, 40);
+    world.deliver(1, &[(0..5, 1)]);
+    world.deliver(2, &[(200..205, 1)]);
+    let reads: Vec<_> = std::iter::from_fn(|| world.resolver.next_read()).collect();
+    let numbers: Vec<_> = reads.iter().map(|at| (at.position - 4096) / 1024).collect();
+    assert_eq!(
+        numbers,
+        [0, 20, 1, 2, 3, 4, 5, 6],
+        "as many as may be on their way"
+    );
+    world.fetched(reads[1]);
+    assert_eq!(world.taken()[0].0, 2);
+}
+
+#[test]
+fn bytes_on_their_way_are_bounded_and_a_larger_record_goes_alone() {
+    let mut resolver = Resolver::default();
+    let mut record = |number, mib: u32| {
+        let at = World::record(number, mib << 20);
+        resolver.want(&[at]);
+        at
+    };
+    let [first, second, large] = [record(1, 10), record(2, 6), record(3, 20)];
+    assert_eq!(resolver.next_read(), Some(first));
+    assert_eq!(resolver.next_read(), Some(second));
+    assert_eq!(resolver.next_read(), None);
+    let mut bodies = Bodies::new(Budgets::default());
+    for done in [first, second] {
+        let result = resolver.fetched(&mut bodies, done, Ok(Bytes::new()), &mut Vec::new());
+        result.expect("no failure");
+    }
+    assert_eq!(resolver.next_read(), Some(large));
+}
+
+#[test]
 fn order_holds_for_every_consumer_whatever_order_reads_come_back_in() {
     for seed in 0..200 {
         let mut rng = fastrand::Rng::with_seed(seed);
@@ -289,6 +336,53 @@ fn an_answer_of_nothing_is_still_an_answer() {
         .resolver
         .deliver(&mut world.bodies, delivery, &mut world.out);
     assert_eq!(world.taken(), [(0, Vec::new())]);
+}
+
+#[test]
+fn a_browse_ends_before_it_is_too_large_for_a_frame() {
+    let mut world = World::new(0, 0);
+    let mut builder = RunBuilder::new(RunLimits::default());
+    let body = vec![1; 1 << 20];
+    let fields = MessageFields {
+        body: &body,
+        ..MessageFields::default()
+    };
+    builder.push(&fields).expect("fits");
+    let (run, _) = builder.take();
+    let length = u32::try_from(run.len()).unwrap();
+    let mut found = Vec::new();
+    for offset in 0..10 {
+        let placed = Placed {
+            log: LOG,
+            first: offset,
+            count: 1,
+            published_at: Timestamp(1),
+            record: World::record(offset, length),
+            start: 0,
+            bytes: length,
+        };
+        world.bodies.place(placed, Some(run.clone()));
+        found.push(Found {
+            offset,
+            state: State::Ready,
+            attempts: 0,
+            at: Timestamp(0),
+            reason: "",
+            detail: String::new(),
+            holder: String::new(),
+        });
+    }
+    let to = Origin {
+        session: 1,
+        correlation: 4,
+    };
+    world
+        .resolver
+        .browse(&mut world.bodies, (to, LOG), found, &mut world.out);
+    let Some(Resolved::Browsed { answer, .. }) = world.out.pop() else {
+        panic!("a browse");
+    };
+    assert_eq!(answer.messages.len(), 8);
 }
 
 #[test]

@@ -1,0 +1,158 @@
+//! What is being resolved, and the wire batches that come of it.
+
+use bytes::Bytes;
+use siding_protocol::frame::BatchParts;
+use siding_protocol::limits::OUTBOUND_BYTES_MAX;
+use siding_protocol::types::OffsetRange;
+use siding_protocol::wire;
+
+use super::Resolved;
+use crate::engine::effect::{DeliverTo, Delivery, Found, Origin, SessionId};
+use crate::storage::bodies::Slice;
+
+/// What a browsed message takes in the answer beside its run and texts, at most, in bytes.
+const BROWSED_HEAD_BYTES: usize = 128;
+
+/// What waits for one receiver, in order. Answers are each for themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Lane {
+    Consumer(u32),
+    Answer(u64),
+}
+
+/// What is to be resolved, with what is resolved of it.
+#[derive(Debug)]
+pub(super) enum Work {
+    Delivery {
+        delivery: Delivery,
+        batches: Vec<BatchParts>,
+    },
+    Browse {
+        to: Origin,
+        log: u64,
+        found: Vec<Found>,
+        answer: wire::Browsed,
+        bytes: usize,
+    },
+}
+
+impl Work {
+    pub(super) fn target(&self) -> (SessionId, Lane) {
+        match self {
+            Self::Delivery { delivery, .. } => match delivery.to {
+                DeliverTo::Consumer { session, consumer } => (session, Lane::Consumer(consumer)),
+                DeliverTo::Receive(to) => (to.session, Lane::Answer(to.correlation)),
+            },
+            Self::Browse { to, .. } => (to.session, Lane::Answer(to.correlation)),
+        }
+    }
+
+    pub(super) fn log(&self) -> u64 {
+        match self {
+            Self::Delivery { delivery, .. } => delivery.log,
+            Self::Browse { log, .. } => *log,
+        }
+    }
+
+    /// The offsets to look up next; `None`: nothing more is to be found.
+    pub(super) fn range(&self, index: usize) -> Option<OffsetRange> {
+        match self {
+            Self::Delivery { delivery, .. } => {
+                delivery.ranges.get(index).map(|(range, _)| range.clone())
+            }
+            Self::Browse { found, bytes, .. } => {
+                let offset = found
+                    .get(index)
+                    .filter(|_| *bytes < OUTBOUND_BYTES_MAX)?
+                    .offset;
+                Some(offset..offset + 1)
+            }
+        }
+    }
+
+    /// Adds a slice of the range at `index`.
+    pub(super) fn take(&mut self, index: usize, slice: Slice) {
+        match self {
+            Self::Delivery { delivery, batches } => {
+                let attempt = delivery
+                    .ranges
+                    .get(index)
+                    .map_or(1, |(_, attempt)| *attempt);
+                append(batches, delivery, attempt, slice);
+            }
+            Self::Browse {
+                log,
+                found,
+                answer,
+                bytes,
+                ..
+            } => {
+                if let Some(found) = found.get_mut(index) {
+                    let texts = found.detail.len() + found.holder.len();
+                    *bytes += slice.bytes.len() + texts + BROWSED_HEAD_BYTES;
+                    answer.messages.push(browsed(*log, found, slice));
+                }
+            }
+        }
+    }
+
+    pub(super) fn finish(self) -> Option<Resolved> {
+        match self {
+            Self::Delivery { delivery, batches } => {
+                let to = delivery.to;
+                let is_push = matches!(to, DeliverTo::Consumer { .. });
+                (!is_push || !batches.is_empty()).then_some(Resolved::Delivery { to, batches })
+            }
+            Self::Browse { to, answer, .. } => Some(Resolved::Browsed { to, answer }),
+        }
+    }
+}
+
+/// Joins a slice to the last batch if all that a batch says holds for it too; else begins one.
+fn append(batches: &mut Vec<BatchParts>, delivery: &Delivery, attempt: u32, slice: Slice) {
+    if let Some(BatchParts { head, run }) = batches.last_mut()
+        && head.first_offset + u64::from(head.count) == slice.first
+        && head.published_at_ms == slice.published_at.0
+        && head.attempt == attempt
+    {
+        head.count += slice.count;
+        run.push(slice.bytes);
+        return;
+    }
+    let head = wire::Batch {
+        log_id: delivery.log,
+        first_offset: slice.first,
+        count: slice.count,
+        published_at_ms: slice.published_at.0,
+        attempt,
+        grant: Some(wire::Grant {
+            term: delivery.grant.term,
+            counter: delivery.grant.counter,
+        }),
+        deadline_ms: delivery.deadline.0,
+        run: Bytes::new(),
+    };
+    let run = vec![slice.bytes];
+    batches.push(BatchParts { head, run });
+}
+
+/// Takes the texts out of `found`: each is given out once.
+fn browsed(log: u64, found: &mut Found, slice: Slice) -> wire::BrowsedMessage {
+    let batch = wire::Batch {
+        log_id: log,
+        first_offset: slice.first,
+        count: slice.count,
+        published_at_ms: slice.published_at.0,
+        run: slice.bytes,
+        ..wire::Batch::default()
+    };
+    wire::BrowsedMessage {
+        batch: Some(batch),
+        state: found.state.to_wire().into(),
+        attempts: found.attempts,
+        at_ms: found.at.0,
+        reason: found.reason.to_owned(),
+        detail: std::mem::take(&mut found.detail),
+        holder: std::mem::take(&mut found.holder),
+    }
+}
