@@ -17,4 +17,10 @@ pub mod admin;
 pub mod broker;
 pub mod config;
 pub mod engine;
+pub mod server;
+pub mod shard;
 pub mod storage;
+
+pub use broker::{Broker, BrokerError, StartError};
+pub use config::{AdminListen, Config, ConfigError};
+pub use shard::clock::{ManualTime, TimeSource};

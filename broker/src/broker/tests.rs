@@ -65,7 +65,7 @@ impl Client {
             if let Some(payload) = frame::split(&mut self.read, FRAME_BYTES_MAX).expect("frames") {
                 return Some(frame::decode(payload, Sender::Broker).expect("a frame"));
             }
-            let mut chunk = [0; 64 << 10];
+            let mut chunk = [0; 8 << 10];
             match self.stream.read(&mut chunk).expect("read") {
                 0 => return None,
                 bytes => self.read.extend_from_slice(&chunk[..bytes]),
@@ -193,7 +193,7 @@ fn what_was_confirmed_survives_a_kill_and_what_was_acked_does_not_come_back() {
     broker.kill();
 
     for stop in [Broker::kill, |broker: Broker| {
-        broker.stop().expect("a clean stop")
+        broker.stop().expect("a clean stop");
     }] {
         let broker = start(directory.path());
         let mut client = Client::connect(&broker);
@@ -341,7 +341,7 @@ fn many_large_publishes_are_pipelined_confirmed_in_order_and_cut_from_the_journa
         let expected = wire::Confirm {
             first_offset: offset,
             count: 1,
-            ..confirmed(&confirm)
+            ..confirmed(confirm.as_ref())
         };
         assert_eq!(confirm, Some(Kind::Confirm(expected)));
     }
@@ -359,7 +359,7 @@ fn many_large_publishes_are_pipelined_confirmed_in_order_and_cut_from_the_journa
     assert_eq!(found, 101);
 }
 
-fn confirmed(kind: &Option<Kind>) -> wire::Confirm {
+fn confirmed(kind: Option<&Kind>) -> wire::Confirm {
     match kind {
         Some(Kind::Confirm(confirm)) => *confirm,
         other => panic!("{other:?}"),

@@ -131,6 +131,7 @@ impl Door {
     /// # Errors
     /// Final.
     pub fn completed(&mut self, completion: Completion) -> Result<Applied, StorageError> {
+        self.journal.completed();
         let committed = completion.result?;
         let submitted = self.submitted.take().ok_or(StorageError::ThreadGone)?;
         if submitted.pending.bytes <= HERE_BYTES_MAX {

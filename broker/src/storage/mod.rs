@@ -28,6 +28,7 @@
 //! Start reading at `writer.rs` for the rules, then `recover.rs` for what they are good for.
 //! `memory_fs.rs` is the disk of the tests and of the simulator.
 
+pub mod bodies;
 pub mod data_dir;
 pub mod error;
 pub mod files;
@@ -43,6 +44,7 @@ pub mod snapshot;
 pub mod spares;
 pub mod writer;
 
+pub use bodies::Bodies;
 pub use data_dir::DataDir;
 pub use error::{Damage, StorageError};
 pub use files::{Filling, JournalOptions, RecordAt};
