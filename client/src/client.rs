@@ -7,7 +7,6 @@ use siding_protocol::refusal::State;
 use siding_protocol::settings::StartAt;
 use siding_protocol::wire;
 use siding_protocol::wire::frame::Kind;
-use tokio::sync::oneshot;
 
 use crate::browse::Browsed;
 use crate::consumer::ConsumerBuilder;
@@ -267,7 +266,6 @@ impl Client {
         let opened = self.handle.call(|reply| Command::OpenProducer {
             key: TRANSACTIONS,
             on_busy: OnBusy::Wait,
-            publisher: None,
             reply,
         });
         opened.await?;
@@ -281,10 +279,8 @@ impl Client {
     /// # Cancel safety
     /// Dropped, the client closes all the same, unawaited.
     pub async fn close(self) {
-        let (reply, closed) = oneshot::channel();
-        self.handle.command(Command::Close { reply });
-        // An error is an answer too: the connection task has ended.
-        drop(closed.await);
+        // An error is an answer too: the connection task has ended already.
+        drop(self.handle.call(|reply| Command::Close { reply }).await);
     }
 
     /// A fault hook for tests: drops the TCP connection at once, as a broken network would. The client

@@ -1,17 +1,22 @@
 //! Keeps a lease alive while a handler works.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use siding_protocol::request::Action;
 use siding_protocol::types::{Grant, OffsetRange};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 use crate::delivery::{Outcome, outcome};
 use crate::error::Error;
 use crate::lease::{Source, millis};
 use crate::settle::Listener;
 use crate::shared::CLOSED;
+
+/// A broker's shortest visibility timeout is twice this.
+const SHORTEST: Duration = Duration::from_millis(500);
 
 /// Extends a lease at every half of its visibility timeout until it is dropped.
 #[derive(Debug)]
@@ -38,7 +43,8 @@ impl Drop for KeepAlive {
 
 async fn keep(source: &Source, grant: Grant, range: OffsetRange) -> Result<(), Error> {
     let visibility = source.visibility().await?;
-    let mut ticks = tokio::time::interval(visibility / 2);
+    let mut ticks = tokio::time::interval((visibility / 2).max(SHORTEST));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.tick().await;
     loop {
         ticks.tick().await;

@@ -31,18 +31,23 @@
 //! Inside: callers write into shared buffers under short locks and wake one task, which owns the
 //! socket and a pure session: frames in, events out.
 
+mod backoff;
 mod browse;
+mod chunks;
 mod client;
 mod connection;
 mod consumer;
 mod delivery;
+mod dial;
 mod error;
+mod heartbeat;
 mod keep_alive;
 mod lease;
 mod message;
 mod options;
 mod publisher;
 mod receive;
+mod session;
 mod settle;
 mod shared;
 mod transaction;

@@ -21,8 +21,8 @@ use crate::shared::{Command, Handle};
 /// What a publisher does when the broker says `BUSY`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnBusy {
-    /// Send it again after the time the broker names, or a random part of a backoff that doubles up
-    /// to 15 s, whichever is longer. Nothing is lost; the window fills and publishes wait.
+    /// Send it again after the time the broker names and a random part of 50 ms, doubled up to 15 s
+    /// each time. Nothing is lost; the window fills and publishes wait.
     #[default]
     Wait,
     /// Fail the receipts of the refused run with the refusal.
@@ -137,7 +137,6 @@ impl PublisherBuilder {
         let opened = publisher.handle.call(|reply| Command::OpenProducer {
             key: publisher.core.key,
             on_busy: self.on_busy,
-            publisher: Some(Arc::clone(&publisher.core)),
             reply,
         });
         opened.await?;

@@ -71,10 +71,6 @@ pub(crate) struct Settling {
 }
 
 impl SettleQueue {
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.settlements.is_empty()
-    }
-
     /// Adds a settle to one like it, or as a new one.
     pub(crate) fn push(&mut self, settling: Settling) {
         let mut recent = self.settlements.iter_mut().rev().take(LOOK_BACK);
@@ -303,7 +299,7 @@ mod tests {
         let nack = Action::Nack { delay_ms: None };
         queue.push(settling(1..2, nack, Listener::Nobody));
         let mut settlements = queue.take();
-        assert!(queue.is_empty());
+        assert!(queue.take().is_empty());
         assert_eq!(settlements.len(), 2);
         let ranges: Vec<_> = settlements[0]
             .to_wire()

@@ -41,7 +41,6 @@ pub(crate) enum Command {
     OpenProducer {
         key: u64,
         on_busy: OnBusy,
-        publisher: Option<Arc<PublisherCore>>,
         reply: Reply<()>,
     },
     Transact {
@@ -66,7 +65,7 @@ pub(crate) enum Command {
     Cut,
     /// Finish what is under way, then end.
     Close {
-        reply: oneshot::Sender<()>,
+        reply: Reply<()>,
     },
 }
 

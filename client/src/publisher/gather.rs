@@ -152,6 +152,7 @@ impl Gather {
         let outcome = std::mem::replace(&mut self.open_outcome, RunOutcome::open());
         self.unfinished.push_back(Arc::clone(&outcome));
         self.seen_at_ms = None;
+        self.hurry = false;
         self.sealed.push_back(SealedRun {
             run,
             count,
@@ -166,12 +167,7 @@ impl Gather {
         }
         let ready = self.sealed.pop_front();
         if ready.is_none() {
-            self.hurry &= !self.open.is_empty();
-            self.told = if self.open.is_empty() {
-                Told::Nothing
-            } else {
-                Told::Open
-            };
+            self.told = Told::Open;
         }
         ready
     }
@@ -191,9 +187,14 @@ impl Gather {
         Some(seen_at_ms.saturating_add(self.limits.linger_ms))
     }
 
-    /// Whether nothing waits to be sent.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.open.is_empty() && self.sealed.is_empty()
+    /// Whether nothing waits to be sent; the next message wakes the connection task then.
+    pub(crate) fn rests(&mut self) -> bool {
+        let rests = self.open.is_empty() && self.sealed.is_empty();
+        if rests {
+            self.told = Told::Nothing;
+            self.hurry = false;
+        }
+        rests
     }
 
     /// Sends the open run at the next chance; gives the number of the first run after it.
