@@ -1,0 +1,285 @@
+//! Consuming: whole batches pushed under a window, or one delivery after the other.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_core::Stream;
+use siding_protocol::types::Address;
+use siding_protocol::wire;
+
+use crate::delivery::{DeliveredBatch, Deliveries, Delivery};
+use crate::error::Error;
+use crate::lease::{Source, millis};
+use crate::shared::{Command, Handle, bad_address, misfit};
+
+/// Settings of a consumer to be; see [`Client::consumer`](crate::Client::consumer).
+#[derive(Clone, Debug)]
+#[must_use = "call `open`"]
+pub struct ConsumerBuilder {
+    handle: Arc<Handle>,
+    consume: wire::Consume,
+    visibility: Option<Duration>,
+}
+
+/// Receives messages of a queue or subscription as the broker pushes them, never more than its
+/// window holds un-settled.
+///
+/// A lost connection ends its leases; the consumer subscribes again and the stream goes on. What had
+/// been pushed but not been handed out yet is given back.
+///
+/// Also a [`Stream`] of single deliveries.
+#[derive(Debug)]
+pub struct Consumer {
+    source: Arc<Source>,
+    number: u32,
+    queue: Arc<DeliveryQueue>,
+    /// A batch that is being handed out one by one.
+    current: Option<Deliveries>,
+}
+
+/// Pushed batches that nobody has taken yet. Bounded by the consumer's window.
+#[derive(Debug)]
+pub(crate) struct DeliveryQueue {
+    window_batches: usize,
+    state: Mutex<QueueState>,
+}
+
+#[derive(Debug, Default)]
+struct QueueState {
+    batches: VecDeque<wire::Batch>,
+    waker: Option<Waker>,
+    /// Nothing more will come; said once if it is an error.
+    end: Option<Option<Error>>,
+}
+
+impl ConsumerBuilder {
+    pub(crate) fn new(handle: Arc<Handle>, address: &str) -> Self {
+        Self {
+            consume: wire::Consume {
+                address: address.to_owned(),
+                consumer: handle.next_consumer(),
+                credit_messages: 8_192,
+                credit_bytes: 4 << 20,
+                visibility_timeout_ms: None,
+            },
+            handle,
+            visibility: None,
+        }
+    }
+
+    /// Messages held un-settled at most: 1 to 65,535, default 8,192. For a worker, about what it
+    /// works on at a time.
+    pub const fn window(mut self, messages: u32) -> Self {
+        self.consume.credit_messages = messages;
+        self
+    }
+
+    /// Bytes held un-settled at most, but always one message: 1 to 8 MiB, default 4 MiB.
+    pub const fn window_bytes(mut self, bytes: u64) -> Self {
+        self.consume.credit_bytes = bytes;
+        self
+    }
+
+    /// How long a lease lasts: 1 s to 12 h. Default: as the subscription says.
+    pub fn visibility(mut self, visibility: Duration) -> Self {
+        self.visibility = Some(visibility);
+        self.consume.visibility_timeout_ms = Some(millis(visibility));
+        self
+    }
+
+    /// Subscribes.
+    ///
+    /// # Errors
+    /// A refusal: no such name, a setting out of its range; a closed client. A lost connection is
+    /// waited out.
+    ///
+    /// # Cancel safety
+    /// Dropping the future subscribes to nothing that lasts.
+    pub async fn open(self) -> Result<Consumer, Error> {
+        let parsed: Result<Address, _> = self.consume.address.parse();
+        parsed.map_err(bad_address)?;
+        let window = usize::try_from(self.consume.credit_messages).unwrap_or(usize::MAX);
+        let address = self.consume.address.as_str().into();
+        let consumer = Consumer {
+            source: Source::new(self.handle, address, self.visibility),
+            number: self.consume.consumer,
+            queue: Arc::new(DeliveryQueue {
+                window_batches: window,
+                state: Mutex::default(),
+            }),
+            current: None,
+        };
+        let queue = Arc::clone(&consumer.queue);
+        let consume = self.consume;
+        let subscribed = consumer.source.handle.call(|reply| Command::Subscribe {
+            consume,
+            queue,
+            reply,
+        });
+        subscribed.await?;
+        Ok(consumer)
+    }
+}
+
+impl Consumer {
+    /// The next batch, or what is left of the one [`next`](Self::next) is handing out. `None` when
+    /// the consumer has ended; the item before it says why.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing is lost when the future is dropped.
+    pub async fn next_batch(&mut self) -> Option<Result<DeliveredBatch, Error>> {
+        if let Some(batch) = self.current.take().and_then(Deliveries::into_batch) {
+            return Some(Ok(batch));
+        }
+        std::future::poll_fn(|context| self.poll_batch(context)).await
+    }
+
+    /// The next delivery. `None` when the consumer has ended; the item before it says why.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> Option<Result<Delivery, Error>> {
+        std::future::poll_fn(|context| self.poll_delivery(context)).await
+    }
+
+    /// How many messages were settled [detached](DeliveredBatch::ack_detached) without effect:
+    /// their lease was lost, or the settle refused.
+    pub fn settle_errors(&self) -> u64 {
+        self.source.tally.failed()
+    }
+
+    /// Waits until all detached settles are answered; gives [`settle_errors`](Self::settle_errors).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn flush_settles(&self) -> u64 {
+        self.source.tally.settled().await;
+        self.source.tally.failed()
+    }
+
+    /// Ends the consumer: what was pushed and not handed out is released, detached settles are
+    /// flushed. Deliveries still in your hands lapse; settle them first.
+    ///
+    /// # Errors
+    /// A closed client.
+    ///
+    /// # Cancel safety
+    /// As a drop: the consumer ends all the same, unawaited.
+    pub async fn close(mut self) -> Result<(), Error> {
+        self.release_waiting();
+        self.flush_settles().await;
+        let consumer = self.number;
+        let stopped = self.source.handle.call(|reply| Command::Unsubscribe {
+            consumer,
+            reply: Some(reply),
+        });
+        stopped.await
+    }
+
+    fn poll_batch(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<DeliveredBatch, Error>>> {
+        self.queue.poll(context).map(|popped| {
+            popped.map(|batch| {
+                let batch = batch?;
+                DeliveredBatch::new(&self.source, batch).ok_or(misfit())
+            })
+        })
+    }
+
+    fn poll_delivery(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Delivery, Error>>> {
+        loop {
+            if let Some(delivery) = self.current.as_mut().and_then(Iterator::next) {
+                return Poll::Ready(Some(Ok(delivery)));
+            }
+            self.current = None;
+            match std::task::ready!(self.poll_batch(context)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(batch)) => self.current = Some(batch.into_deliveries()),
+            }
+        }
+    }
+
+    fn release_waiting(&mut self) {
+        self.current = None;
+        for batch in self.queue.drain() {
+            // Made and dropped: released.
+            drop(DeliveredBatch::new(&self.source, batch));
+        }
+    }
+}
+
+impl Stream for Consumer {
+    type Item = Result<Delivery, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_delivery(context)
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.release_waiting();
+        self.source.handle.command(Command::Unsubscribe {
+            consumer: self.number,
+            reply: None,
+        });
+    }
+}
+
+impl DeliveryQueue {
+    fn state(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds pushed batches; `false` when the broker went beyond the window.
+    pub(crate) fn push(&self, batches: Vec<wire::Batch>) -> bool {
+        let mut state = self.state();
+        state.batches.extend(batches);
+        if state.batches.len() > self.window_batches {
+            return false;
+        }
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        true
+    }
+
+    /// Takes everything that waits.
+    pub(crate) fn drain(&self) -> VecDeque<wire::Batch> {
+        std::mem::take(&mut self.state().batches)
+    }
+
+    /// Nothing more will come.
+    pub(crate) fn end(&self, error: Option<Error>) {
+        let mut state = self.state();
+        state.end.get_or_insert(error);
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn poll(&self, context: &mut Context<'_>) -> Poll<Option<Result<wire::Batch, Error>>> {
+        let mut state = self.state();
+        if let Some(batch) = state.batches.pop_front() {
+            return Poll::Ready(Some(Ok(batch)));
+        }
+        match &mut state.end {
+            Some(error) => Poll::Ready(error.take().map(Err)),
+            None => {
+                state.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}

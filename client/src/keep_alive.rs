@@ -1,0 +1,61 @@
+//! Keeps a lease alive while a handler works.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use siding_protocol::request::Action;
+use siding_protocol::types::{Grant, OffsetRange};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use crate::delivery::{Outcome, outcome};
+use crate::error::Error;
+use crate::lease::{Source, millis};
+use crate::settle::Listener;
+use crate::shared::CLOSED;
+
+/// A broker's shortest visibility timeout is twice this.
+const SHORTEST: Duration = Duration::from_millis(500);
+
+/// Extends a lease at every half of its visibility timeout until it is dropped.
+#[derive(Debug)]
+#[must_use = "dropped, it stops"]
+pub struct KeepAlive {
+    task: JoinHandle<()>,
+}
+
+impl KeepAlive {
+    pub(crate) fn start(source: Arc<Source>, grant: Grant, range: OffsetRange) -> Self {
+        let task = tokio::spawn(async move {
+            // An error ends it as a lost lease does: the settle that follows will tell the handler.
+            drop(keep(&source, grant, range).await);
+        });
+        Self { task }
+    }
+}
+
+impl Drop for KeepAlive {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn keep(source: &Source, grant: Grant, range: OffsetRange) -> Result<(), Error> {
+    let visibility = source.visibility().await?;
+    let mut ticks = tokio::time::interval((visibility / 2).max(SHORTEST));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let (reply, answer) = oneshot::channel();
+        let action = Action::Extend {
+            remaining_ms: millis(visibility),
+        };
+        source.settle(grant, range.clone(), action, Listener::Waiter(reply));
+        let extended = answer.await.unwrap_or(Err(CLOSED))?;
+        if let Outcome::LeaseLost(_) = outcome(extended) {
+            return Ok(());
+        }
+    }
+}

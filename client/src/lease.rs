@@ -1,0 +1,145 @@
+//! The right to settle a range of delivered messages, once; dropped unused it gives them back.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use siding_protocol::event::Settled;
+use siding_protocol::limits::VISIBILITY_MS_DEFAULT;
+use siding_protocol::request::Action;
+use siding_protocol::types::{Grant, OffsetRange};
+use tokio::sync::oneshot;
+
+use crate::error::Error;
+use crate::settle::{Listener, Settling, Tally};
+use crate::shared::{CLOSED, Handle};
+
+/// Where deliveries come from: one consumer, or one receive.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) handle: Arc<Handle>,
+    pub(crate) address: Arc<str>,
+    /// The visibility timeout, once known: as asked, or as the subscription says.
+    visibility: OnceLock<Duration>,
+    pub(crate) tally: Arc<Tally>,
+}
+
+/// A grant over a range that is not settled yet.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) source: Arc<Source>,
+    pub(crate) grant: Grant,
+    /// Empty once settled.
+    pub(crate) range: OffsetRange,
+}
+
+impl Source {
+    pub(crate) fn new(
+        handle: Arc<Handle>,
+        address: Arc<str>,
+        visibility: Option<Duration>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            handle,
+            address,
+            visibility: visibility.map_or_else(OnceLock::new, OnceLock::from),
+            tally: Arc::default(),
+        })
+    }
+
+    /// The visibility timeout of these deliveries; asks the broker the first time if nobody said.
+    pub(crate) async fn visibility(&self) -> Result<Duration, Error> {
+        if let Some(visibility) = self.visibility.get() {
+            return Ok(*visibility);
+        }
+        let info = crate::client::describe(&self.handle, &self.address).await?;
+        let settings = info
+            .subscriptions
+            .into_iter()
+            .find(|subscription| *subscription.address == *self.address)
+            .and_then(|subscription| subscription.settings);
+        let ms = settings.and_then(|settings| settings.visibility_timeout_ms);
+        let visibility = Duration::from_millis(ms.unwrap_or(VISIBILITY_MS_DEFAULT));
+        Ok(*self.visibility.get_or_init(|| visibility))
+    }
+
+    pub(crate) fn settle(
+        &self,
+        grant: Grant,
+        range: OffsetRange,
+        action: Action,
+        listener: Listener,
+    ) {
+        self.handle.settle(Settling {
+            address: Arc::clone(&self.address),
+            grant,
+            action,
+            range,
+            listener,
+        });
+    }
+}
+
+impl Lease {
+    /// Splits off the lower part, up to `end`.
+    pub(crate) fn split_to(&mut self, end: u64) -> Self {
+        let range = self.range.start..end.min(self.range.end);
+        self.range.start = range.end;
+        Self {
+            source: Arc::clone(&self.source),
+            grant: self.grant,
+            range,
+        }
+    }
+
+    /// Settles, and waits for the answer; retried over reconnects until there is one.
+    pub(crate) async fn settle(self, action: Action) -> Result<Settled, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.settle_with(action, Listener::Waiter(reply));
+        answer.await.unwrap_or(Err(CLOSED))
+    }
+
+    /// Settles; whether it took effect is counted only.
+    pub(crate) fn settle_detached(self, action: Action) {
+        let tally = Arc::clone(&self.source.tally);
+        self.settle_with(action, Listener::Detached(tally));
+    }
+
+    fn settle_with(mut self, action: Action, listener: Listener) {
+        let range = self.disarm();
+        self.source.settle(self.grant, range, action, listener);
+    }
+
+    /// Sets the remaining time; the lease stays.
+    pub(crate) async fn extend(&self, remaining: Duration) -> Result<Settled, Error> {
+        let (reply, answer) = oneshot::channel();
+        let action = Action::Extend {
+            remaining_ms: millis(remaining),
+        };
+        let range = self.range.clone();
+        self.source
+            .settle(self.grant, range, action, Listener::Waiter(reply));
+        answer.await.unwrap_or(Err(CLOSED))
+    }
+
+    /// Takes the range out: dropping the lease does nothing more.
+    pub(crate) fn disarm(&mut self) -> OffsetRange {
+        let end = self.range.end;
+        std::mem::replace(&mut self.range, end..end)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if !self.range.is_empty() {
+            let release = Action::Release { delay_ms: 0 };
+            let range = self.disarm();
+            self.source
+                .settle(self.grant, range, release, Listener::Nobody);
+        }
+    }
+}
+
+/// Whole milliseconds; what does not fit is refused by the broker with the range.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

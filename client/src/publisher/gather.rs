@@ -1,0 +1,240 @@
+//! Where published messages gather. Pure: no clock, no IO; the connection task asks when to send.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use siding_protocol::run::{MessageError, MessageFields, RunBuilder, RunLimits};
+
+use super::{Receipt, RunOutcome};
+use crate::error::{Error, TryPublishError};
+use crate::message::MessageId;
+
+/// A run that is not full is sent while fewer requests than this are unanswered; past it, the
+/// answers set the pace. Else a publisher a little slower than its connection would send runs of a
+/// few messages for ever.
+const PARTIAL_WHILE_UNANSWERED: usize = 8;
+
+/// When a run is closed, and how much may be unconfirmed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GatherLimits {
+    pub(crate) batch_messages: u32,
+    pub(crate) batch_bytes: usize,
+    pub(crate) linger_ms: u64,
+    pub(crate) window_messages: u64,
+    pub(crate) window_bytes: usize,
+}
+
+impl Default for GatherLimits {
+    fn default() -> Self {
+        Self {
+            batch_messages: 256,
+            batch_bytes: 64 << 10,
+            linger_ms: 0,
+            window_messages: 4_096,
+            window_bytes: 4 << 20,
+        }
+    }
+}
+
+/// A run ready to send, and who waits for it.
+#[derive(Debug)]
+pub(crate) struct SealedRun {
+    pub(crate) run: Bytes,
+    count: u32,
+    outcome: Arc<RunOutcome>,
+}
+
+/// What the connection task knows of this publisher, so that it is woken only for news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Told {
+    Nothing,
+    /// Something is in the open run.
+    Open,
+    /// A sealed run waits.
+    Sealed,
+}
+
+/// The messages of one publisher that are not sent yet, and the books of its window.
+#[derive(Debug)]
+pub(crate) struct Gather {
+    limits: GatherLimits,
+    open: RunBuilder,
+    open_outcome: Arc<RunOutcome>,
+    /// When the connection task first saw the open run: the linger counts from there.
+    seen_at_ms: Option<u64>,
+    sealed: VecDeque<SealedRun>,
+    told: Told,
+    /// Send the open run at the next chance: somebody waits.
+    hurry: bool,
+    unconfirmed_messages: u64,
+    unconfirmed_bytes: usize,
+    /// Outcomes of all runs up to the open one that are unfinished, or behind one that is.
+    unfinished: VecDeque<Arc<RunOutcome>>,
+    /// The number of the first of them, counted from the publisher's first run.
+    first_unfinished: u64,
+    failure: Option<Error>,
+    ended: Option<Error>,
+}
+
+impl Gather {
+    pub(crate) fn new(limits: GatherLimits, run_limits: RunLimits) -> Self {
+        Self {
+            limits,
+            open: RunBuilder::new(run_limits),
+            open_outcome: RunOutcome::open(),
+            seen_at_ms: None,
+            sealed: VecDeque::new(),
+            told: Told::Nothing,
+            hurry: false,
+            unconfirmed_messages: 0,
+            unconfirmed_bytes: 0,
+            unfinished: VecDeque::new(),
+            first_unfinished: 0,
+            failure: None,
+            ended: None,
+        }
+    }
+
+    pub(crate) const fn has_room(&self) -> bool {
+        let room = self.unconfirmed_messages < self.limits.window_messages
+            && self.unconfirmed_bytes < self.limits.window_bytes;
+        room || self.ended.is_some()
+    }
+
+    /// Whether a publisher without room waits for nothing but a linger; it ends here.
+    pub(crate) fn cut_linger(&mut self) -> bool {
+        let lingers = self.limits.linger_ms > 0 && !self.open.is_empty() && !self.hurry;
+        self.hurry |= lingers;
+        lingers
+    }
+
+    /// Writes a message into the open run. `true`: wake the connection task.
+    #[inline]
+    pub(crate) fn push(
+        &mut self,
+        message: &MessageFields<'_>,
+    ) -> Result<(Receipt, bool), TryPublishError> {
+        if let Some(error) = &self.ended {
+            return Err(TryPublishError::Failed(error.clone()));
+        }
+        if !self.has_room() {
+            return Err(TryPublishError::Full);
+        }
+        let mut bytes_before = self.open.len_bytes();
+        let mut pushed = self.open.push(message);
+        if matches!(pushed, Err(MessageError::RunFull)) {
+            self.seal();
+            bytes_before = 0;
+            pushed = self.open.push(message);
+        }
+        pushed.map_err(Error::InvalidMessage)?;
+        self.unconfirmed_messages += 1;
+        self.unconfirmed_bytes += self.open.len_bytes() - bytes_before;
+        let receipt = Receipt::new(Arc::clone(&self.open_outcome), self.open.count() - 1);
+        let full = self.open.count() >= self.limits.batch_messages
+            || self.open.len_bytes() >= self.limits.batch_bytes;
+        if full {
+            self.seal();
+        }
+        let news = if self.sealed.is_empty() {
+            Told::Open
+        } else {
+            Told::Sealed
+        };
+        let wake = news > self.told;
+        self.told = self.told.max(news);
+        Ok((receipt, wake))
+    }
+
+    fn seal(&mut self) {
+        let (run, count) = self.open.take();
+        let outcome = std::mem::replace(&mut self.open_outcome, RunOutcome::open());
+        self.unfinished.push_back(Arc::clone(&outcome));
+        self.seen_at_ms = None;
+        self.hurry = false;
+        self.sealed.push_back(SealedRun {
+            run,
+            count,
+            outcome,
+        });
+    }
+
+    /// The next run to send, with so many requests unanswered; `None`: not now.
+    pub(crate) fn take_ready(&mut self, now_ms: u64, unanswered: usize) -> Option<SealedRun> {
+        if self.sealed.is_empty() && !self.open.is_empty() && self.open_is_due(now_ms, unanswered) {
+            self.seal();
+        }
+        let ready = self.sealed.pop_front();
+        if ready.is_none() {
+            self.told = Told::Open;
+        }
+        ready
+    }
+
+    fn open_is_due(&mut self, now_ms: u64, unanswered: usize) -> bool {
+        let seen_at_ms = *self.seen_at_ms.get_or_insert(now_ms);
+        if self.hurry {
+            return true;
+        }
+        let lingered = now_ms.saturating_sub(seen_at_ms) >= self.limits.linger_ms;
+        lingered && (self.limits.linger_ms > 0 || unanswered < PARTIAL_WHILE_UNANSWERED)
+    }
+
+    /// When the open run has lingered enough.
+    pub(crate) fn due_ms(&self) -> Option<u64> {
+        let seen_at_ms = self.seen_at_ms.filter(|_| self.limits.linger_ms > 0)?;
+        Some(seen_at_ms.saturating_add(self.limits.linger_ms))
+    }
+
+    /// Whether nothing waits to be sent; the next message wakes the connection task then.
+    pub(crate) fn rests(&mut self) -> bool {
+        let rests = self.open.is_empty() && self.sealed.is_empty();
+        if rests {
+            self.told = Told::Nothing;
+            self.hurry = false;
+        }
+        rests
+    }
+
+    /// Sends the open run at the next chance; gives the number of the first run after it.
+    pub(crate) fn hurry(&mut self) -> u64 {
+        self.hurry |= !self.open.is_empty();
+        let runs = self.unfinished.len() + usize::from(!self.open.is_empty());
+        self.first_unfinished + runs as u64
+    }
+
+    /// Whether every run before this number is finished.
+    pub(crate) fn finished(&self, number: u64) -> bool {
+        self.first_unfinished >= number
+    }
+
+    /// The first failure since the last time this was asked.
+    pub(crate) fn take_failure(&mut self) -> Result<(), Error> {
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    pub(crate) fn finish(&mut self, run: SealedRun, result: Result<MessageId, Error>) {
+        self.unconfirmed_messages -= u64::from(run.count);
+        self.unconfirmed_bytes -= run.run.len();
+        if let Err(error) = &result {
+            self.failure.get_or_insert_with(|| error.clone());
+        }
+        run.outcome.finish(result);
+        while self.unfinished.front().is_some_and(|run| !run.is_open()) {
+            self.unfinished.pop_front();
+            self.first_unfinished += 1;
+        }
+    }
+
+    /// Fails everything not sent, and everything to come.
+    pub(crate) fn end(&mut self, error: &Error) {
+        self.ended.get_or_insert_with(|| error.clone());
+        if !self.open.is_empty() {
+            self.seal();
+        }
+        while let Some(run) = self.sealed.pop_front() {
+            self.finish(run, Err(error.clone()));
+        }
+    }
+}

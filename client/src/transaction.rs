@@ -1,0 +1,152 @@
+//! Publish and ack in one step: exactly once between queues of one shard.
+
+use std::sync::Arc;
+
+use siding_protocol::event::{self, OperationDone};
+use siding_protocol::run::{MessageError, RunBuilder, RunLimits};
+use siding_protocol::wire;
+use siding_protocol::wire::operation::Kind;
+
+use crate::delivery::{DeliveredBatch, Delivery, ack_to_wire};
+use crate::error::Error;
+use crate::lease::Lease;
+use crate::message::Message;
+use crate::settle::parse_settled;
+use crate::shared::{Command, Handle, misfit};
+
+/// Operations that will be done together or not at all: at most 1,000, at most 16 MiB.
+///
+/// Dropped without a commit, nothing is done and its deliveries are released.
+#[derive(Debug)]
+#[must_use = "call `commit`"]
+pub struct Transaction {
+    handle: Arc<Handle>,
+    operations: Vec<wire::Operation>,
+    held: Held,
+    invalid: Option<MessageError>,
+}
+
+/// The leases it will settle; released if it does not come to that.
+#[derive(Debug, Default)]
+struct Held {
+    deliveries: Vec<Delivery>,
+    batches: Vec<DeliveredBatch>,
+}
+
+impl Transaction {
+    pub(crate) fn new(handle: Arc<Handle>) -> Self {
+        Self {
+            handle,
+            operations: Vec::new(),
+            held: Held::default(),
+            invalid: None,
+        }
+    }
+
+    /// Adds a publish. A message that breaks a limit fails the commit.
+    pub fn publish(self, name: &str, message: impl Into<Message>) -> Self {
+        self.publish_all(name, [message])
+    }
+
+    /// Adds one publish of several messages, at least one, to one name: they are stored side by side.
+    pub fn publish_all<M: Into<Message>>(
+        mut self,
+        name: &str,
+        messages: impl IntoIterator<Item = M>,
+    ) -> Self {
+        let body_bytes_max = usize::try_from(self.handle.limits().body_bytes_max);
+        let mut run = RunBuilder::new(RunLimits {
+            body_bytes_max: body_bytes_max.unwrap_or(usize::MAX),
+        });
+        for message in messages {
+            let pushed = message.into().with_fields(|fields| run.push(fields));
+            if let Err(error) = pushed {
+                self.invalid.get_or_insert(error);
+            }
+        }
+        let publish = wire::Publish {
+            name: name.to_owned(),
+            run: run.take().0,
+            ..wire::Publish::default()
+        };
+        self.add(Kind::Publish(publish))
+    }
+
+    /// Adds an ack of one delivery.
+    pub fn ack(mut self, mut delivery: Delivery) -> Self {
+        let operation = ack_operation(delivery.lease_mut());
+        self.held.deliveries.push(delivery);
+        self.add(operation)
+    }
+
+    /// Adds an ack of a whole batch, as one operation.
+    pub fn ack_batch(mut self, mut batch: DeliveredBatch) -> Self {
+        let operation = ack_operation(batch.lease_mut());
+        self.held.batches.push(batch);
+        self.add(operation)
+    }
+
+    /// Does it all, or nothing. Sent again over reconnects until it is answered, and done once.
+    ///
+    /// Gives one answer an operation, in order.
+    ///
+    /// # Errors
+    /// `Refused(Refusal::Operation{..})` names the first operation that failed: nothing was done, and
+    /// the deliveries are released. A message that breaks a limit; a closed client.
+    ///
+    /// # Cancel safety
+    /// Dropped after its first poll, it may be done or not; its deliveries are then released, which
+    /// changes nothing for those already acked.
+    pub async fn commit(mut self) -> Result<Vec<OperationDone>, Error> {
+        if let Some(error) = self.invalid.take() {
+            return Err(error.into());
+        }
+        let transaction = wire::Transaction {
+            operations: std::mem::take(&mut self.operations),
+            ..wire::Transaction::default()
+        };
+        let done = self
+            .handle
+            .call(|reply| Command::Transact { transaction, reply });
+        let done = done.await?;
+        self.held.disarm();
+        let operations = done.operations.into_iter().map(parse_done);
+        operations.collect::<Option<_>>().ok_or(misfit())
+    }
+
+    fn add(mut self, kind: Kind) -> Self {
+        self.operations.push(wire::Operation { kind: Some(kind) });
+        self
+    }
+}
+
+impl Held {
+    /// They are settled: dropping them must not release them.
+    fn disarm(&mut self) {
+        let deliveries = self.deliveries.iter_mut().map(Delivery::lease_mut);
+        let batches = self.batches.iter_mut().map(DeliveredBatch::lease_mut);
+        for lease in deliveries.chain(batches) {
+            lease.disarm();
+        }
+    }
+}
+
+fn ack_operation(lease: &Lease) -> Kind {
+    Kind::Settle(ack_to_wire(
+        &lease.source.address,
+        lease.grant,
+        &lease.range,
+    ))
+}
+
+fn parse_done(done: wire::OperationDone) -> Option<OperationDone> {
+    use wire::operation_done::Kind;
+    Some(match done.kind? {
+        Kind::Confirm(confirm) => OperationDone::Publish(event::Confirm {
+            log_id: confirm.log_id,
+            first_offset: confirm.first_offset,
+            count: confirm.count,
+        }),
+        Kind::Settled(settled) => OperationDone::Settle(parse_settled(settled).ok()?),
+    })
+}
