@@ -262,7 +262,7 @@ fn an_idle_journal_is_marked_once() {
 fn a_large_group_goes_to_the_journals_thread_while_more_is_gathered() {
     run(async {
         let mut stage = Stage::prepared().await;
-        stage.ask(3, publish(1, &[1; 20_000]));
+        stage.ask(3, publish(1, &vec![1; 20_000]));
         stage.turns(1).await;
         assert!(stage.committer.door.is_in_flight());
         assert_eq!(

@@ -224,7 +224,9 @@ fn a_replayed_log_makes_the_same_snapshot_as_the_live_one() {
     live.committed(NOW.plus_ms(1), &pending);
     log.push(pending.entry);
     let mut again = started();
-    log.iter().for_each(|entry| again.replay(entry));
+    for entry in &log {
+        again.replay(entry);
+    }
     assert_eq!(again.snapshot(), live.snapshot());
     assert_eq!(again.last_now(), NOW.plus_ms(1));
 }
