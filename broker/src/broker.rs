@@ -24,6 +24,8 @@ use crate::storage::fs::SystemFs;
 /// What clients are told they have at a stop; answers not taken by then are lost with the
 /// connection.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
+/// How often a stop looks whether clients have taken their answers.
+const GOODBYE_POLL: Duration = Duration::from_millis(5);
 /// Time goes on for connections once in so long.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -259,14 +261,12 @@ impl House {
         info!("draining");
         peers.drain(u64::try_from(DRAIN_GRACE.as_millis()).unwrap_or(u64::MAX));
         committer.finish().await?;
-        let sent = async {
-            while peers.undelivered() > 0 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        if tokio::time::timeout(DRAIN_GRACE, sent).await.is_err() {
+        if tokio::time::timeout(DRAIN_GRACE, say_goodbye(&peers))
+            .await
+            .is_err()
+        {
             warn!(
-                connections = peers.undelivered(),
+                connections = peers.serving(),
                 "some answers were not taken in time"
             );
         }
@@ -309,6 +309,17 @@ async fn tick(peers: Rc<Peers>) {
     loop {
         ticks.tick().await;
         peers.tick();
+    }
+}
+
+/// Waits until every client has what it is owed, then closes.
+async fn say_goodbye(peers: &Peers) {
+    while peers.undelivered() > 0 {
+        tokio::time::sleep(GOODBYE_POLL).await;
+    }
+    peers.close_all();
+    while peers.serving() > 0 {
+        tokio::time::sleep(GOODBYE_POLL).await;
     }
 }
 

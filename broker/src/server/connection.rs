@@ -66,6 +66,7 @@ struct Connection {
     chunks: Chunks,
     copies: BytesMut,
     seat: Seat,
+    present: Present,
 }
 
 /// Serves one connection until it ends.
@@ -80,9 +81,10 @@ pub(super) async fn serve(
     }
     let (reader, writer) = stream.into_split();
     let peer = Rc::new(Peer::new(number, writer, shared.limits.in_flight_bytes_max));
-    shared.peers.insert(&peer);
+    let _serving = shared.peers.note_serving();
     debug!(session = number, %from, "connection accepted");
     let mut connection = Connection {
+        present: Present::enter(&shared, &peer),
         session: Session::new(number, shared.node, shared.limits),
         peer,
         reader,
@@ -249,20 +251,16 @@ impl Connection {
         }
     }
 
-    /// Leaves the shard, says why if the client broke the protocol, and lets go of the socket.
+    /// Says why, if the client broke the protocol or the broker stops, and lets go of the socket.
     async fn end(self, closed: Closed) {
         let Self {
             shared,
             peer,
             reader,
             seat,
+            present,
             ..
         } = self;
-        if peer.is_open() && !shared.peers.is_draining() {
-            shared.inbox.push(Input::Closed {
-                session: peer.number,
-            });
-        }
         let speaks = matches!(closed, Closed::Violation { .. } | Closed::Ended(End::Stop));
         if let Closed::Violation {
             correlation,
@@ -274,24 +272,61 @@ impl Connection {
         if speaks {
             shared.peers.flush_one(&peer);
         }
-        shared.peers.remove(peer.number);
-        drop(peer);
+        drop(present);
         drop(seat);
+        let finishing = Rc::downgrade(&peer);
+        drop(peer);
         if speaks {
-            // Its writing half is shut now: listen until the client has seen it.
-            let listening = async {
-                let mut scratch = [0; 1024];
-                while reader.ready(Interest::READABLE).await.is_ok() {
-                    match reader.try_read(&mut scratch) {
-                        Ok(0) => break,
-                        Err(error) if error.kind() != io::ErrorKind::WouldBlock => break,
-                        _ => {}
-                    }
-                }
-            };
             // Elapsed: it was given its chance.
-            tokio::time::timeout(GOODBYE_WAIT, listening).await.ok();
+            tokio::time::timeout(GOODBYE_WAIT, listen_to_the_end(&reader))
+                .await
+                .ok();
         }
+        if let Some(peer) = finishing.upgrade() {
+            // It does not take the rest, and nobody watches it any more.
+            peer.close(End::Stop);
+        }
+    }
+}
+
+/// Reads and forgets until the other side closes.
+async fn listen_to_the_end(reader: &OwnedReadHalf) {
+    let mut scratch = [0; 1024];
+    while reader.ready(Interest::READABLE).await.is_ok() {
+        match reader.try_read(&mut scratch) {
+            Ok(0) => return,
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
+            _ => {}
+        }
+    }
+}
+
+/// Among the peers of the shard; dropping it leaves them, even when the task panics.
+struct Present {
+    shared: Rc<Shared>,
+    peer: Rc<Peer>,
+}
+
+impl Present {
+    fn enter(shared: &Rc<Shared>, peer: &Rc<Peer>) -> Self {
+        shared.peers.insert(peer);
+        Self {
+            shared: Rc::clone(shared),
+            peer: Rc::clone(peer),
+        }
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        let Self { shared, peer } = self;
+        // A stop of the broker lapses no lease.
+        if peer.is_open() && !shared.peers.is_draining() {
+            shared.inbox.push(Input::Closed {
+                session: peer.number,
+            });
+        }
+        shared.peers.remove(peer.number);
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Peers {
     touched: RefCell<Vec<Rc<Peer>>>,
     inbox: Rc<Inbox>,
     is_draining: Cell<bool>,
+    /// One clone for each connection task.
+    serving: Rc<()>,
     /// Socket writes made by [`Sessions::flush`]: a budget of the design, held by a test.
     writes: Cell<u64>,
 }
@@ -36,6 +38,7 @@ impl Peers {
             touched: RefCell::default(),
             inbox,
             is_draining: Cell::new(false),
+            serving: Rc::new(()),
             writes: Cell::new(0),
         }
     }
@@ -78,6 +81,16 @@ impl Peers {
         for peer in self.table.borrow().values() {
             peer.close(End::Stop);
         }
+    }
+
+    /// Connections whose task has not ended.
+    pub fn serving(&self) -> usize {
+        Rc::strong_count(&self.serving) - 1
+    }
+
+    /// To be kept by a connection's task until its end.
+    pub(super) fn note_serving(&self) -> Rc<()> {
+        Rc::clone(&self.serving)
     }
 
     pub(super) fn is_draining(&self) -> bool {
