@@ -1,3 +1,4 @@
 //! The Siding broker, as a library.
 
 pub mod engine;
+pub mod storage;

@@ -1,0 +1,302 @@
+//! The disk as storage sees it: two small traits, and the real disk behind them.
+//!
+//! Everything storage asks of an operating system goes through [`Fs`] and [`File`], so that tests
+//! can put a disk underneath that loses, tears and refuses (`memory_fs.rs`). The traits promise
+//! exactly what Linux promises and no more: a write is durable after a sync of its file, a name
+//! after a sync of its directory, and a write with `dsync` only for the bytes of its own call.
+
+use std::fmt::Debug;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, ErrorKind, IoSlice};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::{Advice, FlockOperation};
+use rustix::io::{Errno, ReadWriteFlags};
+use rustix::rand::GetRandomFlags;
+
+/// Most slices one `pwritev2` takes (`IOV_MAX` of Linux).
+const SLICES_PER_CALL: usize = 1024;
+/// Files are the owner's alone.
+const FILE_MODE: u32 = 0o600;
+/// Directories are the owner's alone.
+const DIRECTORY_MODE: u32 = 0o700;
+
+/// How a file is opened. No mode truncates: what is on a disk is never thrown away by opening it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// A file that must not exist yet, for reading and writing.
+    CreateNew,
+    /// An existing file, for reading and writing.
+    ReadWrite,
+    /// An existing file, for reading.
+    ReadOnly,
+}
+
+/// How a write went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// System calls needed, at least 1. `dsync` covers its own call only, so more than one call
+    /// means that nothing is durable before [`File::sync_data`].
+    pub calls: u32,
+}
+
+/// A held lock; dropping it (or the death of the process) releases it.
+pub trait Lock: Send + Sync + Debug {}
+
+/// A directory tree on a disk.
+pub trait Fs: Send + Sync + Debug {
+    /// Creates a directory and its missing parents (mode 0700). An existing one is left as it is.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// Opens or creates a file (mode 0600).
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn File>>;
+    /// The names in a directory, sorted. Names that are not UTF-8 are nobody's here and left out.
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
+    /// Renames within one file system, replacing what was there, atomically.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file's name.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, directory: &Path) -> io::Result<()>;
+    /// Takes an exclusive advisory lock on a file, creating it; [`ErrorKind::WouldBlock`] when
+    /// another holder has it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
+    /// A random number: the generation of a file, the id of a node. It stands here because it is
+    /// the operating system's, and must be repeatable in a simulation.
+    fn random(&self) -> io::Result<u64>;
+}
+
+/// An open file. Positions are bytes from the start.
+pub trait File: Send + Sync + Debug {
+    /// Writes all slices at `offset`. With `dsync` the bytes are durable on return if, and only
+    /// if, one call sufficed. An interrupted call is repeated; an error leaves any part written.
+    fn write_at(&self, slices: &[IoSlice<'_>], offset: u64, dsync: bool) -> io::Result<Written>;
+    /// Fills the buffer from `offset`; answers how many bytes there were before the file's end.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Makes everything written to this file durable. Never to be repeated after a failure: the
+    /// kernel then forgets what was dirty, and the second call succeeds falsely.
+    fn sync_data(&self) -> io::Result<()>;
+    /// The file's length in bytes.
+    fn length(&self) -> io::Result<u64>;
+    /// Drops what memory holds of this file, so that the next read sees the disk itself.
+    fn drop_cache(&self) -> io::Result<()>;
+}
+
+/// The real disk, through the operating system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemFs;
+
+impl Fs for SystemFs {
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(DIRECTORY_MODE)
+            .create(path)
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn File>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(mode != OpenMode::ReadOnly)
+            .create_new(mode == OpenMode::CreateNew)
+            .mode(FILE_MODE)
+            .open(path)?;
+        Ok(Box::new(SystemFile(file)))
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for item in std::fs::read_dir(directory)? {
+            if let Ok(name) = item?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+        std::fs::File::open(directory)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(FILE_MODE)
+            .open(path)?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Box::new(SystemLock { _file: file }))
+    }
+
+    fn random(&self) -> io::Result<u64> {
+        let mut bytes = [0; 8];
+        // Reads of up to 256 bytes are never short once the system's pool is up.
+        rustix::io::retry_on_intr(|| {
+            rustix::rand::getrandom(&mut bytes[..], GetRandomFlags::empty())
+        })?;
+        Ok(u64::from_ne_bytes(bytes))
+    }
+}
+
+/// `flock` belongs to the open file: it goes when the file is closed.
+#[derive(Debug)]
+struct SystemLock {
+    _file: std::fs::File,
+}
+
+impl Lock for SystemLock {}
+
+#[derive(Debug)]
+struct SystemFile(std::fs::File);
+
+impl SystemFile {
+    /// One `pwritev2` of as many slices as one call takes; answers the bytes written, never 0.
+    fn write_once(
+        &self,
+        slices: &[IoSlice<'_>],
+        offset: u64,
+        flags: ReadWriteFlags,
+    ) -> io::Result<usize> {
+        let some = slices.get(..SLICES_PER_CALL).unwrap_or(slices);
+        loop {
+            match rustix::io::pwritev2(&self.0, some, offset, flags) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => return Ok(written),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Writes what a first call left over. Without `dsync`: the caller must sync the file anyway.
+    fn write_rest(
+        &self,
+        slices: &[IoSlice<'_>],
+        offset: u64,
+        written: usize,
+    ) -> io::Result<Written> {
+        let mut slices = slices.to_vec();
+        let mut rest = slices.as_mut_slice();
+        IoSlice::advance_slices(&mut rest, written);
+        let mut offset = offset + u64::try_from(written).map_err(io::Error::other)?;
+        let mut calls = 1;
+        while !rest.is_empty() {
+            let written = self.write_once(rest, offset, ReadWriteFlags::empty())?;
+            IoSlice::advance_slices(&mut rest, written);
+            offset += u64::try_from(written).map_err(io::Error::other)?;
+            calls += 1;
+        }
+        Ok(Written { calls })
+    }
+}
+
+impl File for SystemFile {
+    fn write_at(&self, slices: &[IoSlice<'_>], offset: u64, dsync: bool) -> io::Result<Written> {
+        let total: usize = slices.iter().map(|slice| slice.len()).sum();
+        if total == 0 {
+            return Ok(Written { calls: 1 });
+        }
+        // Several calls end with a sync of the whole file: then the flag would only cost time.
+        let one_call = dsync && slices.len() <= SLICES_PER_CALL;
+        let flags = if one_call {
+            ReadWriteFlags::DSYNC
+        } else {
+            ReadWriteFlags::empty()
+        };
+        let written = self.write_once(slices, offset, flags)?;
+        if written == total {
+            return Ok(Written { calls: 1 });
+        }
+        self.write_rest(slices, offset, written)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            let at = offset + u64::try_from(filled).map_err(io::Error::other)?;
+            match self.0.read_at(rest, at) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        // EINTR is not repeated either: what a failed sync left behind nobody knows.
+        Ok(rustix::fs::fdatasync(&self.0)?)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn drop_cache(&self) -> io::Result<()> {
+        Ok(rustix::fs::fadvise(&self.0, 0, None, Advice::DontNeed)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_slices_than_one_call_takes_are_written_in_several_and_say_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let file = SystemFs.open(&path, OpenMode::CreateNew).unwrap();
+        let bytes: Vec<[u8; 3]> = (0..3000_u32)
+            .map(|n| {
+                let [low, high, ..] = n.to_le_bytes();
+                [low, high, 7]
+            })
+            .collect();
+        let slices: Vec<_> = bytes.iter().map(|b| IoSlice::new(b)).collect();
+        assert_eq!(
+            file.write_at(&slices, 5, true).unwrap(),
+            Written { calls: 3 }
+        );
+        assert_eq!(
+            file.write_at(&slices[..9], 5, true).unwrap(),
+            Written { calls: 1 }
+        );
+        let mut read = vec![0; 9010];
+        assert_eq!(file.read_at(&mut read, 5).unwrap(), 9000);
+        assert_eq!(&read[..9000], bytes.concat());
+        assert_eq!(file.length().unwrap(), 9005);
+        file.sync_data().unwrap();
+        file.drop_cache().unwrap();
+    }
+
+    #[test]
+    fn a_file_is_the_owners_alone_and_a_lock_has_one_holder() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let inner = directory.path().join("a/b");
+        SystemFs.create_dir_all(&inner).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&inner), 0o700);
+        let path = inner.join("lock");
+        let held = SystemFs.lock(&path).unwrap();
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(
+            SystemFs.lock(&path).unwrap_err().kind(),
+            ErrorKind::WouldBlock
+        );
+        drop(held);
+        SystemFs.lock(&path).unwrap();
+    }
+}

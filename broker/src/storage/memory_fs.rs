@@ -1,0 +1,606 @@
+//! A disk in memory, for tests and the simulator: it records, loses, tears and refuses.
+//!
+//! It keeps apart what a program sees (the page cache) and what would survive a power cut. A write
+//! changes the first at once; a sync brings it to the second. In between, each 512-byte sector
+//! reaches the disk or not, in any order, on its own; so does each change of a directory. Whatever
+//! a real disk may do, [`MemoryFs::crash`] can be told to do, and it answers with a new disk: one
+//! recorded run gives as many crashes as one likes.
+//!
+//! A failed sync behaves as on Linux: the sectors are clean in the cache and perhaps not on the
+//! disk, and the next sync succeeds without writing them.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::fs::{File, Fs, Lock, OpenMode, Written};
+
+/// Bytes that reach a disk together or not at all.
+pub const SECTOR_BYTES: usize = 512;
+
+/// An operation that can be made to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operation {
+    /// Opening or creating a file.
+    Open,
+    /// Writing to a file, with or without `dsync`.
+    Write,
+    /// Syncing a file.
+    Sync,
+    /// Reading from a file.
+    Read,
+    /// Renaming or removing.
+    Rename,
+    /// Syncing a directory.
+    SyncDir,
+}
+
+/// Something that was written but not synced when the power went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unsynced {
+    /// A sector of a file, counted from 0.
+    Sector {
+        /// The file's inode number.
+        inode: u64,
+        /// Which sector.
+        sector: u64,
+    },
+    /// A change of a directory: a name that now means a file, or none.
+    Name {
+        /// The names changed.
+        paths: Vec<PathBuf>,
+    },
+}
+
+/// A disk in memory. Clones are the same disk.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryFs(Arc<Mutex<Disk>>);
+
+#[derive(Debug, Default)]
+struct Disk {
+    inodes: BTreeMap<u64, Inode>,
+    /// Names as a program sees them.
+    names: BTreeMap<PathBuf, u64>,
+    /// Names that survive a power cut.
+    durable_names: BTreeMap<PathBuf, u64>,
+    /// Changes between the two, oldest first; several names change in one rename, atomically.
+    changes: Vec<Vec<(PathBuf, Option<u64>)>>,
+    locks: Vec<PathBuf>,
+    next_inode: u64,
+    random: u64,
+    faults: BTreeMap<Operation, (u64, ErrorKind)>,
+    counts: BTreeMap<Operation, u64>,
+    /// Most bytes in all files together.
+    capacity: Option<u64>,
+    /// Longest write of one call.
+    call_bytes: Option<usize>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Inode {
+    seen: Vec<u8>,
+    durable: Vec<u8>,
+    dirty: BTreeMap<u64, Dirty>,
+}
+
+/// A sector whose newest content is not known to be on the disk.
+#[derive(Clone, Debug, Default)]
+struct Dirty {
+    /// What it held after each write since the last sync, oldest first.
+    versions: Vec<Vec<u8>>,
+    /// A sync of it failed: the kernel believes it clean.
+    forgotten: bool,
+}
+
+impl MemoryFs {
+    /// An empty disk. `seed` decides its random numbers.
+    pub fn new(seed: u64) -> Self {
+        let disk = Self::default();
+        disk.disk().random = seed;
+        disk
+    }
+
+    /// Makes the `nth` (from 1) of the following operations of one kind fail, once. A failing
+    /// write changes nothing.
+    pub fn fail(&self, operation: Operation, nth: u64, error: ErrorKind) {
+        let mut disk = self.disk();
+        let done = disk.counts.get(&operation).copied().unwrap_or(0);
+        disk.faults.insert(operation, (done + nth, error));
+    }
+
+    /// How many operations of a kind were tried.
+    pub fn count(&self, operation: Operation) -> u64 {
+        self.disk().counts.get(&operation).copied().unwrap_or(0)
+    }
+
+    /// Limits the bytes of all files together; a write beyond fails with
+    /// [`ErrorKind::StorageFull`].
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.disk().capacity = bytes;
+    }
+
+    /// Limits the bytes of one write call, so that larger writes need several.
+    pub fn set_call_bytes(&self, bytes: Option<usize>) {
+        self.disk().call_bytes = bytes;
+    }
+
+    /// Everything a power cut could lose now.
+    pub fn unsynced(&self) -> Vec<Unsynced> {
+        let mut all = Vec::new();
+        drop(self.crash(&mut |what, _| {
+            all.push(what.clone());
+            0
+        }));
+        all
+    }
+
+    /// The disk after a power cut. For each thing not synced, `choose` says which of its versions
+    /// is found: 0 for the one before, up to the given count for the newest.
+    #[must_use]
+    pub fn crash(&self, choose: &mut dyn FnMut(&Unsynced, usize) -> usize) -> Self {
+        let disk = self.disk();
+        let mut names = disk.durable_names.clone();
+        for change in &disk.changes {
+            let paths = change.iter().map(|(path, _)| path.clone()).collect();
+            if choose(&Unsynced::Name { paths }, 1) > 0 {
+                apply(&mut names, change);
+            }
+        }
+        let mut inodes = BTreeMap::new();
+        for (&number, inode) in &disk.inodes {
+            let mut bytes = inode.durable.clone();
+            for (&sector, dirty) in &inode.dirty {
+                let count = dirty.versions.len();
+                let version = choose(
+                    &Unsynced::Sector {
+                        inode: number,
+                        sector,
+                    },
+                    count,
+                );
+                if let Some(found) = version.checked_sub(1).and_then(|v| dirty.versions.get(v)) {
+                    put(&mut bytes, sector_start(sector), found);
+                }
+            }
+            inodes.insert(
+                number,
+                Inode {
+                    seen: bytes.clone(),
+                    durable: bytes,
+                    ..Inode::default()
+                },
+            );
+        }
+        let after = Disk {
+            inodes,
+            names: names.clone(),
+            durable_names: names,
+            next_inode: disk.next_inode,
+            random: disk.random,
+            ..Disk::default()
+        };
+        Self(Arc::new(Mutex::new(after)))
+    }
+
+    /// The disk after the process was killed: nothing written is lost, nothing more is synced.
+    #[must_use]
+    pub fn kill(&self) -> Self {
+        let disk = self.disk();
+        let after = Disk {
+            inodes: disk.inodes.clone(),
+            names: disk.names.clone(),
+            durable_names: disk.durable_names.clone(),
+            changes: disk.changes.clone(),
+            next_inode: disk.next_inode,
+            random: disk.random,
+            ..Disk::default()
+        };
+        Self(Arc::new(Mutex::new(after)))
+    }
+
+    /// The bytes of a file as a program sees them.
+    pub fn contents(&self, path: &Path) -> Option<Vec<u8>> {
+        let disk = self.disk();
+        disk.inodes
+            .get(disk.names.get(path)?)
+            .map(|inode| inode.seen.clone())
+    }
+
+    /// Changes bytes on the disk behind everybody's back: damage.
+    pub fn damage(&self, path: &Path, offset: u64, bytes: &[u8]) {
+        let mut disk = self.disk();
+        let Some(number) = disk.names.get(path).copied() else {
+            return;
+        };
+        let inode = disk.inodes.entry(number).or_default();
+        put(&mut inode.seen, size(offset), bytes);
+        put(&mut inode.durable, size(offset), bytes);
+    }
+
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        // A panic while it is held is a failed test already.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Disk {
+    fn step(&mut self, operation: Operation) -> io::Result<()> {
+        let count = self.counts.entry(operation).or_default();
+        *count += 1;
+        match self.faults.get(&operation) {
+            Some(&(nth, error)) if nth == *count => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn change(&mut self, change: Vec<(PathBuf, Option<u64>)>) {
+        apply(&mut self.names, &change);
+        self.changes.push(change);
+    }
+
+    fn named(&self, path: &Path) -> io::Result<u64> {
+        self.names
+            .get(path)
+            .copied()
+            .ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    fn has_room(&self, inode: u64, end: usize) -> bool {
+        let others = self.inodes.iter().filter(|(number, _)| **number != inode);
+        let used: usize = others.map(|(_, inode)| inode.seen.len()).sum();
+        let own = self.inodes.get(&inode).map_or(0, |inode| inode.seen.len());
+        // Overwriting takes no room, even on a full disk.
+        end <= own || self.capacity.is_none_or(|room| used + end <= size(room))
+    }
+}
+
+impl Inode {
+    fn write(&mut self, offset: usize, bytes: &[u8]) {
+        put(&mut self.seen, offset, bytes);
+        for sector in sectors(offset, bytes.len()) {
+            let start = sector_start(sector);
+            let end = (start + SECTOR_BYTES).min(self.seen.len());
+            let version = self.seen.get(start..end).unwrap_or_default().to_vec();
+            let dirty = self.dirty.entry(sector).or_default();
+            dirty.versions.push(version);
+            dirty.forgotten = false;
+        }
+    }
+
+    /// Brings the dirty sectors of a range to the disk, the forgotten ones excepted.
+    fn sync(&mut self, offset: usize, length: usize) {
+        for sector in sectors(offset, length) {
+            if self
+                .dirty
+                .get(&sector)
+                .is_some_and(|dirty| !dirty.forgotten)
+                && let Some(newest) = self
+                    .dirty
+                    .remove(&sector)
+                    .and_then(|mut dirty| dirty.versions.pop())
+            {
+                put(&mut self.durable, sector_start(sector), &newest);
+            }
+        }
+    }
+
+    fn forget(&mut self, offset: usize, length: usize) {
+        for sector in sectors(offset, length) {
+            if let Some(dirty) = self.dirty.get_mut(&sector) {
+                dirty.forgotten = true;
+            }
+        }
+    }
+
+    /// What was forgotten is read from the disk again, where it never arrived.
+    fn drop_cache(&mut self) {
+        let forgotten = |dirty: &Dirty| dirty.forgotten;
+        if self.dirty.values().any(forgotten) {
+            self.dirty.retain(|_, dirty| !forgotten(dirty));
+            self.seen.clone_from(&self.durable);
+            for (sector, dirty) in &self.dirty {
+                if let Some(newest) = dirty.versions.last() {
+                    put(&mut self.seen, sector_start(*sector), newest);
+                }
+            }
+        }
+    }
+}
+
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+fn sector_start(sector: u64) -> usize {
+    size(sector) * SECTOR_BYTES
+}
+
+fn sectors(offset: usize, length: usize) -> std::ops::Range<u64> {
+    let first = offset / SECTOR_BYTES;
+    let end = (offset + length).div_ceil(SECTOR_BYTES);
+    u64::try_from(first).unwrap_or(u64::MAX)..u64::try_from(end).unwrap_or(u64::MAX)
+}
+
+fn put(bytes: &mut Vec<u8>, offset: usize, new: &[u8]) {
+    let end = offset + new.len();
+    if bytes.len() < end {
+        bytes.resize(end, 0);
+    }
+    if let Some(place) = bytes.get_mut(offset..end) {
+        place.copy_from_slice(new);
+    }
+}
+
+fn apply(names: &mut BTreeMap<PathBuf, u64>, change: &[(PathBuf, Option<u64>)]) {
+    for (path, inode) in change {
+        match inode {
+            Some(inode) => names.insert(path.clone(), *inode),
+            None => names.remove(path),
+        };
+    }
+}
+
+impl Fs for MemoryFs {
+    fn create_dir_all(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn File>> {
+        let mut disk = self.disk();
+        disk.step(Operation::Open)?;
+        let inode = match (disk.named(path), mode) {
+            (Ok(_), OpenMode::CreateNew) => return Err(ErrorKind::AlreadyExists.into()),
+            (Ok(inode), _) => inode,
+            (Err(_), OpenMode::CreateNew) => {
+                let inode = disk.next_inode;
+                disk.next_inode += 1;
+                disk.inodes.insert(inode, Inode::default());
+                disk.change(vec![(path.to_path_buf(), Some(inode))]);
+                inode
+            }
+            (Err(error), _) => return Err(error),
+        };
+        Ok(Box::new(MemoryFile {
+            disk: self.clone(),
+            inode,
+        }))
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let disk = self.disk();
+        let inside = disk
+            .names
+            .keys()
+            .filter(|path| path.parent() == Some(directory));
+        Ok(inside
+            .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
+            .collect())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut disk = self.disk();
+        disk.step(Operation::Rename)?;
+        let inode = disk.named(from)?;
+        disk.change(vec![
+            (from.to_path_buf(), None),
+            (to.to_path_buf(), Some(inode)),
+        ]);
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut disk = self.disk();
+        disk.step(Operation::Rename)?;
+        disk.named(path)?;
+        disk.change(vec![(path.to_path_buf(), None)]);
+        // The inode stays: open files keep it, and a crash may bring its name back.
+        Ok(())
+    }
+
+    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+        let mut disk = self.disk();
+        disk.step(Operation::SyncDir)?;
+        let here = |change: &Vec<(PathBuf, Option<u64>)>| {
+            change
+                .iter()
+                .any(|(path, _)| path.parent() == Some(directory))
+        };
+        let (now, later) = std::mem::take(&mut disk.changes)
+            .into_iter()
+            .partition(here);
+        disk.changes = later;
+        let now: Vec<_> = now;
+        for change in &now {
+            apply(&mut disk.durable_names, change);
+        }
+        Ok(())
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        let mut disk = self.disk();
+        if disk.locks.iter().any(|held| held == path) {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        disk.locks.push(path.to_path_buf());
+        Ok(Box::new(MemoryLock {
+            disk: self.clone(),
+            path: path.to_path_buf(),
+        }))
+    }
+
+    fn random(&self) -> io::Result<u64> {
+        // SplitMix64: repeatable, and different at every call.
+        let mut disk = self.disk();
+        disk.random = disk.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (disk.random ^ (disk.random >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        Ok(mixed ^ (mixed >> 31))
+    }
+}
+
+#[derive(Debug)]
+struct MemoryLock {
+    disk: MemoryFs,
+    path: PathBuf,
+}
+
+impl Lock for MemoryLock {}
+
+impl Drop for MemoryLock {
+    fn drop(&mut self) {
+        self.disk.disk().locks.retain(|held| *held != self.path);
+    }
+}
+
+#[derive(Debug)]
+struct MemoryFile {
+    disk: MemoryFs,
+    inode: u64,
+}
+
+impl File for MemoryFile {
+    fn write_at(&self, slices: &[IoSlice<'_>], offset: u64, dsync: bool) -> io::Result<Written> {
+        let bytes: Vec<u8> = slices
+            .iter()
+            .flat_map(|slice| slice.iter().copied())
+            .collect();
+        let mut disk = self.disk.disk();
+        disk.step(Operation::Write)?;
+        let offset = size(offset);
+        if !disk.has_room(self.inode, offset + bytes.len()) {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        let calls = bytes
+            .len()
+            .div_ceil(disk.call_bytes.unwrap_or(usize::MAX))
+            .max(1);
+        let inode = disk.inodes.entry(self.inode).or_default();
+        inode.write(offset, &bytes);
+        if dsync && calls == 1 {
+            inode.sync(offset, bytes.len());
+        }
+        Ok(Written {
+            calls: u32::try_from(calls).unwrap_or(u32::MAX),
+        })
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut disk = self.disk.disk();
+        disk.step(Operation::Read)?;
+        let inode = disk.inodes.entry(self.inode).or_default();
+        let rest = inode.seen.get(size(offset)..).unwrap_or_default();
+        let length = rest.len().min(buffer.len());
+        if let (Some(to), Some(from)) = (buffer.get_mut(..length), rest.get(..length)) {
+            to.copy_from_slice(from);
+        }
+        Ok(length)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut disk = self.disk.disk();
+        let step = disk.step(Operation::Sync);
+        let inode = disk.inodes.entry(self.inode).or_default();
+        let length = inode.seen.len();
+        if step.is_err() {
+            inode.forget(0, length);
+        } else {
+            inode.sync(0, length);
+        }
+        step
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        let disk = self.disk.disk();
+        let length = disk
+            .inodes
+            .get(&self.inode)
+            .map_or(0, |inode| inode.seen.len());
+        Ok(u64::try_from(length).unwrap_or(u64::MAX))
+    }
+
+    fn drop_cache(&self) -> io::Result<()> {
+        self.disk
+            .disk()
+            .inodes
+            .entry(self.inode)
+            .or_default()
+            .drop_cache();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(file: &dyn File, offset: u64, bytes: &[u8], dsync: bool) {
+        file.write_at(&[IoSlice::new(bytes)], offset, dsync)
+            .unwrap();
+    }
+
+    #[test]
+    fn a_power_cut_loses_what_was_not_synced_in_any_choice() {
+        let fs = MemoryFs::new(1);
+        let path = Path::new("/d/file");
+        let file = fs.open(path, OpenMode::CreateNew).unwrap();
+        write(&*file, 0, &[1; 1024], true);
+        fs.sync_dir(Path::new("/d")).unwrap();
+        write(&*file, 256, &[2; 512], false);
+        write(&*file, 256, &[3; 8], false);
+        assert_eq!(fs.unsynced().len(), 2);
+        let none = fs.crash(&mut |_, _| 0).contents(path).unwrap();
+        assert_eq!(none, [1; 1024]);
+        let middle = fs
+            .crash(&mut |_, count| count.min(1))
+            .contents(path)
+            .unwrap();
+        assert_eq!(middle[250..270], [[1; 6].as_slice(), &[2; 14]].concat());
+        let all = fs.crash(&mut |_, count| count).contents(path).unwrap();
+        assert_eq!(all, fs.contents(path).unwrap());
+        file.sync_data().unwrap();
+        assert!(fs.unsynced().is_empty());
+    }
+
+    #[test]
+    fn a_name_is_durable_after_a_sync_of_its_directory() {
+        let fs = MemoryFs::new(1);
+        let (a, b) = (Path::new("/d/a"), Path::new("/d/b"));
+        fs.open(a, OpenMode::CreateNew).unwrap();
+        assert!(fs.crash(&mut |_, _| 0).contents(a).is_none());
+        fs.sync_dir(Path::new("/d")).unwrap();
+        fs.rename(a, b).unwrap();
+        assert!(fs.crash(&mut |_, _| 0).contents(a).is_some());
+        assert_eq!(fs.list(Path::new("/d")).unwrap(), ["b"]);
+    }
+
+    #[test]
+    fn after_a_failed_sync_the_next_one_succeeds_falsely() {
+        let fs = MemoryFs::new(1);
+        let path = Path::new("/d/file");
+        let file = fs.open(path, OpenMode::CreateNew).unwrap();
+        fs.sync_dir(Path::new("/d")).unwrap();
+        write(&*file, 0, &[1; 512], true);
+        write(&*file, 0, &[2; 512], false);
+        fs.fail(Operation::Sync, 1, ErrorKind::Other);
+        file.sync_data().unwrap_err();
+        file.sync_data().unwrap();
+        assert_eq!(fs.contents(path).unwrap(), [2; 512]);
+        assert_eq!(fs.crash(&mut |_, _| 0).contents(path).unwrap(), [1; 512]);
+        file.drop_cache().unwrap();
+        assert_eq!(fs.contents(path).unwrap(), [1; 512]);
+    }
+
+    #[test]
+    fn a_full_disk_refuses_growth_but_not_overwriting() {
+        let fs = MemoryFs::new(1);
+        let file = fs.open(Path::new("/d/file"), OpenMode::CreateNew).unwrap();
+        fs.set_capacity(Some(100));
+        write(&*file, 0, &[1; 100], false);
+        write(&*file, 50, &[1; 50], false);
+        let error = file
+            .write_at(&[IoSlice::new(&[1])], 100, false)
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StorageFull);
+    }
+}
