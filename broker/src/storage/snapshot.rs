@@ -111,12 +111,12 @@ impl Snapshots {
             .rename(&making, &path)
             .map_err(StorageError::io("rename", &making))?;
         self.sync_directory()?;
-        for (index, older) in self.list()? {
-            if index < snapshot.index {
-                self.fs
-                    .remove(&older)
-                    .map_err(StorageError::io("remove", &older))?;
-            }
+        let (all, half_made) = self.list()?;
+        let older = all.into_iter().filter(|(index, _)| *index < snapshot.index);
+        for path in older.map(|(_, path)| path).chain(half_made) {
+            self.fs
+                .remove(&path)
+                .map_err(StorageError::io("remove", &path))?;
         }
         self.sync_directory()
     }

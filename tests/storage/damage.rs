@@ -1,0 +1,205 @@
+//! Damage is refused and named; it is never taken for a torn tail, nor for absence.
+
+use std::path::{Path, PathBuf};
+
+use siding_broker::storage::memory_fs::MemoryFs;
+use siding_broker::storage::{Damage, Level, RecordAt, StorageError};
+
+use crate::rig::{Rig, recover_from};
+
+fn path(file: u64) -> PathBuf {
+    PathBuf::from(format!("/j/{file:020}.journal"))
+}
+
+/// Flips one bit of the disk.
+fn flip(fs: &MemoryFs, path: &Path, offset: u64, bit: u8) {
+    let byte = fs.contents(path).unwrap()[usize::try_from(offset).unwrap()];
+    fs.damage(path, offset, &[byte ^ 1 << bit]);
+}
+
+/// Recovery refuses this disk and names this place.
+fn refused(fs: &MemoryFs, at: RecordAt) -> Damage {
+    match recover_from(fs, 0) {
+        Err(StorageError::Damaged {
+            path: found,
+            position,
+            damage,
+        }) => {
+            assert_eq!((found, position), (path(at.file), at.position));
+            damage
+        }
+        other => panic!("accepted: {other:?}"),
+    }
+}
+
+#[test]
+fn any_bit_of_a_record_with_a_later_group_behind_it_is_damage() {
+    let mut rig = Rig::new(MemoryFs::new(1));
+    for length in [40, 50, 0, 60] {
+        rig.append(&[length], Level::Synced).unwrap();
+    }
+    for &at in &rig.places[..3] {
+        for byte in 0..64 + u64::from(at.length) {
+            for bit in [0, 5, 7] {
+                let disk = rig.fs.crash(&mut |_, _| 0);
+                flip(&disk, &path(at.file), at.position + byte, bit);
+                assert!(matches!(refused(&disk, at), Damage::BeforeDurable { .. }));
+            }
+        }
+    }
+}
+
+#[test]
+fn damage_to_the_last_group_is_known_by_the_mark_behind_it() {
+    let mut rig = Rig::new(MemoryFs::new(1));
+    rig.append(&[40], Level::Synced).unwrap();
+    rig.append(&[50, 60], Level::Synced).unwrap();
+    rig.writer.mark().unwrap();
+    rig.writer.sync().unwrap();
+    let disk = rig.fs.crash(&mut |_, _| 0);
+    flip(
+        &disk,
+        &path(rig.places[1].file),
+        rig.places[1].position + 70,
+        1,
+    );
+    assert!(matches!(
+        refused(&disk, rig.places[1]),
+        Damage::BeforeDurable { .. }
+    ));
+}
+
+#[test]
+fn damage_in_a_file_that_another_follows_is_refused() {
+    let mut rig = Rig::new(MemoryFs::new(1));
+    while rig.places.last().is_none_or(|last| last.file < 3) {
+        rig.append(&[9000], Level::Synced).unwrap();
+    }
+    for file in 1..3 {
+        let last = *rig.places.iter().rfind(|at| at.file == file).unwrap();
+        let disk = rig.fs.crash(&mut |_, _| 0);
+        flip(&disk, &path(file), last.position + 100, 3);
+        assert!(
+            matches!(refused(&disk, last), Damage::ShortFile { .. }),
+            "its last group"
+        );
+        let disk = rig.fs.crash(&mut |_, _| 0);
+        let start = RecordAt {
+            position: 4096,
+            ..last
+        };
+        flip(&disk, &path(file), 4096, 3);
+        assert!(
+            matches!(refused(&disk, start), Damage::ShortFile { .. }),
+            "its first record"
+        );
+    }
+    for file in 1..=3 {
+        let disk = rig.fs.crash(&mut |_, _| 0);
+        flip(&disk, &path(file), 17, 0);
+        let head = RecordAt {
+            file,
+            position: 0,
+            length: 0,
+        };
+        assert!(
+            matches!(refused(&disk, head), Damage::Checksum { .. }),
+            "its header"
+        );
+    }
+}
+
+#[test]
+fn a_missing_file_is_damage_unless_the_snapshot_has_passed_it() {
+    use siding_broker::storage::fs::Fs;
+    let mut rig = Rig::new(MemoryFs::new(1));
+    while rig.places.last().is_none_or(|last| last.file < 4) {
+        rig.append(&[9000], Level::Synced).unwrap();
+    }
+    rig.fs.remove(&path(2)).unwrap();
+    rig.fs.sync_dir(Path::new("/j")).unwrap();
+    let first = rig.places.iter().position(|at| at.file == 3).unwrap();
+    let (expected, found) = (
+        rig.places.iter().filter(|at| at.file == 1).count() + 1,
+        first + 1,
+    );
+    let gap = refused(&rig.fs.kill(), rig.places[first]);
+    let (expected, found) = (expected as u64, found as u64);
+    assert_eq!(
+        gap,
+        Damage::Gap {
+            shard: 0,
+            expected,
+            found
+        }
+    );
+    let (records, _, _) = recover_from(&rig.fs.kill(), found - 1).unwrap();
+    assert_eq!(records[0].index, found);
+}
+
+#[test]
+fn a_read_never_answers_with_damaged_bytes() {
+    let mut rig = Rig::new(MemoryFs::new(1));
+    rig.append(&[100, 5000], Level::Synced).unwrap();
+    let reader = rig.writer.reader();
+    for &at in &rig.places {
+        assert_eq!(reader.read(at).unwrap().len(), at.length as usize);
+        for byte in [0, 4, 63, 64, 63 + u64::from(at.length)] {
+            flip(&rig.fs, &path(at.file), at.position + byte, 6);
+            let error = reader.read(at).unwrap_err();
+            assert!(matches!(
+                error,
+                StorageError::Damaged {
+                    damage: Damage::Record,
+                    ..
+                }
+            ));
+            flip(&rig.fs, &path(at.file), at.position + byte, 6);
+        }
+        let misplaced = RecordAt {
+            position: at.position + 8,
+            ..at
+        };
+        reader.read(misplaced).unwrap_err();
+    }
+}
+
+#[test]
+fn no_single_damaged_sector_of_synced_groups_goes_unseen_or_loses_more_than_the_last() {
+    let mut random = fastrand::Rng::with_seed(3);
+    let mut rig = Rig::new(MemoryFs::new(1));
+    for length in [700, 20, 3000, 90, 1100] {
+        rig.append(&[length, 30], Level::Synced).unwrap();
+    }
+    let file = path(rig.places[0].file);
+    let end = rig.places[9].position + 64 + 30;
+    let last_group = rig.places[8].position;
+    for sector in 0..end.div_ceil(512) {
+        if (96..4096).contains(&(sector * 512)) {
+            continue; // nothing stands between a file's header and its first record
+        }
+        for kind in 0..3 {
+            let disk = rig.fs.crash(&mut |_, _| 0);
+            let bytes: Vec<u8> = match kind {
+                0 => vec![0; 512],
+                1 => (0..512).map(|_| random.u8(..)).collect(),
+                _ => disk.contents(&file).unwrap()[4608..5120].to_vec(),
+            };
+            disk.damage(&file, sector * 512, &bytes);
+            if disk.contents(&file) == rig.fs.contents(&file) {
+                continue;
+            }
+            match recover_from(&disk, 0) {
+                Err(StorageError::Damaged { .. }) => {}
+                Ok((found, ..)) => {
+                    assert!(
+                        sector * 512 + 512 > last_group,
+                        "sector {sector}, kind {kind}"
+                    );
+                    assert!(found.len() >= 8);
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+}
