@@ -48,6 +48,23 @@ fn the_first_failed_write_or_sync_is_final_and_costs_nothing_confirmed() {
 }
 
 #[test]
+fn after_a_failed_sync_recovery_believes_the_disk_or_writes_again() {
+    for keeps_cache in [false, true] {
+        let mut rig = Rig::new(MemoryFs::new(1));
+        rig.append(&[100], Level::Synced).unwrap();
+        rig.append(&[5000], Level::Written).unwrap();
+        rig.fs.fail(Operation::Sync, 1, ErrorKind::Other);
+        rig.append(&[300], Level::Synced).unwrap_err();
+        rig.fs.set_keeps_cache(keeps_cache);
+        let again = rig.fs.kill();
+        let after = rig.recover(&again);
+        // Where the cache can be dropped, what never reached the disk is not even seen.
+        assert_eq!(after.lengths.len(), if keeps_cache { 3 } else { 1 });
+        after.recover_twice(&again.crash(&mut |_, _| 0));
+    }
+}
+
+#[test]
 fn a_group_that_took_several_writes_is_synced_as_a_whole() {
     let mut rig = Rig::new(MemoryFs::new(1));
     rig.fs.set_call_bytes(Some(1000));

@@ -75,6 +75,8 @@ struct Disk {
     capacity: Option<u64>,
     /// Longest write of one call.
     call_bytes: Option<usize>,
+    /// Dropping the cache does nothing, as on some file systems.
+    keeps_cache: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -123,6 +125,11 @@ impl MemoryFs {
     /// Limits the bytes of one write call, so that larger writes need several.
     pub fn set_call_bytes(&self, bytes: Option<usize>) {
         self.disk().call_bytes = bytes;
+    }
+
+    /// Makes [`File::drop_cache`] do nothing, as on file systems that live in memory.
+    pub fn set_keeps_cache(&self, keeps_cache: bool) {
+        self.disk().keeps_cache = keeps_cache;
     }
 
     /// Everything a power cut could lose now.
@@ -194,6 +201,7 @@ impl MemoryFs {
             changes: disk.changes.clone(),
             next_inode: disk.next_inode,
             random: disk.random,
+            keeps_cache: disk.keeps_cache,
             ..Disk::default()
         };
         Self(Arc::new(Mutex::new(after)))
@@ -520,12 +528,10 @@ impl File for MemoryFile {
     }
 
     fn drop_cache(&self) -> io::Result<()> {
-        self.disk
-            .disk()
-            .inodes
-            .entry(self.inode)
-            .or_default()
-            .drop_cache();
+        let mut disk = self.disk.disk();
+        if !disk.keeps_cache {
+            disk.inodes.entry(self.inode).or_default().drop_cache();
+        }
         Ok(())
     }
 }
