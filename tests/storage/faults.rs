@@ -110,6 +110,42 @@ fn recovery_that_fails_anywhere_can_be_repeated() {
 }
 
 #[test]
+fn making_or_recycling_a_file_can_be_cut_short_at_any_step() {
+    let operations = [
+        Operation::Open,
+        Operation::Write,
+        Operation::Sync,
+        Operation::Rename,
+        Operation::SyncDir,
+    ];
+    let mut random = fastrand::Rng::with_seed(6);
+    for recycled in [false, true] {
+        for operation in operations {
+            for nth in 1..7 {
+                let mut rig = Rig::new(MemoryFs::new(1));
+                if recycled {
+                    rig.recycle();
+                }
+                while rig.append(&[5000], Level::Synced).is_ok() {
+                    let file = rig.places[rig.places.len() - 1].file;
+                    let room = rig.places.iter().filter(|at| at.file == file).count() < 12;
+                    if !room {
+                        rig.fs.fail(operation, nth, ErrorKind::Other);
+                    }
+                    if rig.lengths.len() > 100 {
+                        break;
+                    }
+                }
+                for _ in 0..4 {
+                    let disk = rig.fs.crash(&mut |_, newest| random.usize(..=newest));
+                    rig.recover_twice(&disk);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_full_disk_refuses_before_anything_is_written_and_service_resumes_with_room() {
     let mut rig = Rig::new(MemoryFs::new(1));
     rig.fs.set_capacity(Some(2 * crate::rig::FILE_BYTES));

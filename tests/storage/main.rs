@@ -1,4 +1,11 @@
 //! The journal, its recovery and its snapshots on a disk that loses, tears and refuses.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
 
 mod crash;
 mod damage;

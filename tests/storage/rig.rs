@@ -51,7 +51,7 @@ pub(crate) fn recover_from(
 ) -> Result<(Vec<Recovered>, Writer, Report), StorageError> {
     let mut found = Vec::new();
     let (writer, report) = recover(&options(fs), &|_| passed + 1, &mut |record| {
-        found.push(record)
+        found.push(record);
     })?;
     Ok((found, writer, report))
 }

@@ -17,7 +17,7 @@
 //! generation stands; it becomes the file in use by its first record, without any rename, and
 //! always in the order of the numbers.
 //!
-//! To change this format: raise [`FORMAT`], keep reading the older ones, and add a data directory
+//! To change this format: raise `FORMAT`, keep reading the older ones, and add a data directory
 //! of the release before as a fixture to the tests.
 
 use std::io::IoSlice;

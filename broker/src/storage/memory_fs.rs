@@ -9,11 +9,14 @@
 //! A failed sync behaves as on Linux: the sectors are clean in the cache and perhaps not on the
 //! disk, and the next sync succeeds without writing them.
 
+mod disk;
+
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::disk::{Disk, Inode, apply, put, sector_start, size};
 use super::fs::{File, Fs, Lock, OpenMode, Written};
 
 /// Bytes that reach a disk together or not at all.
@@ -56,44 +59,6 @@ pub enum Unsynced {
 /// A disk in memory. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryFs(Arc<Mutex<Disk>>);
-
-#[derive(Debug, Default)]
-struct Disk {
-    inodes: BTreeMap<u64, Inode>,
-    /// Names as a program sees them.
-    names: BTreeMap<PathBuf, u64>,
-    /// Names that survive a power cut.
-    durable_names: BTreeMap<PathBuf, u64>,
-    /// Changes between the two, oldest first; several names change in one rename, atomically.
-    changes: Vec<Vec<(PathBuf, Option<u64>)>>,
-    locks: Vec<PathBuf>,
-    next_inode: u64,
-    random: u64,
-    faults: BTreeMap<Operation, (u64, ErrorKind)>,
-    counts: BTreeMap<Operation, u64>,
-    /// Most bytes in all files together.
-    capacity: Option<u64>,
-    /// Longest write of one call.
-    call_bytes: Option<usize>,
-    /// Dropping the cache does nothing, as on some file systems.
-    keeps_cache: bool,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Inode {
-    seen: Vec<u8>,
-    durable: Vec<u8>,
-    dirty: BTreeMap<u64, Dirty>,
-}
-
-/// A sector whose newest content is not known to be on the disk.
-#[derive(Clone, Debug, Default)]
-struct Dirty {
-    /// What it held after each write since the last sync, oldest first.
-    versions: Vec<Vec<u8>>,
-    /// A sync of it failed: the kernel believes it clean.
-    forgotten: bool,
-}
 
 impl MemoryFs {
     /// An empty disk. `seed` decides its random numbers.
@@ -229,123 +194,6 @@ impl MemoryFs {
     fn disk(&self) -> MutexGuard<'_, Disk> {
         // A panic while it is held is a failed test already.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Disk {
-    fn step(&mut self, operation: Operation) -> io::Result<()> {
-        let count = self.counts.entry(operation).or_default();
-        *count += 1;
-        match self.faults.get(&operation) {
-            Some(&(nth, error)) if nth == *count => Err(error.into()),
-            _ => Ok(()),
-        }
-    }
-
-    fn change(&mut self, change: Vec<(PathBuf, Option<u64>)>) {
-        apply(&mut self.names, &change);
-        self.changes.push(change);
-    }
-
-    fn named(&self, path: &Path) -> io::Result<u64> {
-        self.names
-            .get(path)
-            .copied()
-            .ok_or_else(|| ErrorKind::NotFound.into())
-    }
-
-    fn has_room(&self, inode: u64, end: usize) -> bool {
-        let others = self.inodes.iter().filter(|(number, _)| **number != inode);
-        let used: usize = others.map(|(_, inode)| inode.seen.len()).sum();
-        let own = self.inodes.get(&inode).map_or(0, |inode| inode.seen.len());
-        // Overwriting takes no room, even on a full disk.
-        end <= own || self.capacity.is_none_or(|room| used + end <= size(room))
-    }
-}
-
-impl Inode {
-    fn write(&mut self, offset: usize, bytes: &[u8]) {
-        put(&mut self.seen, offset, bytes);
-        for sector in sectors(offset, bytes.len()) {
-            let start = sector_start(sector);
-            let end = (start + SECTOR_BYTES).min(self.seen.len());
-            let version = self.seen.get(start..end).unwrap_or_default().to_vec();
-            let dirty = self.dirty.entry(sector).or_default();
-            dirty.versions.push(version);
-            dirty.forgotten = false;
-        }
-    }
-
-    /// Brings the dirty sectors of a range to the disk, the forgotten ones excepted.
-    fn sync(&mut self, offset: usize, length: usize) {
-        for sector in sectors(offset, length) {
-            if self
-                .dirty
-                .get(&sector)
-                .is_some_and(|dirty| !dirty.forgotten)
-                && let Some(newest) = self
-                    .dirty
-                    .remove(&sector)
-                    .and_then(|mut dirty| dirty.versions.pop())
-            {
-                put(&mut self.durable, sector_start(sector), &newest);
-            }
-        }
-    }
-
-    fn forget(&mut self, offset: usize, length: usize) {
-        for sector in sectors(offset, length) {
-            if let Some(dirty) = self.dirty.get_mut(&sector) {
-                dirty.forgotten = true;
-            }
-        }
-    }
-
-    /// What was forgotten is read from the disk again, where it never arrived.
-    fn drop_cache(&mut self) {
-        let forgotten = |dirty: &Dirty| dirty.forgotten;
-        if self.dirty.values().any(forgotten) {
-            self.dirty.retain(|_, dirty| !forgotten(dirty));
-            self.seen.clone_from(&self.durable);
-            for (sector, dirty) in &self.dirty {
-                if let Some(newest) = dirty.versions.last() {
-                    put(&mut self.seen, sector_start(*sector), newest);
-                }
-            }
-        }
-    }
-}
-
-fn size(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
-}
-
-fn sector_start(sector: u64) -> usize {
-    size(sector) * SECTOR_BYTES
-}
-
-fn sectors(offset: usize, length: usize) -> std::ops::Range<u64> {
-    let first = offset / SECTOR_BYTES;
-    let end = (offset + length).div_ceil(SECTOR_BYTES);
-    u64::try_from(first).unwrap_or(u64::MAX)..u64::try_from(end).unwrap_or(u64::MAX)
-}
-
-fn put(bytes: &mut Vec<u8>, offset: usize, new: &[u8]) {
-    let end = offset + new.len();
-    if bytes.len() < end {
-        bytes.resize(end, 0);
-    }
-    if let Some(place) = bytes.get_mut(offset..end) {
-        place.copy_from_slice(new);
-    }
-}
-
-fn apply(names: &mut BTreeMap<PathBuf, u64>, change: &[(PathBuf, Option<u64>)]) {
-    for (path, inode) in change {
-        match inode {
-            Some(inode) => names.insert(path.clone(), *inode),
-            None => names.remove(path),
-        };
     }
 }
 

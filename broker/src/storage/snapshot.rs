@@ -24,7 +24,7 @@
 //! the newest name is a whole snapshot: if it fails its check, that is damage, and never a reason
 //! to fall back to an older one, whose journal may be gone.
 //!
-//! To change this format: raise [`FORMAT`], keep reading the older ones, and add a data directory
+//! To change this format: raise `FORMAT`, keep reading the older ones, and add a data directory
 //! of the release before as a fixture to the tests. A new section needs none of that: sections
 //! have names.
 #![cfg_attr(

@@ -1,0 +1,162 @@
+//! The state of a disk in memory: what is seen, what is durable, and what lies between.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use super::{Operation, SECTOR_BYTES};
+
+#[derive(Debug, Default)]
+pub(super) struct Disk {
+    pub(super) inodes: BTreeMap<u64, Inode>,
+    /// Names as a program sees them.
+    pub(super) names: BTreeMap<PathBuf, u64>,
+    /// Names that survive a power cut.
+    pub(super) durable_names: BTreeMap<PathBuf, u64>,
+    /// Changes between the two, oldest first; several names change in one rename, atomically.
+    pub(super) changes: Vec<Vec<(PathBuf, Option<u64>)>>,
+    pub(super) locks: Vec<PathBuf>,
+    pub(super) next_inode: u64,
+    pub(super) random: u64,
+    pub(super) faults: BTreeMap<Operation, (u64, ErrorKind)>,
+    pub(super) counts: BTreeMap<Operation, u64>,
+    /// Most bytes in all files together.
+    pub(super) capacity: Option<u64>,
+    /// Longest write of one call.
+    pub(super) call_bytes: Option<usize>,
+    /// Dropping the cache does nothing, as on some file systems.
+    pub(super) keeps_cache: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Inode {
+    pub(super) seen: Vec<u8>,
+    pub(super) durable: Vec<u8>,
+    pub(super) dirty: BTreeMap<u64, Dirty>,
+}
+
+/// A sector whose newest content is not known to be on the disk.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Dirty {
+    /// What it held after each write since the last sync, oldest first.
+    pub(super) versions: Vec<Vec<u8>>,
+    /// A sync of it failed: the kernel believes it clean.
+    pub(super) forgotten: bool,
+}
+
+impl Disk {
+    pub(super) fn step(&mut self, operation: Operation) -> io::Result<()> {
+        let count = self.counts.entry(operation).or_default();
+        *count += 1;
+        match self.faults.get(&operation) {
+            Some(&(nth, error)) if nth == *count => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn change(&mut self, change: Vec<(PathBuf, Option<u64>)>) {
+        apply(&mut self.names, &change);
+        self.changes.push(change);
+    }
+
+    pub(super) fn named(&self, path: &Path) -> io::Result<u64> {
+        self.names
+            .get(path)
+            .copied()
+            .ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    pub(super) fn has_room(&self, inode: u64, end: usize) -> bool {
+        let others = self.inodes.iter().filter(|(number, _)| **number != inode);
+        let used: usize = others.map(|(_, inode)| inode.seen.len()).sum();
+        let own = self.inodes.get(&inode).map_or(0, |inode| inode.seen.len());
+        // Overwriting takes no room, even on a full disk.
+        end <= own || self.capacity.is_none_or(|room| used + end <= size(room))
+    }
+}
+
+impl Inode {
+    pub(super) fn write(&mut self, offset: usize, bytes: &[u8]) {
+        put(&mut self.seen, offset, bytes);
+        for sector in sectors(offset, bytes.len()) {
+            let start = sector_start(sector);
+            let end = (start + SECTOR_BYTES).min(self.seen.len());
+            let version = self.seen.get(start..end).unwrap_or_default().to_vec();
+            let dirty = self.dirty.entry(sector).or_default();
+            dirty.versions.push(version);
+            dirty.forgotten = false;
+        }
+    }
+
+    /// Brings the dirty sectors of a range to the disk, the forgotten ones excepted.
+    pub(super) fn sync(&mut self, offset: usize, length: usize) {
+        for sector in sectors(offset, length) {
+            if self
+                .dirty
+                .get(&sector)
+                .is_some_and(|dirty| !dirty.forgotten)
+                && let Some(newest) = self
+                    .dirty
+                    .remove(&sector)
+                    .and_then(|mut dirty| dirty.versions.pop())
+            {
+                put(&mut self.durable, sector_start(sector), &newest);
+            }
+        }
+    }
+
+    pub(super) fn forget(&mut self, offset: usize, length: usize) {
+        for sector in sectors(offset, length) {
+            if let Some(dirty) = self.dirty.get_mut(&sector) {
+                dirty.forgotten = true;
+            }
+        }
+    }
+
+    /// What was forgotten is read from the disk again, where it never arrived.
+    pub(super) fn drop_cache(&mut self) {
+        let forgotten = |dirty: &Dirty| dirty.forgotten;
+        if self.dirty.values().any(forgotten) {
+            self.dirty.retain(|_, dirty| !forgotten(dirty));
+            self.seen.clone_from(&self.durable);
+            for (sector, dirty) in &self.dirty {
+                if let Some(newest) = dirty.versions.last() {
+                    put(&mut self.seen, sector_start(*sector), newest);
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+pub(super) fn sector_start(sector: u64) -> usize {
+    size(sector) * SECTOR_BYTES
+}
+
+pub(super) fn sectors(offset: usize, length: usize) -> std::ops::Range<u64> {
+    let first = offset / SECTOR_BYTES;
+    let end = (offset + length).div_ceil(SECTOR_BYTES);
+    u64::try_from(first).unwrap_or(u64::MAX)..u64::try_from(end).unwrap_or(u64::MAX)
+}
+
+pub(super) fn put(bytes: &mut Vec<u8>, offset: usize, new: &[u8]) {
+    let end = offset + new.len();
+    if bytes.len() < end {
+        bytes.resize(end, 0);
+    }
+    if let Some(place) = bytes.get_mut(offset..end) {
+        place.copy_from_slice(new);
+    }
+}
+
+pub(super) fn apply(names: &mut BTreeMap<PathBuf, u64>, change: &[(PathBuf, Option<u64>)]) {
+    for (path, inode) in change {
+        match inode {
+            Some(inode) => names.insert(path.clone(), *inode),
+            None => names.remove(path),
+        };
+    }
+}
