@@ -140,6 +140,12 @@ fn making_or_recycling_a_file_can_be_cut_short_at_any_step() {
                     let disk = rig.fs.crash(&mut |_, newest| random.usize(..=newest));
                     rig.recover_twice(&disk);
                 }
+                // Only killed: the name of a new file may be seen, and still not be durable.
+                let mut killed = rig.recover(&rig.fs.kill());
+                for _ in 0..14 {
+                    killed.append(&[5000], Level::Synced).unwrap();
+                    killed.recover(&killed.fs.crash(&mut |_, _| 0));
+                }
             }
         }
     }
