@@ -8,8 +8,8 @@ use bytes::Bytes;
 use siding_broker::storage::fs::SystemFs;
 use siding_broker::storage::memory_fs::MemoryFs;
 use siding_broker::storage::{
-    Append, Completion, DataDir, Group, Journal, JournalOptions, Kind, Level, StorageError, Writer,
-    recover,
+    Append, Completion, DataDir, Filling, Group, Journal, JournalOptions, Kind, Level,
+    StorageError, Writer, recover,
 };
 
 use crate::rig::{FILE_BYTES, Rig, body, entry};
@@ -158,6 +158,35 @@ fn groups_committed_here_and_submitted_come_back_in_order_and_survive() {
     }
     let (_, last) = real(&options);
     assert_eq!(last + 1, next);
+}
+
+#[test]
+fn a_thread_that_cannot_make_files_says_so_and_resumes_when_one_is_retired() {
+    let fs = MemoryFs::new(1);
+    let mut options = crate::rig::options(&fs);
+    options.filling = Filling::Thread;
+    options.spares = 2;
+    fs.set_capacity(Some(4 * FILE_BYTES));
+    let (mut writer, _) = recover(&options, &|_| 1, &mut |_| {}).unwrap();
+    let (mut index, mut refusals) = (0, 0);
+    while index < 300 {
+        match writer.append(&[entry(index + 1, 9000)], Level::Synced, &mut Vec::new()) {
+            Ok(()) => index += 1,
+            Err(StorageError::NoSpare(_)) => {
+                refusals += 1;
+                assert!(writer.spare_gauge().is_failing());
+                let files = writer.files();
+                let oldest = files.recyclable(&|_| index)[0];
+                files.retire(oldest).unwrap();
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(refusals > 0);
+    drop(writer);
+    let mut last = 0;
+    let found = recover(&options, &|_| index, &mut |record| last = record.index);
+    assert_eq!((found.unwrap().1.last[&0], last), (300, 300));
 }
 
 #[test]

@@ -17,8 +17,10 @@ use super::files::{Filling, JournalFile, JournalOptions};
 use super::fs::OpenMode;
 use super::reader::Files;
 
-/// Bytes of zeros written at once.
-const FILL_BYTES: u64 = 1 << 20;
+/// Bytes of zeros written and synced at once. Filling a file in one go occupies the disk for so
+/// long that a group committed meanwhile waits for milliseconds; in pieces this small it hardly
+/// notices.
+const FILL_BYTES: u64 = 256 << 10;
 
 /// What the thread is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +45,7 @@ pub struct SpareGauge {
 }
 
 impl SpareGauge {
-    /// Files ready for use.
+    /// Files ready for use. Always 0 with [`Filling::Inline`].
     pub fn ready(&self) -> usize {
         self.ready.load(Ordering::Relaxed)
     }
@@ -53,8 +55,8 @@ impl SpareGauge {
         self.waits.load(Ordering::Relaxed)
     }
 
-    /// Whether the last attempt to make one failed: the disk is full, or worse. With no file ready
-    /// either, new work must be refused.
+    /// Whether the last attempt to make one failed: the disk is full, or worse. Publishing must stop
+    /// now: the files still ready are the reserve for what makes room again.
     pub fn is_failing(&self) -> bool {
         self.failing.load(Ordering::Relaxed)
     }
@@ -317,7 +319,7 @@ impl Maker {
                 .unwrap_or(usize::MAX)
                 .min(zeros.len());
             let some = zeros.get(..length).unwrap_or(&zeros);
-            file.write_at(&[IoSlice::new(some)], offset, false)
+            file.write_at(&[IoSlice::new(some)], offset, true)
                 .map_err(StorageError::io("fill", &making))?;
             offset += FILL_BYTES;
         }
