@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use siding_broker::storage::memory_fs::MemoryFs;
 use siding_broker::storage::{Damage, Level, RecordAt, StorageError};
 
-use crate::rig::{Rig, recover_from};
+use crate::rig::{Rig, body, recover_from};
 
 fn path(file: u64) -> PathBuf {
     PathBuf::from(format!("/j/{file:020}.journal"))
@@ -200,6 +200,40 @@ fn no_single_damaged_sector_of_synced_groups_goes_unseen_or_loses_more_than_the_
                 }
                 Err(other) => panic!("{other}"),
             }
+        }
+    }
+}
+
+#[test]
+fn recovery_survives_any_bytes_and_never_answers_with_what_nobody_wrote() {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut rig = Rig::new(MemoryFs::new(1));
+    rig.recycle();
+    for length in [700, 20, 3000, 90, 0, 1100, 64] {
+        rig.append(&[length, 30], Level::Synced).unwrap();
+    }
+    let at = rig.places[rig.places.len() - 14];
+    let whole = rig.fs.contents(&path(at.file)).unwrap();
+    for _ in 0..1500 {
+        let disk = rig.fs.crash(&mut |_, _| 0);
+        for _ in 0..random.usize(1..4) {
+            let from = random.usize(at.position as usize..whole.len() - 4096);
+            let to = random.usize(at.position as usize..at.position as usize + 8000);
+            let bytes = &whole[from..from + (1 << random.u32(..12))];
+            // Now noise, now bytes of the same file in another place.
+            let noise: Vec<u8> = bytes.iter().map(|_| random.u8(..)).collect();
+            let bytes = if random.bool() { bytes } else { &noise };
+            disk.damage(&path(at.file), to as u64, bytes);
+        }
+        match recover_from(&disk, rig.passed) {
+            Ok((found, ..)) => {
+                for (record, index) in found.iter().zip(rig.passed + 1..) {
+                    assert_eq!(record.index, index);
+                    assert_eq!(record.payload, body(index, rig.lengths[index as usize - 1]));
+                }
+            }
+            Err(StorageError::Damaged { .. }) => {}
+            Err(other) => panic!("{other}"),
         }
     }
 }

@@ -143,6 +143,7 @@ fn groups_committed_here_and_submitted_come_back_in_order_and_survive() {
             }
             for tag in first..tag {
                 let completion = completions.recv().unwrap();
+                journal.completed();
                 assert_eq!(completion.tag, tag);
                 let group = completion.result.unwrap().group;
                 let read = journal.reader().read(group.places[6]).unwrap();
@@ -192,27 +193,52 @@ fn a_thread_that_cannot_make_files_says_so_and_resumes_when_one_is_retired() {
 #[test]
 fn nothing_is_committed_here_while_submitted_groups_are_on_their_way() {
     let rig = Rig::new(MemoryFs::new(1));
-    let (release, held) = sync_channel::<()>(0);
-    let (done, completions) = sync_channel(8);
-    let complete = Box::new(move |completion: Completion| {
-        done.send(completion).unwrap();
-        // The thread stays in the first completion until the test lets it go.
-        held.recv().ok();
-    });
-    let mut journal = Journal::start(rig.writer, complete).unwrap();
+    let (mut journal, completions) = start(rig.writer);
     journal.submit(group(1, 1, 1)).unwrap();
     journal.submit(group(2, 1, 2)).unwrap();
-    assert_eq!(completions.recv().unwrap().tag, 1);
-    let refused = journal.commit_here(group(3, 1, 3));
-    assert!(matches!(
-        refused,
-        Err(StorageError::InFlight { in_flight: 1 })
-    ));
-    journal.mark().unwrap();
-    drop(release);
-    assert_eq!(completions.recv().unwrap().tag, 2);
+    for tag in 1..=2 {
+        // Even a completion that has arrived must be taken in first, or the order is lost.
+        assert_eq!(completions.recv().unwrap().tag, tag);
+        let refused = journal.commit_here(group(3, 1, 3));
+        assert!(matches!(refused, Err(StorageError::InFlight { .. })));
+        journal.mark().unwrap();
+        journal.completed();
+    }
     journal.commit_here(group(3, 1, 3)).unwrap();
     journal.close().unwrap();
+}
+
+#[test]
+fn shards_share_a_journal_and_each_has_its_own_positions() {
+    let fs = MemoryFs::new(1);
+    let options = crate::rig::options(&fs);
+    let (mut writer, _) = recover(&options, &|_| 1, &mut |_| {}).unwrap();
+    for index in 1..=30 {
+        let both = [0, 7].map(|shard| Append {
+            shard,
+            ..entry(index, 2000)
+        });
+        writer
+            .append(&both, Level::Synced, &mut Vec::new())
+            .unwrap();
+    }
+    let passed = |shard: u32| if shard == 7 { 12 } else { 29 };
+    let files = writer.files();
+    assert_eq!(files.recyclable(&|_| 29), [1, 2]);
+    assert_eq!(files.recyclable(&passed), [0; 0]);
+    let mut found = Vec::new();
+    let wanted = |shard| passed(shard) + 1;
+    let (_, report) = recover(&options, &wanted, &mut |record| {
+        found.push((record.shard, record.index));
+    })
+    .unwrap();
+    let expected = (13..=30).flat_map(|index| [(7, index), (0, index)]);
+    found.sort_unstable_by_key(|&(shard, index)| (index, shard != 7));
+    let expected: Vec<_> = expected
+        .filter(|&(shard, index)| shard == 7 || index == 30)
+        .collect();
+    assert_eq!(found, expected);
+    assert_eq!(report.last, [(0, 30), (7, 30)].into());
 }
 
 #[test]

@@ -7,7 +7,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -82,8 +81,8 @@ pub struct Journal {
     writer: Option<Box<Writer>>,
     messages: SyncSender<Message>,
     returned: Receiver<Box<Writer>>,
-    /// Groups submitted whose completion has not been called yet.
-    in_flight: Arc<AtomicUsize>,
+    /// Groups submitted whose completion the owner has not taken in yet.
+    in_flight: usize,
     thread: JoinHandle<()>,
     files: Files,
     reader: Reader,
@@ -96,11 +95,9 @@ impl Journal {
     pub fn start(writer: Writer, complete: Complete) -> Result<Self, StorageError> {
         let (messages, inbox) = sync_channel(SUBMITTED_MAX);
         let (give_back, returned) = sync_channel(1);
-        let in_flight = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&in_flight);
         let thread = std::thread::Builder::new()
             .name("siding-journal".into())
-            .spawn(move || run(&inbox, &give_back, &count, &complete))
+            .spawn(move || run(&inbox, &give_back, &complete))
             .map_err(StorageError::io(
                 "start the thread of",
                 Path::new("journal"),
@@ -108,7 +105,7 @@ impl Journal {
         Ok(Self {
             messages,
             returned,
-            in_flight,
+            in_flight: 0,
             thread,
             files: writer.files(),
             reader: writer.reader(),
@@ -127,19 +124,27 @@ impl Journal {
         commit(self.writer_here()?, group)
     }
 
-    /// Hands a group to the journal thread; `complete` is called when it is done. Blocks only
-    /// while 8 others wait already.
+    /// Hands a group to the journal thread; `complete` is called when it is done, and the owner
+    /// answers with [`Journal::completed`]. Blocks only while 8 others wait already.
     pub fn submit(&mut self, group: Group) -> Result<(), StorageError> {
         if let Some(writer) = self.writer.take() {
             self.send(Message::Writer(writer))?;
         }
-        self.in_flight.fetch_add(1, Ordering::AcqRel);
-        self.send(Message::Group(group))
+        self.send(Message::Group(group))?;
+        self.in_flight += 1;
+        Ok(())
     }
 
-    /// Groups submitted and not yet completed. The count falls just before `complete` is called.
+    /// The owner has taken in one completion, in order. The owner says so, not the thread: a
+    /// completion that still waits in the owner's mailbox must come before any later commit.
+    pub fn completed(&mut self) {
+        debug_assert!(self.in_flight > 0, "one call for each completion");
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// Groups submitted and not yet taken in again.
     pub fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Acquire)
+        self.in_flight
     }
 
     /// Writes the durable mark, un-synced; for when the journal has been idle for 100 ms. Nothing
@@ -191,7 +196,7 @@ impl Journal {
 
     fn writer_here(&mut self) -> Result<&mut Writer, StorageError> {
         if self.writer.is_none() {
-            let in_flight = self.in_flight();
+            let in_flight = self.in_flight;
             if in_flight > 0 {
                 return Err(StorageError::InFlight { in_flight });
             }
@@ -218,12 +223,7 @@ impl Journal {
 
 /// The journal thread: it owns the writer from the message that brings it to the one that asks for
 /// it back, and ends when the door is gone.
-fn run(
-    inbox: &Receiver<Message>,
-    give_back: &SyncSender<Box<Writer>>,
-    in_flight: &AtomicUsize,
-    complete: &Complete,
-) {
+fn run(inbox: &Receiver<Message>, give_back: &SyncSender<Box<Writer>>, complete: &Complete) {
     let mut seat: Option<Box<Writer>> = None;
     while let Ok(message) = inbox.recv() {
         match message {
@@ -232,7 +232,6 @@ fn run(
                 let tag = group.tag;
                 let writer = seat.as_deref_mut().ok_or(StorageError::ThreadGone);
                 let result = writer.and_then(|writer| commit(writer, group));
-                in_flight.fetch_sub(1, Ordering::AcqRel);
                 complete(Completion { tag, result });
             }
             Message::GiveBack => {

@@ -32,6 +32,7 @@ pub mod data_dir;
 pub mod error;
 pub mod files;
 pub mod fs;
+mod inventory;
 pub mod journal;
 pub mod memory_fs;
 pub mod reader;
