@@ -281,7 +281,7 @@ impl House {
         peers: &Rc<Peers>,
     ) -> Result<(Committer<Peers>, Server), StartError> {
         let fs = Arc::new(SystemFs);
-        let recovery = recovery::start(fs, &self.config.data_dir, self.config.sizes())?;
+        let recovery = recovery::start(fs, &self.config.data_dir, self.config.shard_settings())?;
         let node = recovery.data_dir.node();
         let ways = (Rc::clone(inbox), Rc::clone(peers));
         let checkpoint_bytes = self.config.checkpoint_bytes.0;

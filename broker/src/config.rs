@@ -11,7 +11,8 @@ use siding_protocol::limits;
 use crate::server::registry::ConnectionLimits;
 use crate::server::session::SessionLimits;
 use crate::shard::clock::TimeSource;
-use crate::shard::recovery::Sizes;
+use crate::shard::recovery::Settings;
+use crate::storage::Filling;
 use crate::storage::bodies::Budgets;
 use crate::storage::files::RECORD_BYTES_MAX;
 
@@ -263,15 +264,16 @@ impl Config {
         Ok(())
     }
 
-    /// Sizes of the shard.
-    pub fn sizes(&self) -> Sizes {
+    /// Of the shard.
+    pub fn shard_settings(&self) -> Settings {
         let (tail_bytes, read_bytes) = (self.tail_bytes.0, self.read_bytes.0);
         let budgets = Budgets {
             tail_bytes,
             read_bytes,
         };
-        Sizes {
+        Settings {
             journal_file_bytes: self.journal_file_bytes.0,
+            filling: Filling::Thread,
             budgets,
         }
     }
@@ -323,7 +325,7 @@ mod tests {
         let config = parsed(&[]);
         config.check().expect("valid");
         assert!(config.listen.ip().is_loopback());
-        assert_eq!(config.sizes().journal_file_bytes, 64 << 20);
+        assert_eq!(config.shard_settings().journal_file_bytes, 64 << 20);
     }
 
     #[test]

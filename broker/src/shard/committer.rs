@@ -333,3 +333,6 @@ impl<S: Sessions> Committer<S> {
         self.door.abandon();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -264,3 +264,6 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,13 +14,15 @@ use crate::engine::command::{Entry, EntryError};
 use crate::engine::snapshot::SnapshotError;
 use crate::storage::bodies::{Bodies, Budgets, IndexError};
 use crate::storage::fs::Fs;
-use crate::storage::{DataDir, Recovered, Report, StorageError, Writer, recover};
+use crate::storage::{DataDir, Filling, Recovered, Report, StorageError, Writer, recover};
 
 /// What of a shard's start is configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sizes {
+pub struct Settings {
     /// Of new journal files, bytes.
     pub journal_file_bytes: u64,
+    /// Who makes spare journal files.
+    pub filling: Filling,
     /// Memory for bodies.
     pub budgets: Budgets,
 }
@@ -90,13 +92,14 @@ const GROUP_BYTES_MAX: u64 = 1 << 20;
 ///
 /// # Errors
 /// Damage and unreadable files are named and never skipped.
-pub fn start(fs: Arc<dyn Fs>, path: &Path, sizes: Sizes) -> Result<Recovery, RecoveryError> {
+pub fn start(fs: Arc<dyn Fs>, path: &Path, settings: Settings) -> Result<Recovery, RecoveryError> {
     let data_dir = DataDir::open(fs, path)?;
     let mut options = data_dir.journal();
-    options.file_bytes = sizes.journal_file_bytes;
+    options.file_bytes = settings.journal_file_bytes;
+    options.filling = settings.filling;
     let group_bytes_max = GROUP_BYTES_MAX.min(options.record_bytes_max() / GROUP_SHARE);
     let group_bytes_max = usize::try_from(group_bytes_max).unwrap_or(usize::MAX);
-    let (mut shard, from) = restore(&data_dir, group_bytes_max, sizes.budgets)?;
+    let (mut shard, from) = restore(&data_dir, group_bytes_max, settings.budgets)?;
     let mut failure = None;
     let (writer, report) = recover(&options, &|_| from, &mut |record| {
         if failure.is_none() {
