@@ -89,15 +89,14 @@ impl Output {
 }
 
 fn render_rows(format: Format, rows: &Rows) -> String {
-    let lines = |separator: &str, cell: fn(&Value) -> String| {
-        let line =
-            |row: &Vec<Value>| row.iter().map(cell).collect::<Vec<_>>().join(separator) + "\n";
-        rows.rows.iter().map(line).collect::<String>()
+    let cells = |separator: &str, cell: fn(&Value) -> String| {
+        let line = |row: &Vec<Value>| row.iter().map(cell).collect::<Vec<_>>().join(separator);
+        lines(rows.rows.iter().map(line))
     };
     match format {
         Format::Table => table(Some(rows.columns), &rows.rows),
-        Format::Tsv => lines("\t", |value| tsv(&plain(value))),
-        Format::Csv => rows.columns.join(",") + "\n" + &lines(",", |value| csv(&plain(value))),
+        Format::Tsv => cells("\t", |value| tsv(&plain(value))),
+        Format::Csv => rows.columns.join(",") + "\n" + &cells(",", |value| csv(&plain(value))),
         Format::Json => {
             let objects = rows
                 .rows
@@ -108,7 +107,7 @@ fn render_rows(format: Format, rows: &Rows) -> String {
         }
         Format::Ndjson => {
             let objects = rows.rows.iter().map(|row| object(rows.columns, row));
-            objects.map(|object| format!("{object}\n")).collect()
+            lines(objects.map(|object| object.to_string()))
         }
     }
 }
@@ -123,10 +122,10 @@ fn render_record(format: Format, record: &[(&'static str, Value)]) -> String {
                 .collect();
             table(None, &pairs)
         }
-        Format::Tsv => record
-            .iter()
-            .map(|(name, value)| format!("{name}\t{}\n", tsv(&plain(value))))
-            .collect(),
+        Format::Tsv => {
+            let pair = |(name, value): &(&str, Value)| format!("{name}\t{}", tsv(&plain(value)));
+            lines(record.iter().map(pair))
+        }
         Format::Csv => {
             let cells: Vec<_> = row.iter().map(|value| csv(&plain(value))).collect();
             format!("{}\n{}\n", columns.join(","), cells.join(","))
@@ -146,10 +145,12 @@ fn table(header: Option<&[&str]>, rows: &[Vec<Value>]) -> String {
     for row in rows {
         table.add_row(row.iter().map(plain));
     }
-    let text = table.to_string();
-    text.lines()
-        .map(|line| format!("{}\n", line.trim_end()))
-        .collect()
+    table.trim_fmt() + "\n"
+}
+
+/// Each with a line end.
+fn lines(lines: impl Iterator<Item = String>) -> String {
+    lines.flat_map(|line| [line, "\n".to_owned()]).collect()
 }
 
 fn object(columns: &[&str], row: &[Value]) -> Value {

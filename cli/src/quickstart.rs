@@ -70,7 +70,7 @@ pub(crate) async fn run(global: &Global, args: QuickstartArgs) -> Result<Exit> {
     };
     let dir = fresh_dir(args.dir.as_deref())?;
     let data_dir = dir.join("siding-data");
-    let broker = Running::start(&data_dir).await?;
+    let broker = Running::start(data_dir.clone()).await?;
     let shown = (data_dir.display(), broker.url());
     eprintln!(
         "a broker with its data in {} listens at {}",
@@ -106,8 +106,8 @@ pub(crate) async fn run(global: &Global, args: QuickstartArgs) -> Result<Exit> {
 fn fresh_dir(asked: Option<&Path>) -> Result<PathBuf> {
     let dir = match asked {
         Some(dir) => dir.to_owned(),
-        None => (1..)
-            .map(|number: u32| match number {
+        None => (1..=u16::MAX)
+            .map(|number| match number {
                 1 => PathBuf::from("siding-quickstart"),
                 _ => PathBuf::from(format!("siding-quickstart-{number}")),
             })

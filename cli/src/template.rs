@@ -112,7 +112,7 @@ fn split_at_mark(text: &str) -> Option<(&str, char, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use siding::protocol::run::{HeaderValue, MessageFields, RunBuilder, messages};
+    use siding::protocol::run::{HeaderValue, MessageFields, RunBuilder, RunLimits, messages};
 
     use super::*;
 
@@ -126,9 +126,9 @@ mod tests {
             ],
             ..MessageFields::default()
         };
-        let mut run = RunBuilder::default();
+        let mut run = RunBuilder::new(RunLimits::default());
         run.push(&fields).unwrap();
-        let run = run.take();
+        let (run, _) = run.take();
         let shown = Shown {
             name: "jobs",
             offset: 7,

@@ -17,7 +17,7 @@ use crate::clock;
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Nothing moved for so long: something is wrong, and waiting would hide it.
-const STALLED: Duration = Duration::from_secs(60);
+const STALLED: Duration = Duration::from_mins(1);
 
 /// Counters and the way to stop; clones share them.
 #[derive(Clone)]

@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn both_stamps_travel_in_the_body() {
         let started = clock::now();
-        let (intended, sent) = (Duration::from_micros(1_000), Duration::from_micros(1_040));
+        let (intended, sent) = (Duration::from_millis(1), Duration::from_micros(1_040));
         let mut body = vec![0; 100];
         stamp(&mut body, started, started + intended, started + sent).unwrap();
         assert_eq!(stamps(&body), Some((intended, sent)));
