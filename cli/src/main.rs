@@ -1,2 +1,79 @@
-//! `sidingd`.
-fn main() {}
+//! `siding`: the command line of Siding. Turns the result of a verb into an exit code.
+
+mod args;
+mod books;
+mod browse;
+mod clock;
+mod commands;
+mod connect;
+mod drain;
+mod exit;
+mod feed;
+mod input;
+mod json_line;
+mod lines;
+mod output;
+mod quickstart;
+mod shown;
+mod signals;
+mod template;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Cli, Command};
+use crate::exit::{Exit, explain};
+
+fn main() -> ExitCode {
+    // clap itself ends with 2 for a wrong command line and 0 for --help.
+    let cli = Cli::parse();
+    log_to_stderr();
+    let result = run(cli);
+    let (exit, line) = match &result {
+        Ok(exit) => (*exit, None),
+        Err(error) => explain(error),
+    };
+    if let Some(line) = line {
+        eprintln!("{line}");
+    }
+    exit.into()
+}
+
+/// One thread for everything: a client's work is small, and hops between threads cost more than
+/// they give.
+fn run(cli: Cli) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(dispatch(cli));
+    // A blocking read of stdin that never ends must not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Publish(args) => Box::pin(commands::publish::run(global, args)).await,
+        Command::Consume(args) => Box::pin(commands::consume::run(global, args)).await,
+        Command::Work(args) => Box::pin(commands::work::run(global, args)).await,
+        Command::Peek(args) => Box::pin(commands::peek::run(global, args)).await,
+        Command::Queue(verb) => Box::pin(commands::object::queue(global, verb)).await,
+        Command::Topic(verb) => Box::pin(commands::object::topic(global, verb)).await,
+        Command::Sub(verb) => Box::pin(commands::object::sub(global, verb)).await,
+        Command::Dead(verb) => Box::pin(commands::dead::run(global, verb)).await,
+        Command::Bench(verb) => Box::pin(commands::bench::run(global, verb)).await,
+        Command::Quickstart(args) => Box::pin(quickstart::run(global, args)).await,
+    }
+}
+
+/// Warnings of the client and of the quickstart's broker; `SIDING_LOG=debug` says more.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("SIDING_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+}

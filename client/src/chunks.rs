@@ -56,9 +56,9 @@ impl Chunks {
         let spare = spare.and_then(|at| self.spares.remove(at));
         let mut next = spare.unwrap_or_else(|| BytesMut::with_capacity(bytes));
         next.extend_from_slice(&self.current);
-        let mut last = std::mem::replace(&mut self.current, next);
-        last.clear();
-        self.spares.push_back(last);
+        let mut full = std::mem::replace(&mut self.current, next);
+        full.clear();
+        self.spares.push_back(full);
         if self.spares.len() > SPARES_MAX {
             self.spares.pop_front();
         }

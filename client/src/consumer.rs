@@ -51,8 +51,10 @@ pub(crate) struct DeliveryQueue {
 struct QueueState {
     batches: VecDeque<wire::Batch>,
     waker: Option<Waker>,
-    /// Nothing more will come; said once if it is an error.
-    end: Option<Option<Error>>,
+    /// Nothing more will come.
+    ended: bool,
+    /// Why; said once.
+    error: Option<Error>,
 }
 
 impl ConsumerBuilder {
@@ -263,7 +265,10 @@ impl DeliveryQueue {
     /// Nothing more will come.
     pub(crate) fn end(&self, error: Option<Error>) {
         let mut state = self.state();
-        state.end.get_or_insert(error);
+        if !state.ended {
+            state.ended = true;
+            state.error = error;
+        }
         if let Some(waker) = state.waker.take() {
             waker.wake();
         }
@@ -274,12 +279,10 @@ impl DeliveryQueue {
         if let Some(batch) = state.batches.pop_front() {
             return Poll::Ready(Some(Ok(batch)));
         }
-        match &mut state.end {
-            Some(error) => Poll::Ready(error.take().map(Err)),
-            None => {
-                state.waker = Some(context.waker().clone());
-                Poll::Pending
-            }
+        if state.ended {
+            return Poll::Ready(state.error.take().map(Err));
         }
+        state.waker = Some(context.waker().clone());
+        Poll::Pending
     }
 }

@@ -9,7 +9,7 @@ use siding_protocol::frame::COPIED_BYTES_MAX;
 use siding_protocol::refusal::State;
 use siding_protocol::request::Action;
 use siding_protocol::run::{HeaderValue, MessageView, messages, skip};
-use siding_protocol::types::{Grant, OffsetRange};
+use siding_protocol::types::Grant;
 use siding_protocol::wire;
 
 use crate::error::Error;
@@ -327,7 +327,8 @@ impl Delivery {
     /// # Cancel safety
     /// As [`ack`](Self::ack).
     pub async fn extend(&self, remaining: Duration) -> Result<Outcome, Error> {
-        self.lease.extend(remaining).await.map(outcome)
+        let settled = self.lease.extend(remaining).await?;
+        Ok(outcome(&settled))
     }
 
     /// Extends the lease at every half of its visibility timeout until the guard is dropped, or the
@@ -342,7 +343,8 @@ impl Delivery {
     }
 
     async fn settle(self, action: Action) -> Result<Outcome, Error> {
-        self.lease.settle(action).await.map(outcome)
+        let settled = self.lease.settle(action).await?;
+        Ok(outcome(&settled))
     }
 
     pub(crate) fn lease_mut(&mut self) -> &mut Lease {
@@ -388,7 +390,7 @@ pub(crate) fn one_message(run: &[u8]) -> MessageView<'_> {
 }
 
 /// What a settle of one message became.
-pub(crate) fn outcome(settled: Settled) -> Outcome {
+pub(crate) fn outcome(settled: &Settled) -> Outcome {
     match settled.outcomes.first().map(|outcome| outcome.kind) {
         None => Outcome::Done,
         Some(SettleOutcomeKind::Late) => Outcome::Late,
@@ -412,19 +414,4 @@ fn reject(reason: &str) -> Action {
     Action::Reject {
         reason: reason.to_owned(),
     }
-}
-
-/// Wire form of one range and its grant, for a transaction.
-pub(crate) fn ack_to_wire(address: &str, grant: Grant, range: &OffsetRange) -> wire::Settle {
-    let mut settle = wire::Settle {
-        address: address.to_owned(),
-        grant: Some(wire::Grant {
-            term: grant.term,
-            counter: grant.counter,
-        }),
-        ranges: vec![siding_protocol::event::range_to_wire(range)],
-        ..wire::Settle::default()
-    };
-    settle.set_action(wire::Action::Ack);
-    settle
 }

@@ -2,6 +2,7 @@
 
 /// The pulse of one connection; all instants in ms from anywhere.
 #[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "units stand in names")]
 pub(crate) struct Heartbeat {
     /// 0: none.
     every_ms: u64,

@@ -54,7 +54,7 @@ async fn keep(source: &Source, grant: Grant, range: OffsetRange) -> Result<(), E
         };
         source.settle(grant, range.clone(), action, Listener::Waiter(reply));
         let extended = answer.await.unwrap_or(Err(CLOSED))?;
-        if let Outcome::LeaseLost(_) = outcome(extended) {
+        if let Outcome::LeaseLost(_) = outcome(&extended) {
             return Ok(());
         }
     }

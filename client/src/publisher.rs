@@ -252,7 +252,7 @@ impl PublisherCore {
     }
 
     /// A run is stored, or failed for good.
-    pub(crate) fn finish(&self, run: SealedRun, result: Result<crate::MessageId, Error>) {
+    pub(crate) fn finish(&self, run: &SealedRun, result: Result<crate::MessageId, Error>) {
         self.gather().finish(run, result);
         self.progress.notify_waiters();
     }

@@ -216,7 +216,7 @@ impl Session {
             self.waiting_settles.push(settlement);
             return;
         }
-        let kind = Kind::Settle(settlement.to_wire());
+        let kind = Kind::Settle(settlement.as_wire());
         let correlation = self.expect(Pending::Settle(settlement));
         self.out.frame(correlation, kind);
     }

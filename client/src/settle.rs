@@ -78,16 +78,7 @@ impl SettleQueue {
             settlement.join(settling.range, settling.listener);
             return;
         }
-        let mut settlement = Settlement {
-            address: settling.address,
-            grant: settling.grant,
-            action: settling.action,
-            ranges: Vec::with_capacity(1),
-            waiters: Vec::new(),
-            detached: Vec::new(),
-        };
-        settlement.join(settling.range, settling.listener);
-        self.settlements.push(settlement);
+        self.settlements.push(Settlement::new(settling));
     }
 
     /// Takes everything gathered.
@@ -97,6 +88,19 @@ impl SettleQueue {
 }
 
 impl Settlement {
+    pub(crate) fn new(settling: Settling) -> Self {
+        let mut settlement = Self {
+            address: settling.address,
+            grant: settling.grant,
+            action: settling.action,
+            ranges: Vec::with_capacity(1),
+            waiters: Vec::new(),
+            detached: Vec::new(),
+        };
+        settlement.join(settling.range, settling.listener);
+        settlement
+    }
+
     fn takes(&self, settling: &Settling) -> bool {
         self.grant == settling.grant
             && self.ranges.len() < SETTLE_RANGES_MAX
@@ -126,8 +130,8 @@ impl Settlement {
         }
     }
 
-    /// As on the wire: ranges rising and apart.
-    pub(crate) fn to_wire(&mut self) -> wire::Settle {
+    /// As on the wire; sorts its ranges: rising and apart.
+    pub(crate) fn as_wire(&mut self) -> wire::Settle {
         self.ranges.sort_unstable_by_key(|range| range.start);
         self.ranges.dedup_by(|next, last| {
             let touches = next.start <= last.end;
@@ -302,7 +306,7 @@ mod tests {
         assert!(queue.take().is_empty());
         assert_eq!(settlements.len(), 2);
         let ranges: Vec<_> = settlements[0]
-            .to_wire()
+            .as_wire()
             .ranges
             .iter()
             .map(|range| (range.first, range.count))

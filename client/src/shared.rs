@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use siding_protocol::refusal::Refusal;
 use siding_protocol::wire;
 use siding_protocol::wire::frame::Kind;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::consumer::DeliveryQueue;
 use crate::error::{Error, ProtocolError};
@@ -30,7 +30,6 @@ pub(crate) struct Ask {
     /// Whether it may have changed something when its answer is lost.
     pub(crate) changes: bool,
     pub(crate) reply: Reply<Kind>,
-    pub(crate) _permit: OwnedSemaphorePermit,
 }
 
 /// What callers ask of the connection task.
@@ -85,7 +84,7 @@ pub(crate) struct Inbox {
 pub(crate) struct Shared {
     inbox: Mutex<Inbox>,
     pub(crate) wake: Notify,
-    asks: Arc<Semaphore>,
+    asks: Semaphore,
     keys: AtomicU64,
     consumers: AtomicU32,
     pub(crate) holder: String,
@@ -123,7 +122,7 @@ impl Shared {
         Self {
             inbox: Mutex::default(),
             wake: Notify::new(),
-            asks: Arc::new(Semaphore::new(ASKS_MAX)),
+            asks: Semaphore::new(ASKS_MAX),
             keys: AtomicU64::new(TRANSACTIONS + 1),
             consumers: AtomicU32::new(1),
             holder,
@@ -213,14 +212,13 @@ impl Shared {
 
     /// Sends a request and waits for its answer.
     pub(crate) async fn ask(&self, kind: Kind, changes: bool) -> Result<Kind, Error> {
-        let permit = Arc::clone(&self.asks).acquire_owned().await;
-        let _permit = permit.expect("the semaphore is never closed");
+        // Never closed, so it cannot fail; held until the answer.
+        let _permit = self.asks.acquire().await;
         self.call(|reply| {
             Command::Ask(Ask {
                 kind,
                 changes,
                 reply,
-                _permit,
             })
         })
         .await

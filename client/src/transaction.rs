@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use siding_protocol::event::{self, OperationDone};
+use siding_protocol::request::Action;
 use siding_protocol::run::{MessageError, RunBuilder, RunLimits};
 use siding_protocol::wire;
 use siding_protocol::wire::operation::Kind;
 
-use crate::delivery::{DeliveredBatch, Delivery, ack_to_wire};
+use crate::delivery::{DeliveredBatch, Delivery};
 use crate::error::Error;
 use crate::lease::Lease;
 use crate::message::Message;
-use crate::settle::parse_settled;
+use crate::settle::{Listener, Settlement, Settling, parse_settled};
 use crate::shared::{Command, Handle, misfit};
 
 /// Operations that will be done together or not at all: at most 1,000, at most 16 MiB.
@@ -132,11 +133,14 @@ impl Held {
 }
 
 fn ack_operation(lease: &Lease) -> Kind {
-    Kind::Settle(ack_to_wire(
-        &lease.source.address,
-        lease.grant,
-        &lease.range,
-    ))
+    let mut settlement = Settlement::new(Settling {
+        address: Arc::clone(&lease.source.address),
+        grant: lease.grant,
+        action: Action::Ack,
+        range: lease.range.clone(),
+        listener: Listener::Nobody,
+    });
+    Kind::Settle(settlement.as_wire())
 }
 
 fn parse_done(done: wire::OperationDone) -> Option<OperationDone> {

@@ -84,7 +84,7 @@ fn recovery_that_fails_anywhere_can_be_repeated() {
         Operation::SyncDir,
     ];
     let mut random = fastrand::Rng::with_seed(4);
-    for case in 0..40 {
+    for case in 0..12 {
         let mut rig = Rig::new(MemoryFs::new(case));
         if case % 2 == 0 {
             rig.recycle();
@@ -121,7 +121,7 @@ fn making_or_recycling_a_file_can_be_cut_short_at_any_step() {
     let mut random = fastrand::Rng::with_seed(6);
     for recycled in [false, true] {
         for operation in operations {
-            for nth in 1..7 {
+            for nth in 1..5 {
                 let mut rig = Rig::new(MemoryFs::new(1));
                 if recycled {
                     rig.recycle();
@@ -143,8 +143,11 @@ fn making_or_recycling_a_file_can_be_cut_short_at_any_step() {
                 // Only killed: the name of a new file may be seen, and still not be durable.
                 let mut killed = rig.recover(&rig.fs.kill());
                 for _ in 0..14 {
+                    let file = killed.places.last().map(|last| last.file);
                     killed.append(&[5000], Level::Synced).unwrap();
-                    killed.recover(&killed.fs.crash(&mut |_, _| 0));
+                    if killed.places.last().map(|last| last.file) != file {
+                        killed.recover(&killed.fs.crash(&mut |_, _| 0));
+                    }
                 }
             }
         }

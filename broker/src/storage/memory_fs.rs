@@ -121,6 +121,9 @@ impl MemoryFs {
         }
         let mut inodes = BTreeMap::new();
         for (&number, inode) in &disk.inodes {
+            if !disk.is_named(number) {
+                continue;
+            }
             let mut bytes = inode.durable.clone();
             for (&sector, dirty) in &inode.dirty {
                 let count = dirty.versions.len();

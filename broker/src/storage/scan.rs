@@ -120,21 +120,26 @@ pub(super) fn look_behind(walk: &Walk<'_>) -> Behind {
     behind
 }
 
-/// Every word of a file from `from` on in which a header could start, with the bytes from there.
+/// Every place of a file from `from` on where a header could start, with the bytes from there.
 fn candidates(bytes: &[u8], from: u64) -> impl Iterator<Item = (u64, &[u8])> {
     let page_bytes = u64::try_from(ZEROS.len()).unwrap_or(WORD);
     let mut position = from;
     std::iter::from_fn(move || {
         loop {
             let rest = bytes.get(usize::try_from(position).ok()?..)?;
-            let word = rest.first_chunk::<8>()?;
-            if *word == [0; 8] && position.is_multiple_of(page_bytes) && rest.starts_with(&ZEROS) {
-                position = position.checked_add(page_bytes)?;
-                continue;
-            }
             let at = position;
-            position = position.checked_add(WORD)?;
-            return Some((at, rest));
+            // Version, kind and flags tell most words from a header, long before any checksum.
+            let [_, _, _, _, version, _, flags @ ..] = rest.first_chunk::<8>()?;
+            let is_blank = *version == 0 && at.is_multiple_of(page_bytes);
+            let step = if is_blank && rest.starts_with(&ZEROS) {
+                page_bytes
+            } else {
+                WORD
+            };
+            position = position.checked_add(step)?;
+            if *version == record::VERSION && *flags == [0, 0] {
+                return Some((at, rest));
+            }
         }
     })
 }

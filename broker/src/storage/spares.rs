@@ -25,12 +25,12 @@ const FILL_BYTES: u64 = 256 << 10;
 /// What the thread is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Request {
-    /// Make one more; answered with the file or the failure.
+    /// Make one more. A failure is not answered but shown by the gauge.
     Make,
-    /// The writer waits and the last attempt failed: try again; answered like `Make`.
-    Need,
-    /// A file was retired or room may have come back: tidy up, make what could not be made. A
-    /// failure is not answered.
+    /// The writer waits: try again what failed, and answer a failure with this number. Only so is
+    /// a failure known to be younger than everything the writer did before it asked.
+    Need(u64),
+    /// A file was retired or room may have come back: tidy up, try again what failed.
     Look,
     /// End.
     Stop,
@@ -81,14 +81,19 @@ enum Source {
 #[derive(Debug)]
 struct Ahead {
     requests: SyncSender<Request>,
-    made: Receiver<Made>,
+    made: Receiver<Answer>,
     /// Asked for and not yet taken.
     due: usize,
+    /// Number of the last need.
+    need: u64,
     spares: usize,
     thread: Option<JoinHandle<()>>,
 }
 
 type Made = Result<JournalFile, StorageError>;
+
+/// A file, or the failure of an attempt made for the need of this number.
+type Answer = Result<JournalFile, (u64, StorageError)>;
 
 impl Spares {
     /// Starts making spares; the next new file gets the number `next`. `stock` are those already
@@ -142,10 +147,7 @@ impl Spares {
     fn order(&mut self) -> Result<(), StorageError> {
         if let Source::Thread(ahead) = &mut self.source {
             while self.stock.len() + ahead.due < ahead.spares {
-                ahead
-                    .requests
-                    .send(Request::Make)
-                    .map_err(|_| StorageError::ThreadGone)?;
+                ahead.request(Request::Make)?;
                 ahead.due += 1;
             }
         }
@@ -171,16 +173,17 @@ impl Ahead {
             requests,
             made,
             due: 0,
+            need: 0,
             spares,
             thread: Some(thread),
         })
     }
 
     fn take(&mut self, gauge: &SpareGauge) -> Made {
-        // Failures that a later success made good are old news.
         loop {
             match self.made.try_recv() {
                 Ok(Ok(file)) => return Ok(self.taken(file)),
+                // The answer to a need that another file has met meanwhile.
                 Ok(Err(_)) => {}
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => return Err(StorageError::ThreadGone),
@@ -188,17 +191,25 @@ impl Ahead {
         }
         gauge.waits.fetch_add(1, Ordering::Relaxed);
         if self.due == 0 {
-            self.requests
-                .send(Request::Make)
-                .map_err(|_| StorageError::ThreadGone)?;
+            self.request(Request::Make)?;
             self.due = 1;
-        } else if gauge.is_failing() {
-            self.requests
-                .send(Request::Need)
-                .map_err(|_| StorageError::ThreadGone)?;
         }
-        let file = self.made.recv().map_err(|_| StorageError::ThreadGone)??;
-        Ok(self.taken(file))
+        self.need += 1;
+        self.request(Request::Need(self.need))?;
+        // At least one file is due: either it is made already, or this need is answered.
+        loop {
+            match self.made.recv().map_err(|_| StorageError::ThreadGone)? {
+                Ok(file) => return Ok(self.taken(file)),
+                Err((need, error)) if need == self.need => return Err(error),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn request(&self, request: Request) -> Result<(), StorageError> {
+        self.requests
+            .send(request)
+            .map_err(|_| StorageError::ThreadGone)
     }
 
     fn taken(&mut self, file: JournalFile) -> JournalFile {
@@ -220,20 +231,24 @@ impl Drop for Ahead {
 }
 
 /// The thread: makes what is asked for, and again what failed when there may be room.
-fn run(mut maker: Maker, asked: &Receiver<Request>, answers: &SyncSender<Made>) {
+fn run(mut maker: Maker, asked: &Receiver<Request>, answers: &SyncSender<Answer>) {
     let mut owed: usize = 0;
     while let Ok(request) = asked.recv() {
         match request {
             Request::Make => owed += 1,
-            Request::Need => {}
+            Request::Need(_) => {}
             Request::Look => maker.tidy(),
             Request::Stop => return,
         }
         while owed > 0 {
-            let made = maker.make();
-            let failed = made.is_err();
-            // There is room for every file asked for, and a failure for each of them.
-            if (!failed || request != Request::Look) && answers.try_send(made).is_err() {
+            let answer = match (maker.make(), request) {
+                (Ok(file), _) => Ok(file),
+                (Err(error), Request::Need(need)) => Err((need, error)),
+                (Err(_), _) => break,
+            };
+            let failed = answer.is_err();
+            // There is room for every file asked for, and for more failures than can wait.
+            if answers.try_send(answer).is_err() {
                 return;
             }
             if failed {

@@ -214,7 +214,7 @@ impl Gather {
         self.failure.take().map_or(Ok(()), Err)
     }
 
-    pub(crate) fn finish(&mut self, run: SealedRun, result: Result<MessageId, Error>) {
+    pub(crate) fn finish(&mut self, run: &SealedRun, result: Result<MessageId, Error>) {
         self.unconfirmed_messages -= u64::from(run.count);
         self.unconfirmed_bytes -= run.run.len();
         if let Err(error) = &result {
@@ -234,7 +234,7 @@ impl Gather {
             self.seal();
         }
         while let Some(run) = self.sealed.pop_front() {
-            self.finish(run, Err(error.clone()));
+            self.finish(&run, Err(error.clone()));
         }
     }
 }

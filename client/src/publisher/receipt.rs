@@ -64,12 +64,11 @@ impl Future for Receipt {
             }
             Outcome::Failed(error) => return Poll::Ready(Err(error.clone())),
         };
-        match receipt.waker.and_then(|at| wakers.get_mut(at)) {
-            Some(waker) => waker.clone_from(context.waker()),
-            None => {
-                receipt.waker = Some(wakers.len());
-                wakers.push(context.waker().clone());
-            }
+        if let Some(waker) = receipt.waker.and_then(|at| wakers.get_mut(at)) {
+            waker.clone_from(context.waker());
+        } else {
+            receipt.waker = Some(wakers.len());
+            wakers.push(context.waker().clone());
         }
         Poll::Pending
     }

@@ -80,7 +80,7 @@ impl Cargo {
                     }),
                     _ => Err(misfit()),
                 });
-                publisher.finish(run, stored);
+                publisher.finish(&run, stored);
             }
             Self::Transaction { reply, .. } => {
                 let done = result.and_then(|kind| match kind {

@@ -10,7 +10,7 @@ use siding_protocol::wire::frame::Kind;
 
 use super::event::Cargo;
 use crate::backoff::full_jitter_ms;
-use crate::error::Error;
+use crate::error::{Error, ProtocolError};
 use crate::publisher::OnBusy;
 use crate::shared::Reply;
 
@@ -48,16 +48,8 @@ struct Request {
     cargo: Cargo,
 }
 
-/// What an answer means for a request.
-#[derive(Debug)]
-pub(super) enum Verdict {
-    /// It is finished.
-    Finished(Cargo, Result<Kind, Error>),
-    /// It will be sent again.
-    Again,
-    /// No such request.
-    Unasked,
-}
+/// A request that is finished, and how.
+type Finished = (Cargo, Result<Kind, Error>);
 
 impl Producer {
     pub(super) const fn new(on_busy: OnBusy) -> Self {
@@ -195,22 +187,22 @@ impl Producer {
         }
     }
 
-    /// Judges the answer to a request.
+    /// Judges the answer to a request; `None`: it will be sent again.
     pub(super) fn answered(
         &mut self,
         number: u64,
         kind: Kind,
         now_ms: u64,
         random: &mut fastrand::Rng,
-    ) -> Verdict {
+    ) -> Result<Option<Finished>, ProtocolError> {
         let Ok(at) = self.find(number) else {
-            return Verdict::Unasked;
+            return Err(ProtocolError::Answer);
         };
         let refusal = match kind {
             Kind::Error(error) => Refusal::from_wire(error),
             kind => {
                 self.busy_rounds = 0;
-                return self.finish(at, Ok(kind));
+                return Ok(self.finish(at, Ok(kind)));
             }
         };
         let sends = self.requests.get(at).map_or(0, |request| request.sends);
@@ -218,7 +210,7 @@ impl Producer {
         match code {
             // The broker goes away; the next connection carries it.
             ErrorCode::Draining | ErrorCode::Storage => self.hold(at),
-            ErrorCode::ProducerUnknown if sends == 1 => return self.renew(at),
+            ErrorCode::ProducerUnknown if sends == 1 => self.renew(at),
             _ if code.is_retryable() && self.on_busy == OnBusy::Wait => {
                 self.pause(&refusal, now_ms, random);
                 self.hold(at);
@@ -227,9 +219,9 @@ impl Producer {
                     request.sends = 0;
                 }
             }
-            _ => return self.finish(at, Err(refusal.into())),
+            _ => return Ok(self.finish(at, Err(refusal.into()))),
         }
-        Verdict::Again
+        Ok(None)
     }
 
     /// The connection is gone: everything unanswered will be sent again, in order.
@@ -260,11 +252,9 @@ impl Producer {
             .binary_search_by_key(&number, |request| request.number)
     }
 
-    fn finish(&mut self, at: usize, result: Result<Kind, Error>) -> Verdict {
-        match self.requests.remove(at) {
-            Some(request) => Verdict::Finished(request.cargo, result),
-            None => Verdict::Unasked,
-        }
+    fn finish(&mut self, at: usize, result: Result<Kind, Error>) -> Option<Finished> {
+        let request = self.requests.remove(at)?;
+        Some((request.cargo, result))
     }
 
     fn hold(&mut self, at: usize) {
@@ -275,7 +265,7 @@ impl Producer {
     }
 
     /// The broker forgot the producer, and never saw this request: a new producer may send it.
-    fn renew(&mut self, at: usize) -> Verdict {
+    fn renew(&mut self, at: usize) {
         self.hold(at);
         if let Some(request) = self.requests.get_mut(at) {
             request.sends = 0;
@@ -284,7 +274,6 @@ impl Producer {
                 .id
                 .filter(|id| ticket.is_none_or(|(forgotten, _)| forgotten != *id));
         }
-        Verdict::Again
     }
 
     /// One pause a round, however many requests of it were refused.

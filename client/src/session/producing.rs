@@ -7,7 +7,7 @@ use siding_protocol::wire;
 use siding_protocol::wire::frame::Kind;
 
 use super::event::{Cargo, Event};
-use super::producer::{Producer, Verdict};
+use super::producer::Producer;
 use super::{Pending, Session};
 use crate::error::ProtocolError;
 use crate::publisher::OnBusy;
@@ -174,11 +174,8 @@ impl Session {
                 .any(|code| u32::from(code.number()) == error.code);
         }
         let producer = self.producers.get_mut(&key).ok_or(ProtocolError::Answer)?;
-        match producer.answered(number, kind, now_ms, &mut self.random) {
-            Verdict::Finished(cargo, result) => events.push(Event::Produced(cargo, result)),
-            Verdict::Again => {}
-            Verdict::Unasked => return Err(ProtocolError::Answer),
-        }
+        let finished = producer.answered(number, kind, now_ms, &mut self.random)?;
+        events.extend(finished.map(|(cargo, result)| Event::Produced(cargo, result)));
         if std::mem::take(&mut self.blocked) {
             self.pump_all();
         } else {

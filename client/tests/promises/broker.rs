@@ -8,19 +8,19 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// A listener whose connections the test plays by hand.
-pub struct Broker {
+pub(crate) struct Broker {
     listener: TcpListener,
-    pub limits: wire::Limits,
+    pub(crate) limits: wire::Limits,
 }
 
 /// One connection.
-pub struct Link {
+pub(crate) struct Link {
     stream: TcpStream,
     read: BytesMut,
 }
 
 impl Broker {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         Self {
             listener,
@@ -34,13 +34,13 @@ impl Broker {
         }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let address = self.listener.local_addr().expect("bound");
         format!("siding://s3cret@{address}")
     }
 
     /// Takes the next connection, reads its hello and welcomes it.
-    pub async fn welcome(&self) -> (Link, wire::Hello) {
+    pub(crate) async fn welcome(&self) -> (Link, wire::Hello) {
         let mut link = self.accept().await;
         let (correlation, kind) = link.next().await;
         let Kind::Hello(hello) = kind else {
@@ -57,7 +57,7 @@ impl Broker {
         (link, hello)
     }
 
-    pub async fn accept(&self) -> Link {
+    pub(crate) async fn accept(&self) -> Link {
         let (stream, _) = self.listener.accept().await.expect("a client comes");
         Link {
             stream,
@@ -66,12 +66,12 @@ impl Broker {
     }
 
     /// A client, and its first connection.
-    pub async fn client(&self) -> (Client, Link) {
+    pub(crate) async fn client(&self) -> (Client, Link) {
         self.client_with(Options::default()).await
     }
 
     /// A client that does not reconnect.
-    pub async fn client_once(&self) -> (Client, Link) {
+    pub(crate) async fn client_once(&self) -> (Client, Link) {
         self.client_with(Options {
             reconnect: Reconnect::Never,
             ..Options::default()
@@ -88,12 +88,12 @@ impl Broker {
 
 impl Link {
     /// The next frame but pings, which it answers.
-    pub async fn next(&mut self) -> (u64, Kind) {
+    pub(crate) async fn next(&mut self) -> (u64, Kind) {
         self.try_next().await.expect("the client is there")
     }
 
     /// As `next`; `None` at the end of the connection.
-    pub async fn try_next(&mut self) -> Option<(u64, Kind)> {
+    pub(crate) async fn try_next(&mut self) -> Option<(u64, Kind)> {
         loop {
             if let Some(payload) = split(&mut self.read, 17 << 20).expect("a frame") {
                 let frame = decode(payload, Sender::Client).expect("a request");
@@ -106,35 +106,42 @@ impl Link {
         }
     }
 
-    pub async fn say(&mut self, correlation: u64, kind: Kind) {
+    pub(crate) async fn say(&mut self, correlation: u64, kind: Kind) {
+        self.say_all(vec![(correlation, kind)]).await;
+    }
+
+    /// Says several things in one write, so that no clock moves in between.
+    pub(crate) async fn say_all(&mut self, frames: Vec<(u64, Kind)>) {
         let mut bytes = BytesMut::new();
-        encode(correlation, kind, &mut bytes);
+        for (correlation, kind) in frames {
+            encode(correlation, kind, &mut bytes);
+        }
         self.stream
             .write_all(&bytes)
             .await
             .expect("the client reads");
     }
 
-    pub async fn refuse(&mut self, correlation: u64, refusal: &Refusal) {
+    pub(crate) async fn refuse(&mut self, correlation: u64, refusal: &Refusal) {
         self.say(correlation, Kind::Error(refusal.to_wire())).await;
     }
 
     /// Answers the next frame, which must be `OpenProducer`.
-    pub async fn open_producer(&mut self, producer: u64) {
+    pub(crate) async fn open_producer(&mut self, producer: u64) {
         let (correlation, kind) = self.next().await;
         assert!(matches!(kind, Kind::OpenProducer(_)), "{kind:?}");
         let opened = wire::ProducerOpened { producer };
         self.say(correlation, Kind::ProducerOpened(opened)).await;
     }
 
-    pub async fn next_publish(&mut self) -> (u64, wire::Publish) {
+    pub(crate) async fn next_publish(&mut self) -> (u64, wire::Publish) {
         match self.next().await {
             (correlation, Kind::Publish(publish)) => (correlation, publish),
             (_, kind) => panic!("a publish: {kind:?}"),
         }
     }
 
-    pub async fn next_settle(&mut self) -> (u64, wire::Settle) {
+    pub(crate) async fn next_settle(&mut self) -> (u64, wire::Settle) {
         match self.next().await {
             (correlation, Kind::Settle(settle)) => (correlation, settle),
             (_, kind) => panic!("a settle: {kind:?}"),
@@ -142,7 +149,7 @@ impl Link {
     }
 
     /// Answers the next frame, which must be `Consume`.
-    pub async fn subscribe(&mut self) -> wire::Consume {
+    pub(crate) async fn subscribe(&mut self) -> wire::Consume {
         let (correlation, kind) = self.next().await;
         let Kind::Consume(consume) = kind else {
             panic!("a consume: {kind:?}")
@@ -151,7 +158,7 @@ impl Link {
         consume
     }
 
-    pub async fn confirm(&mut self, correlation: u64, first_offset: u64, count: u32) {
+    pub(crate) async fn confirm(&mut self, correlation: u64, first_offset: u64, count: u32) {
         let confirm = wire::Confirm {
             log_id: 9,
             first_offset,
@@ -161,27 +168,27 @@ impl Link {
         self.say(correlation, Kind::Confirm(confirm)).await;
     }
 
-    pub async fn settled(&mut self, correlation: u64, settled: u64) {
+    pub(crate) async fn settled(&mut self, correlation: u64, settled: u64) {
         let outcomes = Vec::new();
         let settled = wire::Settled { settled, outcomes };
         self.say(correlation, Kind::Settled(settled)).await;
     }
 
-    pub async fn deliver(&mut self, consumer: u32, batches: Vec<wire::Batch>) {
+    pub(crate) async fn deliver(&mut self, consumer: u32, batches: Vec<wire::Batch>) {
         let deliver = wire::Deliver { consumer, batches };
         self.say(0, Kind::Deliver(deliver)).await;
     }
 }
 
 /// The bodies of a run.
-pub fn bodies(run: &Bytes) -> Vec<String> {
+pub(crate) fn bodies(run: &Bytes) -> Vec<String> {
     let messages = siding_protocol::run::messages(run);
     let body = |message: siding::MessageView<'_>| String::from_utf8_lossy(message.body()).into();
     messages.map(body).collect()
 }
 
 /// A batch under grant 1.`counter`.
-pub fn batch(counter: u64, first_offset: u64, bodies: &[&str]) -> wire::Batch {
+pub(crate) fn batch(counter: u64, first_offset: u64, bodies: &[&str]) -> wire::Batch {
     let mut run = BytesMut::new();
     for body in bodies {
         let length = u8::try_from(body.len()).expect("short");
@@ -200,7 +207,7 @@ pub fn batch(counter: u64, first_offset: u64, bodies: &[&str]) -> wire::Batch {
     }
 }
 
-pub fn ranges(settle: &wire::Settle) -> Vec<(u64, u64)> {
+pub(crate) fn ranges(settle: &wire::Settle) -> Vec<(u64, u64)> {
     let ranges = settle.ranges.iter();
     ranges.map(|range| (range.first, range.count)).collect()
 }

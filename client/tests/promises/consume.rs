@@ -195,7 +195,8 @@ async fn closing_a_consumer_releases_what_it_did_not_hand_out() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lease_kept_alive_is_extended_at_every_half_of_its_timeout() {
-    let broker = Broker::start().await;
+    let mut broker = Broker::start().await;
+    broker.limits.heartbeat_ms = 0;
     let (client, mut link) = broker.client().await;
     let builder = client.consumer("jobs").visibility(Duration::from_secs(30));
     let (consumer, _) = tokio::join!(builder.open(), link.subscribe());
@@ -246,7 +247,7 @@ async fn a_receive_gives_batches_that_are_settled_like_any_other() {
     assert_eq!(ranges(&settle), [(10, 1)]);
 }
 
-pub async fn pong(link: &mut Link) {
+pub(crate) async fn pong(link: &mut Link) {
     let (correlation, kind) = link.next().await;
     assert!(matches!(kind, Kind::Ping(_)), "{kind:?}");
     link.say(correlation, Kind::Pong(wire::Pong {})).await;

@@ -66,6 +66,16 @@ impl Disk {
             .ok_or_else(|| ErrorKind::NotFound.into())
     }
 
+    /// Whether a file has a name, or may get one back in a crash.
+    pub(super) fn is_named(&self, inode: u64) -> bool {
+        let changed = self
+            .changes
+            .iter()
+            .flatten()
+            .any(|(_, named)| *named == Some(inode));
+        changed || self.durable_names.values().any(|named| *named == inode)
+    }
+
     pub(super) fn has_room(&self, inode: u64, end: usize) -> bool {
         let others = self.inodes.iter().filter(|(number, _)| **number != inode);
         let used: usize = others.map(|(_, inode)| inode.seen.len()).sum();

@@ -1,0 +1,133 @@
+//! The books of queues, topics and subscriptions, as rows and records.
+
+use serde_json::Value;
+use siding::wire::name_info::Settings;
+use siding::wire::{Books, NameInfo, SubscriptionInfo};
+
+use crate::output::Rows;
+
+/// The books of a subscription.
+pub(crate) fn books(info: &SubscriptionInfo) -> Books {
+    info.books.unwrap_or_default()
+}
+
+/// A row a queue or subscription.
+pub(crate) fn sub_rows<'a>(subs: impl Iterator<Item = &'a SubscriptionInfo>) -> Rows {
+    let row = |sub: &SubscriptionInfo| {
+        let books = books(sub);
+        vec![
+            sub.address.as_str().into(),
+            books.ready.into(),
+            books.delayed.into(),
+            books.leased.into(),
+            books.dead.into(),
+            books.settled.into(),
+            sub.consumers.into(),
+        ]
+    };
+    Rows {
+        columns: &[
+            "address",
+            "ready",
+            "delayed",
+            "leased",
+            "dead",
+            "settled",
+            "consumers",
+        ],
+        rows: subs.map(row).collect(),
+    }
+}
+
+/// A row a topic.
+pub(crate) fn topic_rows(names: &[NameInfo]) -> Rows {
+    let topics = names
+        .iter()
+        .filter(|info| matches!(info.settings, Some(Settings::Topic(_))));
+    let row = |info: &NameInfo| {
+        vec![
+            info.name.as_str().into(),
+            info.start.into(),
+            info.end.into(),
+            info.bytes.into(),
+            info.subscriptions.len().into(),
+        ]
+    };
+    Rows {
+        columns: &["name", "start", "end", "bytes", "subscriptions"],
+        rows: topics.map(row).collect(),
+    }
+}
+
+/// Everything about one address: where it stands, its settings, its books.
+pub(crate) fn record(address: &str, info: &NameInfo) -> Vec<(&'static str, Value)> {
+    let mut record: Vec<(&'static str, Value)> = vec![
+        ("address", address.into()),
+        ("log_id", info.log_id.into()),
+        ("start", info.start.into()),
+        ("end", info.end.into()),
+        ("bytes", info.bytes.into()),
+    ];
+    match &info.settings {
+        Some(Settings::Queue(queue)) => {
+            record.push(("max_messages", queue.max_messages.into()));
+            record.push(("max_bytes", queue.max_bytes.into()));
+        }
+        Some(Settings::Topic(topic)) => {
+            record.push(("retention_bytes", topic.retention_bytes.into()));
+        }
+        None => {}
+    }
+    if let Some(sub) = info.subscriptions.iter().find(|sub| sub.address == address) {
+        record.extend(sub_record(sub));
+    } else {
+        let addresses = info.subscriptions.iter().map(|sub| sub.address.clone());
+        record.push(("subscriptions", addresses.collect::<Vec<_>>().into()));
+    }
+    record
+}
+
+fn sub_record(sub: &SubscriptionInfo) -> Vec<(&'static str, Value)> {
+    let books = books(sub);
+    let settings = sub.settings.clone().unwrap_or_default();
+    vec![
+        ("ready", books.ready.into()),
+        ("delayed", books.delayed.into()),
+        ("leased", books.leased.into()),
+        ("dead", books.dead.into()),
+        ("settled", books.settled.into()),
+        ("purged", books.purged.into()),
+        ("evicted", books.evicted.into()),
+        ("consumers", sub.consumers.into()),
+        (
+            "visibility_timeout_ms",
+            settings.visibility_timeout_ms.into(),
+        ),
+        ("max_attempts", settings.max_attempts.into()),
+        ("backoff_ms", settings.backoff_ms.into()),
+        ("max_dead", settings.max_dead.into()),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use siding::wire::TopicSettings;
+
+    use super::*;
+
+    #[test]
+    fn a_topic_shows_its_subscriptions_and_a_subscription_its_books() {
+        let topic = NameInfo {
+            settings: Some(Settings::Topic(TopicSettings::default())),
+            subscriptions: vec![SubscriptionInfo {
+                address: "orders/billing".to_owned(),
+                ..SubscriptionInfo::default()
+            }],
+            ..NameInfo::default()
+        };
+        let of_topic = record("orders", &topic);
+        assert!(of_topic.iter().any(|(name, _)| *name == "subscriptions"));
+        let of_sub = record("orders/billing", &topic);
+        assert!(of_sub.iter().any(|(name, _)| *name == "ready"));
+    }
+}

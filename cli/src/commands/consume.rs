@@ -1,0 +1,269 @@
+//! `siding consume`: take messages, print them, ack them once they are printed.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use siding::{
+    Client, Consumer, DeliveredBatch, ReceiveOptions, SettleOutcome, SettleOutcomeKind, Settled,
+};
+
+use crate::args::{self, Global};
+use crate::connect::{connect, leave, name_of};
+use crate::drain::{self, LOOK_EVERY, Next};
+use crate::exit::{Exit, failure};
+use crate::output::Output;
+use crate::shown::Shown;
+use crate::signals::Stop;
+use crate::template::Template;
+
+/// `siding consume`
+#[derive(Debug, Args)]
+pub(crate) struct ConsumeArgs {
+    /// A queue, or TOPIC/SUBSCRIPTION.
+    address: String,
+    /// End after so many messages.
+    #[arg(short = 'n', long, group = "until", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Go on until interrupted. The default.
+    #[arg(long, group = "until")]
+    follow: bool,
+    /// End when nothing is ready and nothing is leased to this client.
+    #[arg(long, group = "until")]
+    drain: bool,
+    /// End when nothing came for so long.
+    #[arg(long, value_parser = args::duration, conflicts_with = "drain")]
+    wait: Option<Duration>,
+    /// How long a message is leased; default: the queue's own.
+    #[arg(long, value_parser = args::duration)]
+    visibility: Option<Duration>,
+    /// Messages on their way to be printed at most.
+    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=65_535))]
+    window: u32,
+    /// How a message is printed: %b body, %i id, %a attempt, %k key, %t time, %h{NAME} header.
+    #[arg(long, default_value = "%b\\n", value_parser = Template::parse, conflicts_with = "json")]
+    format: Template,
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+    /// When a message is acked.
+    #[arg(long, value_enum, default_value = "after")]
+    ack: AckArg,
+    #[arg(long, hide = true)]
+    from: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum AckArg {
+    /// Once it is printed and flushed.
+    After,
+    /// Not by this command: the lease runs out and the message comes back.
+    Manual,
+    /// When it is delivered; not offered yet.
+    #[value(hide = true)]
+    OnDelivery,
+}
+
+/// Runs the verb.
+pub(crate) async fn run(global: &Global, args: ConsumeArgs) -> Result<Exit> {
+    refuse_what_is_not_offered(&args)?;
+    let mut stop = Stop::listen()?;
+    let client = connect(global).await?;
+    let printer = Printer {
+        name: name_of(&args.address).to_owned(),
+        template: (!args.json).then(|| args.format.clone()),
+        ack: args.ack == AckArg::After,
+        output: Output::new(global.output),
+        printed: 0,
+    };
+    let exit = if args.count.is_some() || args.ack == AckArg::Manual {
+        poll(&client, &args, printer, &mut stop).await?
+    } else {
+        stream(&client, &args, printer, &mut stop).await?
+    };
+    leave(client, None).await;
+    Ok(exit)
+}
+
+fn refuse_what_is_not_offered(args: &ConsumeArgs) -> Result<()> {
+    if let Some(from) = &args.from {
+        let create = format!("siding sub create TOPIC/NAME --start {from}");
+        let words = "a start belongs to a subscription: create one, then consume it";
+        return Err(failure(Exit::Usage, format!("{words} · {create}")));
+    }
+    if args.ack == AckArg::OnDelivery {
+        let words = "--ack on-delivery is not offered by this broker · --ack after";
+        return Err(failure(Exit::Usage, words));
+    }
+    if args.ack == AckArg::Manual && args.drain {
+        let words = "--drain needs acks, --ack manual leaves messages leased · -n N, or --wait D";
+        return Err(failure(Exit::Usage, words));
+    }
+    Ok(())
+}
+
+/// Takes batches by long poll: never more than asked for, and leases that outlive the connection.
+async fn poll(
+    client: &Client,
+    args: &ConsumeArgs,
+    mut printer: Printer,
+    stop: &mut Stop,
+) -> Result<Exit> {
+    const POLL: Duration = Duration::from_secs(5);
+    let wanted = args.count.unwrap_or(u64::MAX);
+    let mut idle = Duration::ZERO;
+    let mut lost = 0;
+    while printer.printed < wanted {
+        let left = u32::try_from(wanted - printer.printed).unwrap_or(u32::MAX);
+        let wait = args
+            .wait
+            .map_or(POLL, |wait| wait.saturating_sub(idle).min(POLL));
+        let options = ReceiveOptions {
+            max_messages: left.min(siding::protocol::limits::RECEIVE_MESSAGES_MAX),
+            wait,
+            visibility: args.visibility,
+            ..ReceiveOptions::default()
+        };
+        let batches = tokio::select! {
+            batches = client.receive(&args.address, options) => batches?,
+            exit = stop.asked() => return Ok(exit),
+        };
+        idle = if batches.is_empty() {
+            idle + wait
+        } else {
+            Duration::ZERO
+        };
+        for batch in batches {
+            if let Some(batch) = printer.print(batch).await? {
+                lost += lost_of(&batch.ack().await?);
+            }
+        }
+        if args.wait.is_some_and(|wait| idle >= wait) {
+            break;
+        }
+    }
+    warn_of_lost(lost);
+    Ok(if printer.printed == 0 {
+        Exit::NothingMatched
+    } else {
+        Exit::Ok
+    })
+}
+
+/// Takes batches as they are pushed.
+async fn stream(
+    client: &Client,
+    args: &ConsumeArgs,
+    mut printer: Printer,
+    stop: &mut Stop,
+) -> Result<Exit> {
+    let mut builder = client.consumer(&args.address).window(args.window);
+    if let Some(visibility) = args.visibility {
+        builder = builder.visibility(visibility);
+    }
+    let mut consumer = builder.open().await?;
+    let idle_max = if args.drain {
+        Some(LOOK_EVERY)
+    } else {
+        args.wait
+    };
+    let mut idle = idle_max;
+    let exit = loop {
+        tokio::select! {
+            biased;
+            batch = consumer.next_batch() => {
+                let Some(batch) = batch else { break Exit::Ok };
+                if let Some(batch) = printer.print(batch?).await? {
+                    batch.ack_detached();
+                }
+                idle = idle_max;
+            }
+            exit = stop.asked() => break exit,
+            () = after(idle) => match on_idle(client, args, &consumer).await? {
+                Next::Wait(wait) => idle = Some(wait),
+                Next::End { delayed, leased } => {
+                    break drain::farewell(&args.address, delayed, leased);
+                }
+            },
+        }
+    };
+    warn_of_lost(consumer.settle_errors());
+    leave(client.clone(), Some(consumer)).await;
+    let nothing = printer.printed == 0 && exit == Exit::Ok && args.wait.is_some();
+    Ok(if nothing { Exit::NothingMatched } else { exit })
+}
+
+/// Nothing came for a while: `--wait` ends then, a drain asks the broker whether it is done.
+async fn on_idle(client: &Client, args: &ConsumeArgs, consumer: &Consumer) -> Result<Next> {
+    if !args.drain {
+        return Ok(Next::End {
+            delayed: 0,
+            leased: 0,
+        });
+    }
+    consumer.flush_settles().await;
+    drain::look(client, &args.address).await
+}
+
+fn lost_of(settled: &Settled) -> u64 {
+    let lost = |outcome: &&SettleOutcome| matches!(outcome.kind, SettleOutcomeKind::LeaseLost(_));
+    let ranges = settled
+        .outcomes
+        .iter()
+        .filter(lost)
+        .map(|outcome| &outcome.range);
+    ranges.map(|range| range.end - range.start).sum()
+}
+
+/// Their lease had ended before they were printed: others get them too.
+fn warn_of_lost(lost: u64) {
+    if lost > 0 {
+        eprintln!("{lost} messages were printed after their lease was lost: they come again");
+    }
+}
+
+async fn after(idle: Option<Duration>) {
+    match idle {
+        Some(idle) => tokio::time::sleep(idle).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Printer {
+    name: String,
+    /// `None`: JSON.
+    template: Option<Template>,
+    ack: bool,
+    output: Output,
+    printed: u64,
+}
+
+impl Printer {
+    /// Prints and flushes a batch; gives it back if it is to be acked.
+    async fn print(&mut self, batch: DeliveredBatch) -> Result<Option<DeliveredBatch>> {
+        for (message, offset) in batch.messages().zip(batch.first_offset()..) {
+            let shown = Shown {
+                name: &self.name,
+                offset,
+                attempt: batch.attempt(),
+                published_at_ms: batch.published_at_ms(),
+                message,
+            };
+            if let Some(template) = &self.template {
+                template.fill(&shown, self.output.raw());
+            } else {
+                let line = serde_json::Value::Object(shown.json()).to_string();
+                self.output.raw().extend_from_slice(line.as_bytes());
+                self.output.raw().push(b'\n');
+            }
+            self.printed += 1;
+        }
+        self.output.flush().await?;
+        if self.ack {
+            return Ok(Some(batch));
+        }
+        // Dropped it would be released; here the lease is to run out by itself.
+        std::mem::forget(batch);
+        Ok(None)
+    }
+}

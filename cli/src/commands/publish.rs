@@ -1,0 +1,251 @@
+//! `siding publish`: an argument or stdin into a queue or topic, confirmed.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use siding::wire::QueueSettings;
+use siding::{Client, Error, Refusal};
+
+use crate::args::{self, Global};
+use crate::connect::{connect, leave};
+use crate::exit::{Exit, failure};
+use crate::feed::{Feed, Tally};
+use crate::input::Input;
+use crate::lines::{Splitter, parse_delimiter};
+use crate::output::Output;
+use crate::signals::Stop;
+
+/// The longest line that is read at all: no broker takes a larger body.
+const LINE_BYTES_MAX: usize = siding::protocol::limits::BODY_BYTES_CEILING;
+
+/// `siding publish`
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag as typed")]
+pub(crate) struct PublishArgs {
+    /// Queue or topic.
+    name: String,
+    /// One message; without it, or with `-`, stdin, one message a line.
+    body: Option<String>,
+    /// A header NAME=VALUE for every message; may be repeated.
+    #[arg(short = 'H', long = "header", value_name = "NAME=VALUE", value_parser = args::header)]
+    pub(crate) headers: Vec<(String, String)>,
+    /// The key of every message.
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// Messages are JSON objects, as `consume --json` prints them.
+    #[arg(long, conflicts_with_all = ["headers", "key"])]
+    pub(crate) json: bool,
+    /// Messages end with a NUL byte instead of a line end.
+    #[arg(short = '0', long, conflicts_with = "delimiter")]
+    null: bool,
+    /// Messages end with this byte.
+    #[arg(short = 'd', long, value_parser = parse_delimiter)]
+    delimiter: Option<u8>,
+    /// All of stdin is one message.
+    #[arg(long, conflicts_with_all = ["null", "delimiter"])]
+    whole: bool,
+    /// Messages sent together at most.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) batch: u32,
+    /// How long a batch waits to be filled.
+    #[arg(long, default_value = "2ms", value_parser = args::duration)]
+    pub(crate) linger: Duration,
+    /// Messages that may wait for their confirm.
+    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) window: u32,
+    /// Messages a second at most, such as 1000/s.
+    #[arg(long, value_parser = args::rate)]
+    pub(crate) rate: Option<f64>,
+    /// When a limit of the broker is reached.
+    #[arg(long, value_enum, default_value = "wait")]
+    pub(crate) on_busy: OnBusyArg,
+    /// Create the queue if there is nothing of that name.
+    #[arg(long)]
+    create: bool,
+    /// Print NAME@OFFSET of each message once it is confirmed.
+    #[arg(long)]
+    pub(crate) print_ids: bool,
+}
+
+/// What to do when a limit of the broker is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnBusyArg {
+    /// Try again until there is room.
+    Wait,
+    /// Stop with exit code 75.
+    Fail,
+    /// Leave the message out, count it, go on; exit code 3.
+    Drop,
+}
+
+/// Runs the verb.
+pub(crate) async fn run(global: &Global, args: PublishArgs) -> Result<Exit> {
+    let mut stop = Stop::listen()?;
+    let client = connect(global).await?;
+    if args.create {
+        create_if_missing(&client, &args.name).await?;
+    }
+    let mut feed = Feed::open(&client, &args.name, &args).await?;
+    let mut output = Output::new(global.output);
+    let progress = progress();
+    let ran = tokio::select! {
+        all = feed_all(&mut feed, &args, &mut output, &progress) => all.map(|()| Exit::Ok),
+        exit = stop.asked() => Ok(exit),
+    };
+    let confirmed = feed.finish(&mut output).await;
+    progress.finish_and_clear();
+    let tally = feed.tally();
+    eprintln!("{}", summary(&args.name, &tally));
+    output.flush().await?;
+    let exit = ran.and_then(|exit| confirmed.map(|()| exit))?;
+    leave(client, None).await;
+    Ok(if exit == Exit::Ok && tally.dropped > 0 {
+        Exit::PartlyDone
+    } else {
+        exit
+    })
+}
+
+async fn create_if_missing(client: &Client, name: &str) -> Result<()> {
+    match client.describe(name).await {
+        Err(Error::Refused(Refusal::NotFound { .. })) => {
+            Ok(client.create_queue(name, QueueSettings::default()).await?)
+        }
+        other => Ok(other.map(drop)?),
+    }
+}
+
+async fn feed_all(
+    feed: &mut Feed,
+    args: &PublishArgs,
+    output: &mut Output,
+    progress: &ProgressBar,
+) -> Result<()> {
+    if let Some(body) = args.body.as_deref().filter(|body| *body != "-") {
+        return feed.send(body.as_bytes(), output).await;
+    }
+    let mut input = Input::stdin()?;
+    if args.whole {
+        let body = read_whole(&mut input).await?;
+        return feed.send(&body, output).await;
+    }
+    let delimiter = if args.null {
+        0
+    } else {
+        args.delimiter.unwrap_or(b'\n')
+    };
+    let mut splitter = Splitter::new(delimiter);
+    loop {
+        let block = input.next().await?;
+        if block.is_empty() {
+            break;
+        }
+        let mut rest = block.as_slice();
+        while let Some(body) = splitter.next(&mut rest) {
+            feed.send(body, output).await?;
+        }
+        if splitter.unfinished() > LINE_BYTES_MAX {
+            let words = format!(
+                "line {}: longer than any broker takes",
+                feed.tally().sent + 1
+            );
+            return Err(failure(Exit::BadInput, words));
+        }
+        progress.set_position(feed.tally().sent);
+        input.recycle(block);
+    }
+    match splitter.rest() {
+        Some(body) => feed.send(body, output).await,
+        None => Ok(()),
+    }
+}
+
+async fn read_whole(input: &mut Input) -> Result<Vec<u8>> {
+    let mut whole = Vec::new();
+    loop {
+        let block = input.next().await?;
+        if block.is_empty() {
+            return Ok(whole);
+        }
+        whole.extend_from_slice(&block);
+        input.recycle(block);
+        if whole.len() > LINE_BYTES_MAX {
+            return Err(failure(
+                Exit::BadInput,
+                "stdin is larger than any broker takes as one body",
+            ));
+        }
+    }
+}
+
+fn summary(name: &str, tally: &Tally) -> String {
+    let Some(confirmed) = tally.confirmed else {
+        return format!(
+            "sent {} messages to {name}; not all of them were confirmed",
+            tally.sent
+        );
+    };
+    let seconds = tally.elapsed.as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    let rate = confirmed as f64 / seconds.max(1e-9);
+    let open = tally
+        .sent
+        .saturating_sub(confirmed)
+        .saturating_sub(tally.dropped);
+    let mut parts = vec![
+        format!("confirmed {confirmed} messages in {name}"),
+        format!("{seconds:.2} s"),
+        format!("{rate:.0}/s"),
+    ];
+    if tally.dropped > 0 {
+        parts.push(format!("{} dropped: busy", tally.dropped));
+    }
+    if open > 0 {
+        parts.push(format!("{open} not confirmed"));
+    }
+    parts.join(" · ")
+}
+
+/// Hidden where stderr is no terminal.
+fn progress() -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {human_pos} messages · {per_sec}");
+    let bar = ProgressBar::new_spinner();
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_counts_what_is_confirmed_dropped_and_open() {
+        let tally = Tally {
+            sent: 10,
+            confirmed: Some(7),
+            dropped: 2,
+            elapsed: Duration::from_secs(2),
+        };
+        let text = summary("jobs", &tally);
+        assert!(
+            text.contains("confirmed 7 messages in jobs · 2.00 s · 4/s"),
+            "{text}"
+        );
+        assert!(
+            text.contains("2 dropped") && text.contains("1 not confirmed"),
+            "{text}"
+        );
+        let unknown = summary(
+            "jobs",
+            &Tally {
+                confirmed: None,
+                ..tally
+            },
+        );
+        assert_eq!(
+            unknown,
+            "sent 10 messages to jobs; not all of them were confirmed"
+        );
+    }
+}

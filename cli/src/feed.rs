@@ -1,0 +1,204 @@
+//! From bodies to confirms: the publishing half of `siding publish`.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use siding::{Client, Error, Message, OnBusy, Publisher, Receipt, Refusal};
+
+use crate::clock;
+use crate::commands::publish::{OnBusyArg, PublishArgs};
+use crate::exit::{Exit, failure};
+use crate::json_line;
+use crate::output::Output;
+
+/// What became of the messages so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    /// Given to the publisher.
+    pub(crate) sent: u64,
+    /// `None`: not known one by one, and not all of them.
+    pub(crate) confirmed: Option<u64>,
+    /// Left out because the broker was busy.
+    pub(crate) dropped: u64,
+    pub(crate) elapsed: Duration,
+}
+
+/// An open publisher with what every message gets.
+pub(crate) struct Feed {
+    publisher: Publisher,
+    name: String,
+    shape: Shape,
+    /// Receipts to look at one by one; empty where the publisher's own count is enough.
+    receipts: VecDeque<Receipt>,
+    receipts_max: usize,
+    print_ids: bool,
+    drop_busy: bool,
+    rate: Option<f64>,
+    started: Instant,
+    confirmed: u64,
+    tally: Tally,
+}
+
+/// How a line becomes a message.
+enum Shape {
+    /// Its body, nothing else: the fast path.
+    Plain,
+    Json,
+    /// A body with these attributes.
+    Attributes {
+        key: Option<String>,
+        headers: Vec<(String, String)>,
+    },
+}
+
+impl Feed {
+    /// Opens a publisher to `name`.
+    pub(crate) async fn open(client: &Client, name: &str, args: &PublishArgs) -> Result<Self> {
+        let on_busy = match args.on_busy {
+            OnBusyArg::Wait => OnBusy::Wait,
+            OnBusyArg::Fail | OnBusyArg::Drop => OnBusy::Fail,
+        };
+        let publisher = client
+            .publisher(name)
+            .batch(args.batch)
+            .linger(args.linger)
+            .window(args.window.into())
+            .on_busy(on_busy)
+            .open()
+            .await?;
+        let shape = if args.json {
+            Shape::Json
+        } else if args.key.is_some() || !args.headers.is_empty() {
+            Shape::Attributes {
+                key: args.key.clone(),
+                headers: args.headers.clone(),
+            }
+        } else {
+            Shape::Plain
+        };
+        Ok(Self {
+            publisher,
+            name: name.to_owned(),
+            shape,
+            receipts: VecDeque::new(),
+            receipts_max: usize::try_from(args.window)?,
+            print_ids: args.print_ids,
+            drop_busy: args.on_busy == OnBusyArg::Drop,
+            rate: args.rate,
+            started: clock::now(),
+            confirmed: 0,
+            tally: Tally::default(),
+        })
+    }
+
+    /// Hands one body on; waits for room in the window, and for the rate.
+    pub(crate) async fn send(&mut self, body: &[u8], output: &mut Output) -> Result<()> {
+        if let Some(rate) = self.rate {
+            self.pace(rate).await;
+        }
+        let receipt = match &self.shape {
+            Shape::Plain => self.publisher.publish_body(body).await,
+            Shape::Json => {
+                let message = json_line::parse(body).map_err(|why| self.bad_line(&why))?;
+                self.publisher.publish(message).await
+            }
+            Shape::Attributes { key, headers } => {
+                let message = with_attributes(body, key.as_deref(), headers);
+                self.publisher.publish(message).await
+            }
+        };
+        let receipt = match receipt {
+            Err(Error::InvalidMessage(why)) => return Err(self.bad_line(&why.to_string())),
+            other => other?,
+        };
+        self.tally.sent += 1;
+        if self.print_ids || self.drop_busy {
+            self.receipts.push_back(receipt);
+            if self.receipts.len() >= self.receipts_max {
+                self.settle_oldest(output).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn bad_line(&self, why: &str) -> anyhow::Error {
+        failure(
+            Exit::BadInput,
+            format!("message {}: {why}", self.tally.sent + 1),
+        )
+    }
+
+    async fn pace(&self, rate: f64) {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a pace needs no more than 52 bits"
+        )]
+        let due = Duration::try_from_secs_f64(self.tally.sent as f64 / rate);
+        let due = self.started + due.unwrap_or(Duration::MAX / 4);
+        if due > clock::now() {
+            tokio::time::sleep_until(due.into()).await;
+        }
+    }
+
+    async fn settle_oldest(&mut self, output: &mut Output) -> Result<()> {
+        let Some(receipt) = self.receipts.pop_front() else {
+            return Ok(());
+        };
+        match receipt.await {
+            Ok(confirm) => {
+                self.confirmed += 1;
+                if self.print_ids {
+                    let line = format!("{}@{}\n", self.name, confirm.id.offset);
+                    output.raw().extend_from_slice(line.as_bytes());
+                    // As many lines as fit a pipe at once; the rest at the end.
+                    if output.raw().len() >= 64 << 10 {
+                        output.flush().await?;
+                    }
+                }
+                Ok(())
+            }
+            Err(Error::Refused(Refusal::Busy { .. })) if self.drop_busy => {
+                self.tally.dropped += 1;
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits for every confirm.
+    pub(crate) async fn finish(&mut self, output: &mut Output) -> Result<()> {
+        let tracked = self.print_ids || self.drop_busy;
+        let mut flushed = self.publisher.flush().await.map_err(Into::into);
+        if tracked {
+            flushed = self.settle_all(output).await;
+            self.tally.confirmed = Some(self.confirmed);
+        } else if flushed.is_ok() {
+            self.tally.confirmed = Some(self.tally.sent);
+        }
+        self.tally.elapsed = clock::now().saturating_duration_since(self.started);
+        flushed
+    }
+
+    async fn settle_all(&mut self, output: &mut Output) -> Result<()> {
+        while !self.receipts.is_empty() {
+            self.settle_oldest(output).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn tally(&self) -> Tally {
+        self.tally
+    }
+}
+
+fn with_attributes(body: &[u8], key: Option<&str>, headers: &[(String, String)]) -> Message {
+    let mut message = Message::from(body);
+    if let Some(key) = key {
+        message = message.key(key);
+    }
+    for (name, value) in headers {
+        message = message.header(name, value.as_str());
+    }
+    message
+}

@@ -1,0 +1,120 @@
+//! `publish --json`: one object a line, as `consume --json` writes it.
+
+use serde_json::{Map, Value};
+use siding::Message;
+
+use crate::shown::unhex;
+
+/// Parses `{"body": …, "key": …, "routing_key": …, "headers": {…}}`. A body that is not text stands
+/// in hex under `body_hex`; a body that is another JSON value is published as its JSON text.
+///
+/// # Errors
+/// Says what is wrong with the line.
+pub(crate) fn parse(line: &[u8]) -> Result<Message, String> {
+    let value: Value = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let Value::Object(object) = value else {
+        return Err("a JSON object is expected".to_owned());
+    };
+    let mut message = Message::new(body(&object)?);
+    for (field, value) in object {
+        match (field.as_str(), value) {
+            ("key", Value::String(text)) => message = message.key(text),
+            ("routing_key", Value::String(text)) => message = message.routing_key(text),
+            ("headers", Value::Object(headers)) => message = with_headers(message, headers)?,
+            // The body is read already; the rest is what consume adds for the reader's sake.
+            ("body" | "body_hex" | "id" | "attempt" | "published_at", _) => {}
+            (other, _) => {
+                let known = "body, body_hex, key, routing_key, headers";
+                return Err(format!(
+                    "{other:?} is not one of {known}, or not of its type"
+                ));
+            }
+        }
+    }
+    Ok(message)
+}
+
+fn body(object: &Map<String, Value>) -> Result<Vec<u8>, String> {
+    match (object.get("body"), object.get("body_hex")) {
+        (Some(Value::String(text)), None) => Ok(text.clone().into_bytes()),
+        (Some(other), None) => Ok(other.to_string().into_bytes()),
+        (None, Some(Value::String(text))) => {
+            unhex(text).ok_or_else(|| "body_hex is not hex".to_owned())
+        }
+        (None, Some(_)) => Err("body_hex is not hex".to_owned()),
+        (None, None) => Err("\"body\" is missing".to_owned()),
+        (Some(_), Some(_)) => Err("body and body_hex exclude each other".to_owned()),
+    }
+}
+
+fn with_headers(mut message: Message, headers: Map<String, Value>) -> Result<Message, String> {
+    for (name, value) in headers {
+        message = match value {
+            Value::String(text) => message.header(name, text),
+            Value::Bool(flag) => message.header(name, flag),
+            Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+                (Some(number), _) => message.header(name, number),
+                (None, Some(number)) => message.header(name, number),
+                (None, None) => return Err(format!("header {name:?}: {number} is too large")),
+            },
+            Value::Object(object) => {
+                let bytes = object.get("hex").and_then(Value::as_str).and_then(unhex);
+                let bytes =
+                    bytes.ok_or_else(|| format!("header {name:?}: bytes are {{\"hex\": …}}"))?;
+                message.header(name, bytes)
+            }
+            Value::Null | Value::Array(_) => {
+                return Err(format!(
+                    "header {name:?} is neither text, number, flag nor bytes"
+                ));
+            }
+        };
+    }
+    Ok(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_becomes_a_message() {
+        let line =
+            br#"{"id":"jobs@7","body":"hi","key":"k","headers":{"a":"b","n":-3,"f":0.5,"t":true}}"#;
+        let expected = Message::new("hi")
+            .key("k")
+            .header("a", "b")
+            .header("n", -3)
+            .header("f", 0.5)
+            .header("t", true);
+        assert_eq!(parse(line), Ok(expected));
+    }
+
+    #[test]
+    fn any_bytes_and_any_json_can_be_a_body() {
+        assert_eq!(
+            parse(br#"{"body_hex":"ff00"}"#),
+            Ok(Message::new(vec![0xff, 0]))
+        );
+        assert_eq!(
+            parse(br#"{"body":{"a":1}}"#),
+            Ok(Message::new(r#"{"a":1}"#))
+        );
+    }
+
+    #[test]
+    fn a_line_that_is_no_message_says_why() {
+        for (line, why) in [
+            ("", "EOF"),
+            ("[1]", "object"),
+            ("{}", "missing"),
+            (r#"{"body":"x","kay":"y"}"#, "kay"),
+            (r#"{"body":"x","key":3}"#, "key"),
+            (r#"{"body_hex":"xyz"}"#, "hex"),
+            (r#"{"body":"x","headers":{"a":null}}"#, "neither"),
+        ] {
+            let error = parse(line.as_bytes()).unwrap_err();
+            assert!(error.contains(why), "{line}: {error}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! A naive keeper of bodies: says at once when the engine forgets one too early, twice or never.
+
+use std::collections::BTreeMap;
+
+use siding_broker::engine::command::Entry;
+use siding_broker::engine::effect::Place;
+use siding_broker::engine::state::State;
+use siding_protocol::run::{self, MessageFields, RunBuilder, RunLimits, ScannedRun};
+use siding_protocol::types::{Offset, OffsetRange};
+
+/// One stored body by (log, offset), as its length.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bodies(BTreeMap<(u64, Offset), usize>);
+
+impl Bodies {
+    /// Keeps the bodies of one place, read from the entry's bytes.
+    pub fn place(&mut self, place: &Place, entry: &Entry) {
+        let run = entry.runs.get(place.run as usize).expect("a run");
+        let (start, end) = (place.start as usize, (place.start + place.bytes) as usize);
+        let slice = run.get(start..end).expect("within its run");
+        let found = run::messages(slice).count();
+        assert_eq!(found, place.count as usize, "a place holds whole messages");
+        for (offset, message) in (place.first..).zip(run::messages(slice)) {
+            let before = self.0.insert((place.log, offset), message.body().len());
+            assert_eq!(
+                before, None,
+                "log {} offset {offset} placed twice",
+                place.log
+            );
+        }
+    }
+
+    /// Forgets bodies, which it has.
+    pub fn discard(&mut self, log: u64, range: OffsetRange) {
+        for offset in range {
+            let before = self.0.remove(&(log, offset));
+            assert!(
+                before.is_some(),
+                "log {log} offset {offset} discarded twice"
+            );
+        }
+    }
+
+    /// Which messages have a body.
+    pub fn held(&self) -> impl Iterator<Item = (u64, Offset)> {
+        self.0.keys().copied()
+    }
+
+    /// Every message of the range has its body.
+    pub fn assert_holds(&self, log: u64, range: OffsetRange) {
+        for offset in range {
+            let held = self.0.contains_key(&(log, offset));
+            assert!(held, "log {log} offset {offset} has no body any more");
+        }
+    }
+
+    /// Whatever a subscription may still hand over has its body.
+    pub fn assert_whole(&self, state: &State) {
+        for subscription in state.subscriptions.values() {
+            let leased = subscription.leases.values();
+            let leased = leased.flat_map(|lease| lease.ranges.iter().map(|(range, _)| range));
+            let all = subscription.ready.ranges();
+            let all = all.chain(subscription.delayed.iter().map(|(_, range)| range));
+            let all = all.chain(subscription.dead.iter().map(|(range, _)| range));
+            for range in all.chain(leased) {
+                self.assert_holds(subscription.log, range);
+            }
+        }
+    }
+}
+
+/// A scanned run of `count` messages, each with a body of so many bytes.
+pub fn run_of(count: u32, body_bytes: usize) -> ScannedRun {
+    let mut builder = RunBuilder::new(RunLimits::default());
+    let body = vec![b'x'; body_bytes];
+    for _ in 0..count {
+        let fields = MessageFields {
+            body: &body,
+            ..MessageFields::default()
+        };
+        builder.push(&fields).expect("within the limits");
+    }
+    run::scan(builder.take().0, RunLimits::default()).expect("built, so it passes")
+}

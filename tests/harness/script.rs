@@ -1,0 +1,287 @@
+//! The words of a transcript: lines, settings, durations, ranges, and events as text.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::str::FromStr;
+
+use siding_broker::engine::effect::Found;
+use siding_protocol::event::{
+    Answer, Books, Confirm, OperationDone, SettleOutcomeKind, Settled, SubscriptionInfo,
+};
+use siding_protocol::refusal::Refusal;
+use siding_protocol::settings::{DeliverySettings, QueueSettings, StartAt, TopicSettings};
+use siding_protocol::types::OffsetRange;
+use siding_protocol::wire;
+
+/// One line: a command, its plain words, its `key=value` words, and what is expected, if anything
+/// is said about it.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// As written.
+    pub text: String,
+    /// Expected events; `None`: only that nothing is refused.
+    pub expected: Option<Vec<String>>,
+}
+
+/// The words of a command.
+#[derive(Clone, Debug)]
+pub struct Words {
+    plain: Vec<String>,
+    named: BTreeMap<String, String>,
+}
+
+/// Splits a script into lines; empty ones and those that begin with `#` are dropped.
+pub fn lines(script: &str) -> Vec<Line> {
+    let lines = script.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(Line::of).collect()
+}
+
+impl Line {
+    fn of(text: &str) -> Self {
+        let (command, expected) = match text.split_once("->") {
+            None => (text, None),
+            Some((command, events)) => (command, Some(split_events(events))),
+        };
+        Self {
+            text: command.split_whitespace().collect::<Vec<_>>().join(" "),
+            expected,
+        }
+    }
+}
+
+fn split_events(events: &str) -> Vec<String> {
+    let events = events.split(';').map(str::trim);
+    events
+        .filter(|event| !event.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+impl Words {
+    /// Of one command.
+    pub fn of(text: &str) -> Self {
+        let (mut plain, mut named) = (Vec::new(), BTreeMap::new());
+        for word in text.split_whitespace() {
+            match word.split_once('=') {
+                Some((key, value)) => drop(named.insert(key.to_owned(), value.to_owned())),
+                None => plain.push(word.to_owned()),
+            }
+        }
+        Self { plain, named }
+    }
+
+    /// The plain word at this place; the command itself is 0.
+    pub fn word(&self, at: usize) -> &str {
+        self.plain.get(at).map_or("", String::as_str)
+    }
+
+    /// Whether a plain word stands there.
+    pub fn has(&self, word: &str) -> bool {
+        self.plain.iter().any(|plain| plain == word)
+    }
+
+    /// The value of a named word.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.named.get(key).map(String::as_str)
+    }
+
+    /// A number.
+    pub fn number<T: FromStr>(&self, key: &str) -> Option<T> {
+        let parse = |text: &str| text.parse().ok();
+        self.text(key)
+            .map(|text| parse(text).unwrap_or_else(|| panic!("{key}={text} is no number")))
+    }
+
+    /// A duration in ms: `250ms`, `30s`, `5m`, `1h`.
+    pub fn ms(&self, key: &str) -> Option<u64> {
+        self.text(key).map(duration_ms)
+    }
+
+    fn delivery(&self) -> wire::DeliverySettings {
+        let steps = self.text("backoff").map(|steps| steps.split(','));
+        wire::DeliverySettings {
+            visibility_timeout_ms: self.ms("visibility"),
+            max_attempts: self.number("attempts"),
+            backoff_ms: steps.into_iter().flatten().map(duration_ms).collect(),
+            max_dead: self.number("max_dead"),
+        }
+    }
+
+    /// Settings of a subscription.
+    pub fn delivery_settings(&self) -> DeliverySettings {
+        DeliverySettings::parse(Some(self.delivery())).expect("valid settings")
+    }
+
+    /// Settings of a queue.
+    pub fn queue_settings(&self) -> QueueSettings {
+        let settings = wire::QueueSettings {
+            delivery: Some(self.delivery()),
+            max_messages: self.number("max_messages"),
+            max_bytes: self.number("max_bytes"),
+        };
+        QueueSettings::parse(Some(settings)).expect("valid settings")
+    }
+
+    /// Settings of a topic.
+    pub fn topic_settings(&self) -> TopicSettings {
+        let settings = wire::TopicSettings {
+            retention_bytes: self.number("retention"),
+        };
+        TopicSettings::parse(Some(settings)).expect("valid settings")
+    }
+
+    /// Where a subscription starts.
+    pub fn start(&self) -> StartAt {
+        match self.text("start") {
+            None | Some("latest") => StartAt::Latest,
+            Some("earliest") => StartAt::Earliest,
+            Some(_) => StartAt::Offset(self.number("start").unwrap_or(0)),
+        }
+    }
+}
+
+/// `250ms`, `30s`, `5m`, `1h` in ms.
+pub fn duration_ms(text: &str) -> u64 {
+    let digits = text.trim_end_matches(char::is_alphabetic);
+    let unit = match text.trim_start_matches(digits) {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        other => panic!("{text}: no unit {other:?}"),
+    };
+    digits.parse::<u64>().expect("a whole number") * unit
+}
+
+/// `name@3` or `name@3-5` (the last included): the name and its offsets.
+pub fn parse_messages(text: &str) -> (&str, Vec<OffsetRange>) {
+    let (name, ranges) = text
+        .split_once('@')
+        .unwrap_or_else(|| panic!("no offset: {text}"));
+    let number = |text: &str| text.parse::<u64>().expect("an offset");
+    let ranges = ranges.split(',').map(|range| match range.split_once('-') {
+        None => number(range)..number(range) + 1,
+        Some((first, last)) => number(first)..number(last) + 1,
+    });
+    (name, ranges.collect())
+}
+
+/// A range as the scripts write it.
+pub fn range_text(range: &OffsetRange) -> String {
+    match range.end - range.start {
+        1 => format!("{}", range.start),
+        _ => format!("{}-{}", range.start, range.end - 1),
+    }
+}
+
+/// What an answer says; `name` gives a log's name.
+pub fn answer_text(answer: &Answer, name: &impl Fn(u64) -> String) -> Vec<String> {
+    match answer {
+        Answer::Done | Answer::ProducerOpened(_) => Vec::new(),
+        Answer::Confirm(confirm) => vec![confirm_text(confirm, name)],
+        Answer::Settled(settled) => settled_text(settled),
+        Answer::TransactionDone(done) => done
+            .iter()
+            .flat_map(|one| match one {
+                OperationDone::Publish(confirm) => vec![confirm_text(confirm, name)],
+                OperationDone::Settle(settled) => settled_text(settled),
+            })
+            .collect(),
+        Answer::NameInfo(info) => info.subscriptions.iter().map(describe_text).collect(),
+        Answer::Listing { names, more } => {
+            let names = names.iter().map(|info| info.name.clone());
+            names.chain(more.then(|| "more".to_owned())).collect()
+        }
+        Answer::Counted(count) => vec![format!("counted {count}")],
+    }
+}
+
+fn confirm_text(confirm: &Confirm, name: &impl Fn(u64) -> String) -> String {
+    let (first, count) = (confirm.first_offset, u64::from(confirm.count));
+    format!(
+        "confirm {}@{}",
+        name(confirm.log_id),
+        range_text(&(first..first + count))
+    )
+}
+
+fn settled_text(settled: &Settled) -> Vec<String> {
+    let mut texts = vec![format!("settled {}", settled.settled)];
+    for outcome in &settled.outcomes {
+        let range = range_text(&outcome.range);
+        texts.push(match outcome.kind {
+            SettleOutcomeKind::Late => format!("late @{range}"),
+            SettleOutcomeKind::LeaseLost(state) => format!("lease lost @{range}: {}", state.name()),
+        });
+    }
+    texts
+}
+
+fn describe_text(info: &SubscriptionInfo) -> String {
+    let Books {
+        start,
+        end,
+        ready,
+        delayed,
+        leased,
+        dead,
+        settled,
+        purged,
+        evicted,
+    } = info.books;
+    let mut text = format!("{} {start}..{end}", info.address);
+    let counts = [
+        ("ready", ready),
+        ("delayed", delayed),
+        ("leased", leased),
+        ("dead", dead),
+        ("settled", settled),
+        ("purged", purged),
+        ("evicted", evicted),
+        ("held by you", info.held_by_you),
+        ("consumers", info.consumers.into()),
+    ];
+    for (what, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+        write!(text, ", {count} {what}").expect("a String takes all");
+    }
+    text
+}
+
+/// One message of a browse.
+pub fn found_text(found: &Found) -> String {
+    let mut text = format!("@{} {}", found.offset, found.state.name());
+    if found.attempts > 0 {
+        write!(text, ", {} attempts", found.attempts).expect("a String takes all");
+    }
+    for word in [found.reason, &found.detail, &found.holder] {
+        if !word.is_empty() {
+            write!(text, ", {word}").expect("a String takes all");
+        }
+    }
+    text
+}
+
+/// A refusal, short.
+pub fn refusal_text(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Operation { index, refusal } => {
+            format!("operation {index}: {}", refusal_text(refusal))
+        }
+        Refusal::NotFound { name, nearest } if nearest.is_empty() => format!("not found {name}"),
+        Refusal::NotFound { name, nearest } => {
+            format!("not found {name}, nearest {}", nearest.join(", "))
+        }
+        Refusal::Exists { name } => format!("exists {name}"),
+        Refusal::Invalid { field, .. } => format!("invalid {field}"),
+        Refusal::LeaseLost { state } => format!("lease lost: {}", state.name()),
+        Refusal::ProducerUnknown => "producer unknown".to_owned(),
+        Refusal::Busy {
+            resource,
+            limit,
+            current,
+            retry_after_ms,
+        } => format!("busy {resource} {current} of {limit}, retry after {retry_after_ms} ms"),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,430 @@
+//! A bare engine on a stage: performs effects as a shard does, with a manual clock and a journal
+//! in memory whose entries are encoded and decoded, so that a replay uses the bytes.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use siding_broker::engine::Engine;
+use siding_broker::engine::command::{Command, Entry};
+use siding_broker::engine::effect::{Delivery, Effect, Effects, Found, Origin, SessionId, Urgency};
+use siding_protocol::event::Answer;
+use siding_protocol::refusal::Refusal;
+use siding_protocol::request::Request;
+use siding_protocol::types::Timestamp;
+
+use crate::bodies::Bodies;
+
+/// An outcome with the position of its command.
+pub type Outcome = (usize, Result<Answer, Refusal>);
+
+/// What leaves the engine for a client.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A request is answered.
+    Answered(Origin, Result<Answer, Refusal>),
+    /// Messages are handed over.
+    Delivered(Delivery),
+    /// A browse is answered: log and messages.
+    Browsed(Origin, u64, Vec<Found>),
+}
+
+/// Watches the engine at every step.
+pub trait Witness {
+    /// An entry was applied, with these outcomes; `bodies` are those still kept.
+    fn applied(&mut self, engine: &Engine, entry: &Entry, outcomes: &[Outcome], bodies: &Bodies);
+    /// Messages leave, before anything else happens.
+    fn delivered(&mut self, delivery: &Delivery);
+    /// All that can be handed over was.
+    fn dispatched(&mut self, engine: &Engine);
+    /// The process died; the entries of the journal follow, from the first.
+    fn restarted(&mut self);
+}
+
+/// Watches nothing.
+impl Witness for () {
+    fn applied(&mut self, _: &Engine, _: &Entry, _: &[Outcome], _: &Bodies) {}
+    fn delivered(&mut self, _: &Delivery) {}
+    fn dispatched(&mut self, _: &Engine) {}
+    fn restarted(&mut self) {}
+}
+
+/// When entries of nothing but notes are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notes {
+    /// With the next awaited command, or un-synced before time passes.
+    Ride,
+    /// Alone, un-synced.
+    AtOnce,
+    /// With the next awaited command only.
+    Held,
+}
+
+/// How the process dies and comes back.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Crash {
+    /// ms that the wall clock shows after the last instant; may be negative.
+    pub downtime_ms: i64,
+    /// Un-synced entries lost from the end, at most.
+    pub lost_notes: usize,
+    /// Groups in flight that reached the disk all the same, at most.
+    pub kept_in_flight: usize,
+    /// Entries that the snapshot covers, modulo those there are.
+    pub snapshot_at: Option<usize>,
+}
+
+struct Proposal {
+    command: Command,
+    runs: Vec<Bytes>,
+    from: Option<Origin>,
+    urgency: Urgency,
+}
+
+struct Group {
+    payload: Bytes,
+    origins: Vec<Option<Origin>>,
+    awaited: bool,
+}
+
+/// An engine, its clock, its journal and its bodies.
+pub struct Stage<W: Witness = ()> {
+    /// Under test.
+    pub engine: Engine,
+    /// Watching.
+    pub witness: W,
+    /// When notes are written.
+    pub notes: Notes,
+    /// The next group is submitted before the old one is applied.
+    pub pipelined: bool,
+    now: Timestamp,
+    stamped: Timestamp,
+    open: Vec<Proposal>,
+    flight: VecDeque<Group>,
+    journal: Vec<Bytes>,
+    synced: usize,
+    bodies: Bodies,
+    effects: Effects,
+    events: Vec<Event>,
+}
+
+/// The clock of a new stage, Unix ms.
+pub const BEGINNING_MS: u64 = 1_000_000;
+/// Rounds after which an engine that does not come to rest is broken.
+const ROUNDS_MAX: usize = 100_000;
+
+impl<W: Witness> Stage<W> {
+    /// A started engine.
+    pub fn new(witness: W) -> Self {
+        let mut stage = Self {
+            engine: Engine::new(),
+            witness,
+            notes: Notes::Ride,
+            pipelined: false,
+            now: Timestamp(BEGINNING_MS),
+            stamped: Timestamp(0),
+            open: Vec::new(),
+            flight: VecDeque::new(),
+            journal: Vec::new(),
+            synced: 0,
+            bodies: Bodies::default(),
+            effects: Effects::default(),
+            events: Vec::new(),
+        };
+        stage.engine.start(&mut stage.effects);
+        stage.run();
+        stage
+    }
+
+    /// What the clock shows.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Entries in the journal.
+    pub fn entries(&self) -> usize {
+        self.journal.len()
+    }
+
+    /// What happened since it was last asked, in order.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// A session asks.
+    pub fn ask(&mut self, from: Origin, request: Request) {
+        self.engine
+            .handle(self.now, from, request, &mut self.effects);
+        self.run();
+    }
+
+    /// A connection says hello.
+    pub fn open_session(&mut self, session: SessionId, holder: &str) {
+        self.engine.open_session(session, holder);
+    }
+
+    /// A connection closes.
+    pub fn close_session(&mut self, session: SessionId) {
+        self.engine.close_session(session, &mut self.effects);
+        self.run();
+    }
+
+    /// A connection's outbound buffer is full, or has room again.
+    pub fn pause_session(&mut self, session: SessionId, paused: bool) {
+        self.engine.pause_session(session, paused);
+        self.run();
+    }
+
+    /// Time passes; the timer fires whenever it is due.
+    pub fn advance_ms(&mut self, ms: u64) {
+        self.write_notes();
+        let target = self.now.plus_ms(ms);
+        while let Some(due) = self.engine.next_deadline().filter(|due| *due <= target) {
+            let before = (self.now, self.journal.len(), self.events.len());
+            self.now = self.now.max(due);
+            self.tick();
+            self.write_notes();
+            let after = (self.now, self.journal.len(), self.events.len());
+            assert!(
+                before != after || self.pipelined,
+                "the timer fires for nothing"
+            );
+        }
+        self.now = target;
+        self.tick();
+    }
+
+    /// Time passes at once, as for a broker that was not given the processor.
+    pub fn jump_ms(&mut self, ms: u64) {
+        self.write_notes();
+        self.now = self.now.plus_ms(ms);
+        self.tick();
+    }
+
+    /// What is lazy waits 5 ms at most.
+    fn write_notes(&mut self) {
+        if self.notes == Notes::Ride {
+            self.notes = Notes::AtOnce;
+            self.run();
+            self.notes = Notes::Ride;
+        }
+    }
+
+    fn tick(&mut self) {
+        self.engine.advance(self.now, &mut self.effects);
+        self.run();
+    }
+
+    /// Everything in flight is committed and applied, notes too.
+    pub fn flush(&mut self) {
+        let (notes, pipelined) = (self.notes, self.pipelined);
+        (self.notes, self.pipelined) = (Notes::AtOnce, false);
+        self.run();
+        (self.notes, self.pipelined) = (notes, pipelined);
+    }
+
+    fn run(&mut self) {
+        self.dispatch();
+        for _ in 0..ROUNDS_MAX {
+            if self.wants_commit() {
+                self.close_group();
+            } else if self.flight.len() > usize::from(self.pipelined) {
+                self.apply_oldest();
+            } else if self.is_overdue() {
+                self.engine.advance(self.now, &mut self.effects);
+                self.perform(&Entry::default());
+            } else {
+                return;
+            }
+        }
+        panic!("the engine does not come to rest");
+    }
+
+    /// More was due than one entry lets happen.
+    fn is_overdue(&self) -> bool {
+        self.engine
+            .next_deadline()
+            .is_some_and(|due| due <= self.now)
+    }
+
+    fn wants_commit(&self) -> bool {
+        match self.notes {
+            Notes::AtOnce => !self.open.is_empty(),
+            Notes::Ride | Notes::Held => {
+                self.open.iter().any(|one| one.urgency == Urgency::Awaited)
+            }
+        }
+    }
+
+    fn close_group(&mut self) {
+        self.stamped = self.stamped.max(self.now);
+        let mut entry = Entry {
+            now: self.stamped,
+            ..Entry::default()
+        };
+        let (mut origins, mut awaited) = (Vec::new(), false);
+        for proposal in self.open.drain(..) {
+            awaited |= proposal.urgency == Urgency::Awaited;
+            entry.commands.push(proposal.command);
+            entry.runs.extend(proposal.runs);
+            origins.push(proposal.from);
+        }
+        let payload = encode(&entry);
+        self.flight.push_back(Group {
+            payload,
+            origins,
+            awaited,
+        });
+    }
+
+    fn apply_oldest(&mut self) {
+        let Some(group) = self.flight.pop_front() else {
+            return;
+        };
+        self.journal.push(group.payload.clone());
+        if group.awaited {
+            self.synced = self.journal.len();
+        }
+        let outcomes = self.apply(&decode(group.payload));
+        for (position, outcome) in outcomes {
+            let origin = group.origins.get(position).expect("a command's position");
+            if let Some(origin) = origin {
+                self.events.push(Event::Answered(*origin, outcome));
+            }
+        }
+        self.dispatch();
+    }
+
+    fn apply(&mut self, entry: &Entry) -> Vec<Outcome> {
+        self.engine.apply(entry, &mut self.effects);
+        let outcomes = self.perform(entry);
+        assert!(self.engine.state().books_balance(), "the books balance");
+        self.bodies.assert_whole(self.engine.state());
+        self.witness
+            .applied(&self.engine, entry, &outcomes, &self.bodies);
+        outcomes
+    }
+
+    fn dispatch(&mut self) {
+        self.engine.dispatch(self.now, &mut self.effects);
+        self.perform(&Entry::default());
+        self.witness.dispatched(&self.engine);
+    }
+
+    fn perform(&mut self, entry: &Entry) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        for effect in self.effects.drain() {
+            match effect {
+                Effect::Reply(to, answer) => self.events.push(Event::Answered(to, answer)),
+                Effect::Outcome(position, answer) => outcomes.push((position, answer)),
+                Effect::Propose {
+                    command,
+                    runs,
+                    from,
+                    urgency,
+                } => self.open.push(Proposal {
+                    command,
+                    runs,
+                    from,
+                    urgency,
+                }),
+                Effect::Deliver(delivery) => {
+                    for (range, _) in &delivery.ranges {
+                        self.bodies.assert_holds(delivery.log, range.clone());
+                    }
+                    self.witness.delivered(&delivery);
+                    self.events.push(Event::Delivered(delivery));
+                }
+                Effect::Browsed(to, log, found) => {
+                    for one in &found {
+                        self.bodies.assert_holds(log, one.offset..one.offset + 1);
+                    }
+                    self.events.push(Event::Browsed(to, log, found));
+                }
+                Effect::Place(place) => self.bodies.place(&place, entry),
+                Effect::Discard { log, range } => self.bodies.discard(log, range),
+            }
+        }
+        outcomes
+    }
+
+    /// The process dies and comes back: from the journal, or from a snapshot and the tail.
+    pub fn restart(&mut self, crash: Crash) {
+        let kept = self.journal.len().saturating_sub(crash.lost_notes);
+        if crash.kept_in_flight == 0 {
+            self.journal.truncate(kept.max(self.synced));
+        }
+        let written = self.flight.drain(..).take(crash.kept_in_flight);
+        self.journal.extend(written.map(|group| group.payload));
+        self.flight.clear();
+        self.open.clear();
+        self.synced = self.journal.len();
+        self.engine = Engine::new();
+        self.bodies = Bodies::default();
+        self.witness.restarted();
+        for payload in self.journal.clone() {
+            self.apply(&decode(payload));
+        }
+        if let Some(at) = crash.snapshot_at {
+            self.engine = self.from_snapshot(at % (self.journal.len() + 1));
+        }
+        let wall_clock = self.now.0.saturating_add_signed(crash.downtime_ms);
+        self.now = Timestamp(wall_clock).max(self.engine.last_now());
+        self.stamped = self.engine.last_now();
+        self.engine.start(&mut self.effects);
+        self.run();
+    }
+
+    /// An engine from a snapshot after `at` entries, and the tail.
+    fn from_snapshot(&self, at: usize) -> Engine {
+        let (before, after) = self.journal.split_at(at);
+        let mut early = Engine::new();
+        replay(&mut early, before);
+        let mut snapshot = BytesMut::new();
+        early.snapshot(&mut snapshot);
+        let mut engine = Engine::restore(&snapshot).expect("a snapshot of this version");
+        replay(&mut engine, after);
+        engine
+    }
+
+    /// Replay gives the live durable half, byte for byte, and so do a snapshot after each of the
+    /// given numbers of entries and the tail.
+    pub fn assert_replays(&self, snapshots_at: impl Iterator<Item = usize>) {
+        let live = durable(&self.engine);
+        let mut fresh = Engine::new();
+        replay(&mut fresh, &self.journal);
+        assert_eq!(durable(&fresh), live, "replay equals live");
+        assert_eq!(fresh.digest(), self.engine.digest(), "digests are equal");
+        for at in snapshots_at {
+            let engine = self.from_snapshot(at % (self.journal.len() + 1));
+            assert_eq!(durable(&engine), live, "snapshot after {at} entries + tail");
+            let due = (engine.state().next_due(), self.engine.state().next_due());
+            assert_eq!(due.0, due.1, "timers after a snapshot after {at} entries");
+        }
+    }
+}
+
+fn durable(engine: &Engine) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    engine.snapshot(&mut bytes);
+    bytes
+}
+
+fn replay(engine: &mut Engine, journal: &[Bytes]) {
+    let mut effects = Effects::default();
+    for payload in journal {
+        engine.apply(&decode(payload.clone()), &mut effects);
+        drop(effects.drain());
+    }
+}
+
+fn encode(entry: &Entry) -> Bytes {
+    let mut payload = BytesMut::new();
+    entry.encode_head(&mut payload);
+    for run in &entry.runs {
+        payload.extend_from_slice(run);
+    }
+    payload.freeze()
+}
+
+fn decode(payload: Bytes) -> Entry {
+    Entry::decode(payload).expect("an entry just encoded").0
+}

@@ -1,0 +1,385 @@
+//! Scripts in the words of the design, played on a bare engine: `command -> expected events`.
+//!
+//! After every script: a replay of the journal and every snapshot with its tail give the live
+//! durable half. After every step the books balance, no message is in two states and every message
+//! has its body ([`Stage`] sees to it).
+//!
+//! ```text
+//! queue NAME, topic NAME, sub TOPIC/NAME, delete ADDRESS, with the settings as key=value
+//! publish NAME [n=1] [size=1] [producer=1] [sequence=next]     -> confirm NAME@0-2
+//! consume WHO ADDRESS [credit=100] [bytes=] [visibility=]      -> WHO gets NAME@0-2 attempt 1
+//! receive WHO ADDRESS [max=10] [bytes=] [wait=0s]              -> WHO receives NAME@0 attempt 1
+//! ack|nack|release|reject|extend WHO NAME@0-2 [delay=] [reason=] [older=0]  -> settled 3
+//! transaction OPERATION + OPERATION [sequence=]    advance 5s    jump 5s    close WHO    stop WHO
+//! pause WHO    resume WHO    restart [after=0s] [back=0s] [lost=] [kept=] [snapshot=]
+//! purge, redrive [limit=0], describe, browse, list    notes ride|at-once|held    pipeline on|off    flush
+//! ```
+//! WHO is a consumer on a connection of the same name, opened when first named. A settle speaks for
+//! the newest grant under which WHO got the first message, or one `older`.
+
+use std::collections::BTreeMap;
+
+use siding_broker::engine::effect::{DeliverTo, Delivery, Origin};
+use siding_protocol::limits::CREDIT_BYTES_MAX;
+use siding_protocol::refusal::State;
+use siding_protocol::request::{
+    Action, Consume, Operation, ProducerTicket, Receive, Request, Settle,
+};
+use siding_protocol::types::{Address, Grant, OffsetRange};
+
+use crate::bodies::run_of;
+use crate::script::{
+    Words, answer_text, duration_ms, found_text, lines, parse_messages, range_text, refusal_text,
+};
+use crate::stage::{Crash, Event, Notes, Stage};
+
+/// Plays a script and compares what happens with what it says.
+///
+/// # Panics
+/// On the first line where they differ, with both.
+pub fn check(script: &str) {
+    let mut transcript = Transcript::new();
+    let mut played = String::new();
+    for line in lines(script) {
+        transcript.command(&line.text);
+        let events = transcript.events();
+        let expected = line.expected.as_ref();
+        let as_said = match expected {
+            Some(expected) => *expected == events,
+            None => !events.iter().any(|event| event.starts_with("refuse")),
+        };
+        let said = expected.map_or("nothing refused".to_owned(), |events| events.join("; "));
+        assert!(
+            as_said,
+            "\n{played}{}\n   expected: {said}\n   happened: {}\n",
+            line.text,
+            events.join("; ")
+        );
+        played += &format!("{} -> {}\n", line.text, events.join("; "));
+    }
+    transcript.stage.flush();
+    let entries = transcript.stage.entries();
+    transcript.stage.assert_replays(0..=entries);
+}
+
+struct Transcript {
+    stage: Stage,
+    /// Name to session.
+    people: BTreeMap<String, u64>,
+    last_session: u64,
+    /// Correlation to what was asked, for the texts.
+    asked: BTreeMap<u64, String>,
+    last_correlation: u64,
+    /// Grants under which somebody got ranges of a log, oldest first.
+    got: Vec<(String, String, Grant, Vec<OffsetRange>)>,
+    sequences: BTreeMap<u64, u64>,
+    producers: Vec<u64>,
+    log_names: BTreeMap<u64, String>,
+}
+
+impl Transcript {
+    fn new() -> Self {
+        Self {
+            stage: Stage::new(()),
+            people: BTreeMap::new(),
+            last_session: 0,
+            asked: BTreeMap::new(),
+            last_correlation: 0,
+            got: Vec::new(),
+            sequences: BTreeMap::new(),
+            producers: Vec::new(),
+            log_names: BTreeMap::new(),
+        }
+    }
+
+    fn command(&mut self, text: &str) {
+        let words = Words::of(text);
+        match words.word(0) {
+            "advance" => self.stage.advance_ms(duration_ms(words.word(1))),
+            "jump" => self.stage.jump_ms(duration_ms(words.word(1))),
+            "close" => {
+                let session = self.people.remove(words.word(1)).expect("a connection");
+                self.stage.close_session(session);
+            }
+            "pause" | "resume" => {
+                let session = self.session(words.word(1));
+                self.stage.pause_session(session, words.word(0) == "pause");
+            }
+            "restart" => self.restart(&words),
+            "notes" => {
+                self.stage.notes = match words.word(1) {
+                    "ride" => Notes::Ride,
+                    "held" => Notes::Held,
+                    _ => Notes::AtOnce,
+                };
+            }
+            "pipeline" => self.stage.pipelined = words.word(1) == "on",
+            "flush" => self.stage.flush(),
+            "forget" => self.producers.push(999),
+            _ => {
+                let request = self.request(&words, text);
+                let who = match words.word(0) {
+                    "consume" | "stop" | "receive" => words.word(1).to_owned(),
+                    _ => words.text("as").unwrap_or("admin").to_owned(),
+                };
+                self.ask(&who, request);
+            }
+        }
+    }
+
+    fn ask(&mut self, who: &str, request: Request) {
+        let session = self.session(who);
+        self.last_correlation += 1;
+        let correlation = self.last_correlation;
+        self.asked.insert(correlation, who.to_owned());
+        self.stage.ask(
+            Origin {
+                session,
+                correlation,
+            },
+            request,
+        );
+    }
+
+    fn session(&mut self, who: &str) -> u64 {
+        if let Some(session) = self.people.get(who) {
+            return *session;
+        }
+        self.last_session += 1;
+        self.people.insert(who.to_owned(), self.last_session);
+        self.stage.open_session(self.last_session, who);
+        self.last_session
+    }
+
+    fn restart(&mut self, words: &Words) {
+        let ms = |key| i64::try_from(words.ms(key).unwrap_or(0)).expect("a short time");
+        self.people.clear();
+        self.stage.restart(Crash {
+            downtime_ms: ms("after") - ms("back"),
+            lost_notes: words.number("lost").unwrap_or(0),
+            kept_in_flight: words.number("kept").unwrap_or(0),
+            snapshot_at: words.number("snapshot"),
+        });
+    }
+
+    fn request(&mut self, words: &Words, text: &str) -> Request {
+        let address = || words.word(1).parse::<Address>().expect("an address");
+        let name = || address().name;
+        match words.word(0) {
+            "queue" => Request::CreateQueue {
+                name: name(),
+                settings: words.queue_settings(),
+            },
+            "topic" => Request::CreateTopic {
+                name: name(),
+                settings: words.topic_settings(),
+            },
+            "sub" => Request::CreateSubscription {
+                address: address(),
+                settings: words.delivery_settings(),
+                start: words.start(),
+            },
+            "delete" => Request::Delete { address: address() },
+            "publish" => Request::Publish {
+                name: name(),
+                ticket: self.ticket(words),
+                run: run_of(
+                    words.number("n").unwrap_or(1),
+                    words.number("size").unwrap_or(1),
+                ),
+            },
+            "transaction" => self.transaction(words, text),
+            "consume" | "stop" | "receive" => Self::consume(words),
+            "purge" => Request::Purge { address: address() },
+            "redrive" => Request::Redrive {
+                address: address(),
+                limit: words.number("limit").unwrap_or(0),
+            },
+            "describe" => Request::Describe { address: address() },
+            "list" => Request::List {
+                prefix: words.text("prefix").unwrap_or("").to_owned(),
+                after: words.text("after").unwrap_or("").to_owned(),
+                limit: words.number("limit").unwrap_or(100),
+            },
+            "browse" => Request::Browse {
+                address: address(),
+                state: words.text("state").map(state_named),
+                from_offset: words.number("from").unwrap_or(0),
+                limit: words.number("limit").unwrap_or(100),
+            },
+            _ => Request::Settle(self.settle(words)),
+        }
+    }
+
+    /// A number of the application's own producers; each is opened when first named.
+    fn ticket(&mut self, words: &Words) -> ProducerTicket {
+        let wanted: usize = words.number("producer").unwrap_or(1);
+        while self.producers.len() < wanted {
+            self.ask("admin", Request::OpenProducer);
+            let opened = self.stage.engine.state().last_id;
+            self.producers.push(opened);
+        }
+        let producer = self.producers.get(wanted - 1).copied().unwrap_or(0);
+        let last = self.sequences.entry(producer).or_default();
+        let sequence = words.number("sequence").unwrap_or(*last + 1);
+        *last = (*last).max(sequence);
+        ProducerTicket { producer, sequence }
+    }
+
+    fn transaction(&mut self, words: &Words, text: &str) -> Request {
+        let ticket = self.ticket(words);
+        let operations = text.trim_start_matches("transaction").split('+');
+        let operations = operations.map(|operation| {
+            let words = Words::of(operation);
+            if words.word(0) == "publish" {
+                return Operation::Publish {
+                    name: words.word(1).parse().expect("a name"),
+                    run: run_of(words.number("n").unwrap_or(1), 1),
+                };
+            }
+            Operation::Settle(self.settle(&words))
+        });
+        Request::Transaction {
+            ticket,
+            operations: operations.collect(),
+        }
+    }
+
+    fn consume(words: &Words) -> Request {
+        let address = || words.word(2).parse::<Address>().expect("an address");
+        let bytes = words.number("bytes").unwrap_or(CREDIT_BYTES_MAX);
+        let visibility_timeout_ms = words.ms("visibility");
+        match words.word(0) {
+            "stop" => Request::StopConsume { consumer: 1 },
+            "consume" => Request::Consume(Consume {
+                address: address(),
+                consumer: 1,
+                credit_messages: words.number("credit").unwrap_or(100),
+                credit_bytes: bytes,
+                visibility_timeout_ms,
+            }),
+            _ => Request::Receive(Receive {
+                address: address(),
+                max_messages: words.number("max").unwrap_or(10),
+                max_bytes: bytes,
+                wait_ms: words.ms("wait").unwrap_or(0),
+                visibility_timeout_ms,
+            }),
+        }
+    }
+
+    fn settle(&self, words: &Words) -> Settle {
+        let (name, ranges) = parse_messages(words.word(2));
+        let first = ranges.first().expect("a range").start;
+        let who = words.word(1);
+        let grants = self
+            .got
+            .iter()
+            .rev()
+            .filter(|(person, address, _, ranges)| {
+                (person.as_str(), address.as_str()) == (who, name)
+                    && ranges.iter().any(|range| range.contains(&first))
+            });
+        let older = words.number("older").unwrap_or(0);
+        let grant = grants.map(|(_, _, grant, _)| *grant).nth(older);
+        let delay_ms = words.ms("delay");
+        Settle {
+            address: name.parse().expect("an address"),
+            grant: grant.unwrap_or_default(),
+            ranges,
+            action: match words.word(0) {
+                "ack" => Action::Ack,
+                "nack" => Action::Nack { delay_ms },
+                "release" => Action::Release {
+                    delay_ms: delay_ms.unwrap_or(0),
+                },
+                "reject" => Action::Reject {
+                    reason: words.text("reason").unwrap_or("").to_owned(),
+                },
+                "extend" => Action::Extend {
+                    remaining_ms: words.ms("by").expect("by="),
+                },
+                other => panic!("no such command: {other}"),
+            },
+        }
+    }
+
+    fn events(&mut self) -> Vec<String> {
+        let logs = self.stage.engine.state().logs.values();
+        self.log_names
+            .extend(logs.map(|log| (log.id, log.name.clone())));
+        let events = self.stage.take_events().into_iter();
+        events.flat_map(|event| self.event(event)).collect()
+    }
+
+    fn event(&mut self, event: Event) -> Vec<String> {
+        let name = |log| self.log_names.get(&log).cloned().unwrap_or_default();
+        match event {
+            Event::Answered(_, Ok(answer)) => answer_text(&answer, &name),
+            Event::Answered(_, Err(refusal)) => vec![format!("refuse: {}", refusal_text(&refusal))],
+            Event::Browsed(_, _, found) => found.iter().map(found_text).collect(),
+            Event::Delivered(delivery) => self.delivered(&delivery),
+        }
+    }
+
+    fn delivered(&mut self, delivery: &Delivery) -> Vec<String> {
+        let (who, verb) = match delivery.to {
+            DeliverTo::Consumer { session, .. } => {
+                let mut people = self.people.iter();
+                let found = people.find(|(_, number)| **number == session);
+                let who = found.map_or("somebody gone", |(name, _)| name.as_str());
+                (who.to_owned(), "gets")
+            }
+            DeliverTo::Receive(origin) => (
+                self.asked
+                    .get(&origin.correlation)
+                    .cloned()
+                    .unwrap_or_default(),
+                "receives",
+            ),
+        };
+        if delivery.ranges.is_empty() {
+            return vec![format!("{who} {verb} nothing")];
+        }
+        let address = self.address(delivery.subscription);
+        let ranges = delivery.ranges.iter().map(|(range, _)| range.clone());
+        self.got.push((
+            who.clone(),
+            address.clone(),
+            delivery.grant,
+            ranges.collect(),
+        ));
+        let texts = delivery.ranges.iter().map(|(range, attempt)| {
+            format!(
+                "{who} {verb} {address}@{} attempt {attempt}",
+                range_text(range)
+            )
+        });
+        texts.collect()
+    }
+
+    fn address(&self, subscription: u64) -> String {
+        let state = self.stage.engine.state();
+        let found = state
+            .subscriptions
+            .get(&subscription)
+            .expect("a subscription");
+        let log = state.logs.get(&found.log).expect("its log");
+        match &found.name {
+            None => log.name.clone(),
+            Some(name) => format!("{}/{name}", log.name),
+        }
+    }
+}
+
+fn state_named(name: &str) -> State {
+    let states = [
+        State::Ready,
+        State::Delayed,
+        State::Leased,
+        State::Dead,
+        State::Settled,
+    ];
+    let found = states.into_iter().find(|state| state.name() == name);
+    found.unwrap_or_else(|| panic!("no state {name}"))
+}

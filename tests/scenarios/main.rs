@@ -1,0 +1,4 @@
+//! One scenario a promise: what the engine does, in the words of the design.
+
+mod lease;
+mod settle;
