@@ -126,19 +126,23 @@ impl Client {
     }
 
     fn ack(&mut self, address: &str, batch: &wire::Batch) -> Kind {
-        let range = wire::OffsetRange {
-            first: batch.first_offset,
-            count: batch.count.into(),
-        };
-        let mut settle = wire::Settle {
-            address: address.to_owned(),
-            grant: batch.grant,
-            ranges: vec![range],
-            ..wire::Settle::default()
-        };
-        settle.set_action(wire::Action::Ack);
-        self.ask(Kind::Settle(settle))
+        self.ask(ack_of(address, batch))
     }
+}
+
+fn ack_of(address: &str, batch: &wire::Batch) -> Kind {
+    let range = wire::OffsetRange {
+        first: batch.first_offset,
+        count: batch.count.into(),
+    };
+    let mut settle = wire::Settle {
+        address: address.to_owned(),
+        grant: batch.grant,
+        ranges: vec![range],
+        ..wire::Settle::default()
+    };
+    settle.set_action(wire::Action::Ack);
+    Kind::Settle(settle)
 }
 
 fn run(bodies: &[&[u8]]) -> Bytes {
@@ -363,5 +367,71 @@ fn confirmed(kind: Option<&Kind>) -> wire::Confirm {
     match kind {
         Some(Kind::Confirm(confirm)) => *confirm,
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_consumer_that_does_not_read_holds_up_nobody_and_gets_everything_once_it_does() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let broker = start(directory.path());
+    let (mut publisher, mut slow) = (Client::connect(&broker), Client::connect(&broker));
+    publisher.create_queue("jobs");
+    let body = vec![1; 100_000];
+    for consumer in 0..4 {
+        let consume = wire::Consume {
+            address: "jobs".into(),
+            consumer,
+            credit_messages: 1_000,
+            credit_bytes: 8 << 20,
+            visibility_timeout_ms: None,
+        };
+        slow.ask(Kind::Consume(consume));
+    }
+    // More than sockets and the outbound buffer hold.
+    for _ in 0..250 {
+        assert!(matches!(
+            publisher.publish("jobs", &[&body]),
+            Kind::Confirm(_)
+        ));
+    }
+    let mut got = 0;
+    while got < 250 {
+        match slow.next().and_then(|frame| frame.kind) {
+            Some(Kind::Deliver(deliver)) => {
+                got += bodies(&deliver.batches).len();
+                for batch in &deliver.batches {
+                    slow.send(ack_of("jobs", batch));
+                }
+            }
+            Some(Kind::Settled(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(got, 250);
+}
+
+#[test]
+fn a_request_larger_than_what_may_be_in_flight_waits_for_its_turn_and_is_answered() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut config = Config::embedded(directory.path());
+    config.max_in_flight_bytes = crate::config::Bytes(64 << 10);
+    let broker = Broker::start(&config).expect("a broker");
+    let mut client = Client::connect(&broker);
+    client.create_queue("jobs");
+    client.publish("jobs", &[b"first"]);
+    let sizes = [10_000, 60_000, 50, 500_000, 10, 70_000];
+    for (sequence, size) in (2..).zip(sizes) {
+        let publish = wire::Publish {
+            name: "jobs".into(),
+            producer: client.producer,
+            sequence,
+            level: 0,
+            run: run(&[&vec![0; size]]),
+        };
+        client.send(Kind::Publish(publish));
+    }
+    for _ in sizes {
+        let confirm = client.next().and_then(|frame| frame.kind);
+        assert!(matches!(confirm, Some(Kind::Confirm(_))), "{confirm:?}");
     }
 }

@@ -211,9 +211,10 @@ impl Connection {
                 return Err(Closed::Ended(end));
             }
             if !self.peer.may_ask(charge) {
+                self.peer.note_read(false);
+                self.peer.wait_for_room();
                 // What it is to be sent may be all it waits for.
                 self.shared.peers.flush_one(&self.peer);
-                self.peer.note_read(false);
                 self.peer.changed().await;
             } else if self.shared.inbox.has_room_for(charge) {
                 return Ok(());

@@ -32,6 +32,8 @@ pub(super) struct Peer {
     /// A task of its own writes what the socket did not take.
     is_finishing: Cell<bool>,
     is_paused: Cell<bool>,
+    /// Its task reads nothing more until there is room.
+    waits_for_room: Cell<bool>,
     is_open: Cell<bool>,
     heard: Cell<bool>,
     in_frame: Cell<bool>,
@@ -66,6 +68,7 @@ impl Peer {
             is_touched: Cell::new(false),
             is_finishing: Cell::new(false),
             is_paused: Cell::new(false),
+            waits_for_room: Cell::new(false),
             is_open: Cell::new(false),
             heard: Cell::new(true),
             in_frame: Cell::new(false),
@@ -96,11 +99,21 @@ impl Peer {
     }
 
     pub(super) fn release(&self, charge: usize) {
-        let before = self.in_flight_bytes.get();
-        self.in_flight_bytes.set(before.saturating_sub(charge));
-        if before >= self.in_flight_bytes_max / 2 {
+        self.in_flight_bytes
+            .set(self.in_flight_bytes.get().saturating_sub(charge));
+        self.note_room();
+    }
+
+    /// There may be room for what it waits to ask.
+    fn note_room(&self) {
+        if self.waits_for_room.take() {
             self.changed.notify_one();
         }
+    }
+
+    /// Its task waits for room from here on.
+    pub(super) fn wait_for_room(&self) {
+        self.waits_for_room.set(true);
     }
 
     /// Waits until something changed that its task waits for: room, or the end.
@@ -200,6 +213,7 @@ impl Peer {
         }?;
         out.advance(written);
         self.has_written.set(written > 0);
+        self.note_room();
         Ok(())
     }
 
@@ -219,7 +233,6 @@ impl Peer {
                 }
                 _ => when_room(&self),
             }
-            self.changed.notify_one();
         }
         self.is_finishing.set(false);
     }
