@@ -105,6 +105,18 @@ enum Over {
     Refused(#[from] siding_protocol::refusal::Refusal),
 }
 
+impl Over {
+    /// A network that fails is everyday; a broker that complains is not.
+    fn log(&self) {
+        match self {
+            Self::Protocol(_) | Self::Refused(_) => {
+                tracing::warn!(reason = %self, "connection given up");
+            }
+            _ => tracing::debug!(reason = %self, "connection lost"),
+        }
+    }
+}
+
 impl Connection {
     async fn run(mut self, dial: Dial, reconnect: Reconnect, first: Link) {
         let mut random = fastrand::Rng::new();
@@ -118,7 +130,7 @@ impl Connection {
             if matches!(over, Over::Finished) || self.abandoned || reconnect == Reconnect::Never {
                 return;
             }
-            tracing::debug!(reason = %over, "connection lost");
+            over.log();
             if self.now_ms().saturating_sub(since_ms) >= GOOD_MS {
                 failures = 0;
             }
@@ -132,7 +144,11 @@ impl Connection {
                 match self.unless_abandoned(again).await {
                     None => return,
                     Some(Ok(link)) => break link,
-                    Some(Err(error)) => tracing::debug!(%error, failures, "not reconnected"),
+                    Some(Err(error @ Error::Connect { .. })) => {
+                        tracing::debug!(%error, failures, "not reconnected");
+                    }
+                    // Somebody listens there and does not want us: that does not mend itself.
+                    Some(Err(error)) => tracing::warn!(%error, failures, "not welcomed again"),
                 }
             };
         }
