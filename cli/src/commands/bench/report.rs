@@ -124,12 +124,15 @@ pub(super) const FROM_INTENDED: LatencyNames = [
     "from_intended_max_us",
 ];
 
+/// Longer ones are counted as this: one minute.
+const LATENCY_NS_MAX: u64 = 60_000_000_000;
+
 /// Latencies, to three digits.
 pub(super) struct Latency(Histogram<u64>);
 
 impl Latency {
     pub(super) fn new() -> Result<Self> {
-        Ok(Self(Histogram::new(3)?))
+        Ok(Self(Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3)?))
     }
 
     pub(super) fn record(&mut self, latency: Duration) {
