@@ -71,12 +71,9 @@ impl Report {
         self.results.push((name, value.into()));
     }
 
-    pub(super) fn load(&mut self, load: &Load, messages: u64) {
-        self.setting("messages", messages);
-        self.setting("size", load.size);
-        self.setting("connections", load.connections);
-        self.setting("batch", load.batch);
-        self.setting("window", load.window);
+    /// Settings that every run has, before its own.
+    pub(super) fn first(&mut self, settings: Vec<(&'static str, Value)>) {
+        self.settings.splice(0..0, settings);
     }
 
     /// Percentiles under the names `<what>_p50_us` … `<what>_max_us`.
