@@ -1,5 +1,7 @@
 //! Leader only: choose, reserve, deliver, propose leases.
 
+use std::collections::VecDeque;
+
 use siding_protocol::types::{Grant, Timestamp};
 
 use super::Engine;
@@ -28,22 +30,35 @@ impl Engine {
         let Some(mut readers) = self.volatile.readers.remove(&id) else {
             return;
         };
-        readers
-            .polls
-            .retain(|poll| self.volatile.sessions.contains_key(&poll.origin.session));
-        // Long polls first: each ends with its first hand-over.
-        while let Some(poll) = readers.polls.pop_front() {
-            let turn = poll_turn(&poll);
-            if !self.hand_over(id, &mut readers, &turn, now, effects) {
-                readers.polls.push_front(poll);
-                break;
-            }
-            self.volatile.polls.remove(&(poll.until, id, poll.origin));
-        }
+        self.serve_polls(id, &mut readers, now, effects);
         self.serve_consumers(id, &mut readers, now, effects);
         if !readers.is_empty() {
             self.volatile.readers.insert(id, readers);
         }
+    }
+
+    /// Long polls first, in the order they came: each ends with its first hand-over.
+    fn serve_polls(
+        &mut self,
+        id: u64,
+        readers: &mut Readers,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        let mut waiting = std::mem::take(&mut readers.polls);
+        let mut left = VecDeque::new();
+        while let Some(poll) = waiting.pop_front() {
+            if !self.volatile.listens(poll.origin.session) {
+                left.push_back(poll);
+            } else if self.hand_over(id, readers, &poll_turn(&poll), now, effects) {
+                self.volatile.polls.remove(&(poll.until, id, poll.origin));
+            } else {
+                left.push_back(poll);
+                break;
+            }
+        }
+        left.append(&mut waiting);
+        readers.polls = left;
     }
 
     /// Chunks of ceil(ready / consumers with free credit), round robin.
@@ -88,8 +103,7 @@ impl Engine {
     }
 
     fn takes(&self, consumer: &Consumer) -> bool {
-        let session = self.volatile.sessions.get(&consumer.session);
-        consumer.room().is_some() && session.is_some_and(|session| !session.paused)
+        consumer.room().is_some() && self.volatile.listens(consumer.session)
     }
 
     /// False if nothing is ready.

@@ -95,6 +95,7 @@ impl Engine {
         for number in numbers {
             self.stop_consumer(session, number, effects);
         }
+        self.volatile.forget_polls(session);
         self.volatile.sessions.remove(&session);
     }
 
@@ -103,6 +104,9 @@ impl Engine {
         if let Some(open) = self.volatile.sessions.get_mut(&session) {
             open.paused = paused;
             self.volatile.touched.extend(open.consumers.values());
+            let polls = self.volatile.polls.iter();
+            let mine = polls.filter(|(_, _, origin)| origin.session == session);
+            self.volatile.touched.extend(mine.map(|(_, id, _)| *id));
         }
     }
 
