@@ -1,5 +1,7 @@
 //! One scenario a promise: what the engine does, in the words of the design.
 
+mod consume;
 mod lease;
+mod overtaken;
 mod receive;
 mod settle;

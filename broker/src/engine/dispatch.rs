@@ -72,10 +72,13 @@ impl Engine {
         let Some(subscription) = self.state.subscriptions.get(&id) else {
             return;
         };
-        let ready = subscription
-            .ready
-            .count()
-            .saturating_sub(readers.reserved.count());
+        // What is reserved may have left by another way before its lease is logged.
+        let reserved = readers
+            .reserved
+            .ranges()
+            .flat_map(|range| subscription.ready.within(range));
+        let reserved: u64 = reserved.map(|range| range.end - range.start).sum();
+        let ready = subscription.ready.count() - reserved;
         let willing = readers
             .consumers
             .iter()
@@ -96,7 +99,8 @@ impl Engine {
             // `hand_over` charges the consumer at the back of the line.
             match turn {
                 Some(turn) if self.hand_over(id, readers, &turn, now, effects) => idle = 0,
-                Some(_) => return,
+                // It keeps its turn for what comes next.
+                Some(_) => return readers.consumers.rotate_right(1),
                 None => idle += 1,
             }
         }
