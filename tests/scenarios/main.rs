@@ -5,3 +5,4 @@ mod lease;
 mod overtaken;
 mod receive;
 mod settle;
+mod transactions;
