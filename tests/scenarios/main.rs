@@ -2,7 +2,9 @@
 
 mod consume;
 mod lease;
+mod names;
 mod overtaken;
 mod receive;
 mod settle;
+mod topics;
 mod transactions;
