@@ -3,9 +3,13 @@
 mod consume;
 mod dead;
 mod lease;
+mod limits;
+mod look;
 mod names;
 mod overtaken;
+mod producers;
 mod receive;
+mod restart;
 mod retry;
 mod settle;
 mod topics;
