@@ -38,12 +38,14 @@ A second one:   seq 1 1000 | siding publish jobs --create, then: siding consume 
 
 /// Options every verb takes.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Every command")]
 pub(crate) struct Global {
     /// Where the broker listens: siding://HOST:PORT or HOST:PORT.
     #[arg(
         long,
         global = true,
         env = "SIDING_URL",
+        hide_env_values = true,
         default_value = "siding://127.0.0.1:7433"
     )]
     pub(crate) url: String,
@@ -63,6 +65,7 @@ pub(crate) enum Command {
     /// Take messages, print them, ack them once they are printed.
     Consume(consume::ConsumeArgs),
     /// Run a command for each message: xargs fed from a durable queue.
+    #[command(long_about = work::ABOUT)]
     Work(work::WorkArgs),
     /// Look at messages without taking them.
     Peek(peek::PeekArgs),

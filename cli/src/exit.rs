@@ -59,7 +59,7 @@ pub(crate) fn explain(error: &anyhow::Error) -> (Exit, Option<String>) {
     if error.is::<StdoutClosed>() {
         return (Exit::Ok, None);
     }
-    let mut text = format!("{error:#}");
+    let mut text = words(error);
     let exit = if let Some(failure) = error.downcast_ref::<Failure>() {
         failure.exit
     } else if let Some(error) = error.downcast_ref::<Error>() {
@@ -72,6 +72,19 @@ pub(crate) fn explain(error: &anyhow::Error) -> (Exit, Option<String>) {
         Exit::Unreachable
     };
     (exit, Some(format!("error: {text}")))
+}
+
+/// The error and its causes, without those that the words before already say.
+fn words(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// The exit code of a client's error, and what would mend it.
@@ -165,6 +178,18 @@ mod tests {
         assert!(text.starts_with("error: \"emial\" not found"), "{text}");
         assert!(text.contains("did you mean \"email\"?"), "{text}");
         assert!(text.contains("siding queue ls"), "{text}");
+    }
+
+    #[test]
+    fn a_cause_is_not_told_twice() {
+        let error = Error::Connect {
+            address: "here:1".to_owned(),
+            source: std::sync::Arc::new(std::io::Error::other("refused")),
+        };
+        let (exit, text) = explain(&error.into());
+        assert_eq!(exit, Exit::Unreachable);
+        let text = text.unwrap();
+        assert_eq!(text.matches("refused").count(), 1, "{text}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The shell around the session: one task that owns the socket, the clock and the reconnects.
 //!
-//! A turn: take what callers left, feed it to the session, write once, wait, read. Woken by a caller
+//! A turn: take what came and what callers left, feed it to the session, write once, wait. Woken by a caller
 //! it first steps behind the tasks that are ready, so that what they publish goes out in the same
 //! write: batches form without a delay.
 
@@ -12,10 +12,12 @@ use std::sync::Arc;
 
 use bytes::Buf;
 use siding_protocol::frame::{Outgoing, Sender, decode};
-use tokio::io::Interest;
+use tokio::io::AsyncReadExt;
+use tokio::net::tcp::WriteHalf;
 use tokio::time::{Duration, Instant, Sleep};
 
 use crate::backoff::full_jitter_ms;
+use crate::chunks::Chunks;
 use crate::dial::{Dial, Link};
 use crate::error::{Error, ProtocolError};
 use crate::heartbeat::Heartbeat;
@@ -26,8 +28,6 @@ use crate::shared::{CLOSED, Command, Reply, Shared, TRANSACTIONS};
 
 /// Slices of one vectored write.
 const SLICES_MAX: usize = 64;
-/// Reads of one turn, so that writing gets its turn too.
-const READS_MAX: usize = 8;
 /// A connection that lasted so long was a good one: the next failure is the first again.
 const GOOD_MS: u64 = 1_000;
 /// Long past everything: a timer that need not fire.
@@ -105,6 +105,18 @@ enum Over {
     Refused(#[from] siding_protocol::refusal::Refusal),
 }
 
+impl Over {
+    /// A network that fails is everyday; a broker that complains is not.
+    fn log(&self) {
+        match self {
+            Self::Protocol(_) | Self::Refused(_) => {
+                tracing::warn!(reason = %self, "connection given up");
+            }
+            _ => tracing::debug!(reason = %self, "connection lost"),
+        }
+    }
+}
+
 impl Connection {
     async fn run(mut self, dial: Dial, reconnect: Reconnect, first: Link) {
         let mut random = fastrand::Rng::new();
@@ -118,7 +130,7 @@ impl Connection {
             if matches!(over, Over::Finished) || self.abandoned || reconnect == Reconnect::Never {
                 return;
             }
-            tracing::debug!(reason = %over, "connection lost");
+            over.log();
             if self.now_ms().saturating_sub(since_ms) >= GOOD_MS {
                 failures = 0;
             }
@@ -132,7 +144,11 @@ impl Connection {
                 match self.unless_abandoned(again).await {
                     None => return,
                     Some(Ok(link)) => break link,
-                    Some(Err(error)) => tracing::debug!(%error, failures, "not reconnected"),
+                    Some(Err(error @ Error::Connect { .. })) => {
+                        tracing::debug!(%error, failures, "not reconnected");
+                    }
+                    // Somebody listens there and does not want us: that does not mend itself.
+                    Some(Err(error)) => tracing::warn!(%error, failures, "not welcomed again"),
                 }
             };
         }
@@ -152,49 +168,39 @@ impl Connection {
     }
 
     /// Serves one connection until it is over.
-    async fn serve(&mut self, mut link: Link) -> Over {
+    async fn serve(&mut self, link: Link) -> Over {
+        let Link {
+            mut stream,
+            mut chunks,
+            limits,
+        } = link;
+        let (mut reader, writer) = stream.split();
         let shared = Arc::clone(&self.shared);
-        let mut heart = Heartbeat::new(link.limits.heartbeat_ms, self.now_ms());
+        let mut heart = Heartbeat::new(limits.heartbeat_ms, self.now_ms());
         let timer = tokio::time::sleep(Duration::from_millis(FAR_MS));
         tokio::pin!(timer);
-        shared.set_limits(link.limits);
-        self.session.connected(link.limits);
+        shared.set_limits(limits);
+        self.session.connected(limits);
         loop {
             let now_ms = self.now_ms();
-            self.turn(now_ms);
-            if heart.is_dead(now_ms) {
-                return Over::Silent;
+            if let Err(over) = self.take_frames(&mut chunks, &mut heart, now_ms) {
+                return over;
             }
-            if heart.wants_ping(now_ms) {
-                self.session.ping();
-            }
-            match write(&link, &mut self.session.out) {
-                Ok(0) => {}
-                Ok(_) => heart.said(now_ms),
-                Err(error) => return error.into(),
-            }
-            if std::mem::take(&mut self.cut) {
-                return Over::Cut;
-            }
-            if self.is_finished() {
-                return Over::Finished;
+            if let Err(over) = self.turn(&writer, &mut heart, now_ms) {
+                return over;
             }
             self.set_timer(timer.as_mut(), heart.due_ms(), now_ms);
-            let interest = if self.session.out.is_empty() {
-                Interest::READABLE
-            } else {
-                Interest::READABLE | Interest::WRITABLE
-            };
             tokio::select! {
                 biased;
-                ready = link.stream.ready(interest) => {
-                    match ready {
-                        Ok(ready) if ready.is_readable() => match self.read(&mut link, &mut heart) {
-                            Ok(()) => {}
-                            Err(over) => return over,
-                        },
-                        Ok(_) => {}
-                        Err(error) => return error.into(),
+                // Clears the readiness by itself after a short read, which spares a system call.
+                read = reader.read_buf(chunks.room()) => match read {
+                    Ok(0) => return Over::Closed,
+                    Ok(_) => heart.heard(self.now_ms()),
+                    Err(error) => return error.into(),
+                },
+                ready = writer.writable(), if !self.session.out.is_empty() => {
+                    if let Err(error) = ready {
+                        return error.into();
                     }
                 }
                 () = shared.wake.notified() => tokio::task::yield_now().await,
@@ -203,12 +209,41 @@ impl Connection {
         }
     }
 
+    /// What callers left goes out.
+    fn turn(
+        &mut self,
+        writer: &WriteHalf<'_>,
+        heart: &mut Heartbeat,
+        now_ms: u64,
+    ) -> Result<(), Over> {
+        self.take_inbox();
+        self.session.advance(now_ms);
+        self.feed(now_ms);
+        self.tell();
+        if heart.is_dead(now_ms) {
+            return Err(Over::Silent);
+        }
+        if heart.wants_ping(now_ms) {
+            self.session.ping();
+        }
+        if write(writer, &mut self.session.out)? > 0 {
+            heart.said(now_ms);
+        }
+        if std::mem::take(&mut self.cut) {
+            return Err(Over::Cut);
+        }
+        if self.is_finished() {
+            return Err(Over::Finished);
+        }
+        Ok(())
+    }
+
     fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Everything that callers left goes to the session.
-    fn turn(&mut self, now_ms: u64) {
+    fn take_inbox(&mut self) {
         let (commands, settlements, abandoned) = {
             let mut inbox = self.shared.inbox();
             std::mem::swap(&mut inbox.publishers, &mut self.scratch);
@@ -229,9 +264,6 @@ impl Connection {
             self.abandoned = true;
             self.close();
         }
-        self.session.advance(now_ms);
-        self.feed(now_ms);
-        self.tell();
     }
 
     fn obey(&mut self, command: Command) {
@@ -314,26 +346,20 @@ impl Connection {
             && self.session.out.is_empty()
     }
 
-    /// Reads what has come and takes every whole frame.
-    fn read(&mut self, link: &mut Link, heart: &mut Heartbeat) -> Result<(), Over> {
-        for _ in 0..READS_MAX {
-            match link.stream.try_read_buf(link.chunks.room()) {
-                Ok(0) => return Err(Over::Closed),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error.into()),
+    /// Takes every whole frame that has come.
+    fn take_frames(
+        &mut self,
+        chunks: &mut Chunks,
+        heart: &mut Heartbeat,
+        now_ms: u64,
+    ) -> Result<(), Over> {
+        while let Some(payload) = chunks.next_frame().map_err(ProtocolError::Frame)? {
+            let frame = decode(payload, Sender::Broker).map_err(ProtocolError::Frame)?;
+            match self.session.receive(now_ms, frame, &mut self.events)? {
+                Received::Nothing => {}
+                Received::Draining { within_ms } => heart.give_up_within(now_ms, within_ms),
+                Received::Refused(refusal) => return Err(refusal.into()),
             }
-            let now_ms = self.now_ms();
-            heart.heard(now_ms);
-            while let Some(payload) = link.chunks.next_frame().map_err(ProtocolError::Frame)? {
-                let frame = decode(payload, Sender::Broker).map_err(ProtocolError::Frame)?;
-                match self.session.receive(now_ms, frame, &mut self.events)? {
-                    Received::Nothing => {}
-                    Received::Draining { within_ms } => heart.give_up_within(now_ms, within_ms),
-                    Received::Refused(refusal) => return Err(refusal.into()),
-                }
-            }
-            self.tell();
         }
         Ok(())
     }
@@ -376,13 +402,13 @@ impl Drop for Connection {
 }
 
 /// Writes as much as the socket takes; gives how many bytes.
-fn write(link: &Link, out: &mut Outgoing) -> io::Result<usize> {
+fn write(writer: &WriteHalf<'_>, out: &mut Outgoing) -> io::Result<usize> {
     let mut written = 0;
     while !out.is_empty() {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let filled = out.chunks_vectored(&mut slices);
         let slices = slices.get(..filled).unwrap_or_default();
-        match link.stream.try_write_vectored(slices) {
+        match writer.try_write_vectored(slices) {
             Ok(count) => {
                 out.advance(count);
                 written += count;

@@ -108,10 +108,7 @@ impl ConsumerBuilder {
         let consumer = Consumer {
             source: Source::new(self.handle, address, self.visibility),
             number: self.consume.consumer,
-            queue: Arc::new(DeliveryQueue {
-                window_batches: window,
-                state: Mutex::default(),
-            }),
+            queue: DeliveryQueue::new(window),
             current: None,
         };
         let queue = Arc::clone(&consumer.queue);
@@ -238,6 +235,14 @@ impl Drop for Consumer {
 }
 
 impl DeliveryQueue {
+    /// A queue for so many batches, each of which has at least one message of the window.
+    pub(crate) fn new(window_batches: usize) -> Arc<Self> {
+        Arc::new(Self {
+            window_batches,
+            state: Mutex::default(),
+        })
+    }
+
     fn state(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

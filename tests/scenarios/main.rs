@@ -1,4 +1,16 @@
 //! One scenario a promise: what the engine does, in the words of the design.
 
+mod consume;
+mod dead;
 mod lease;
+mod limits;
+mod look;
+mod names;
+mod overtaken;
+mod producers;
+mod receive;
+mod restart;
+mod retry;
 mod settle;
+mod topics;
+mod transactions;

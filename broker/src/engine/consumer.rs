@@ -147,6 +147,23 @@ impl Volatile {
         }
     }
 
+    /// Forgets the long polls of a session: nobody waits for their answers.
+    pub fn forget_polls(&mut self, session: SessionId) {
+        let mine = |(_, _, origin): &(Timestamp, u64, Origin)| origin.session == session;
+        for (_, subscription, origin) in self.polls.extract_if(.., |poll| mine(poll)) {
+            if let Some(readers) = self.readers.get_mut(&subscription) {
+                readers.polls.retain(|poll| poll.origin != origin);
+            }
+        }
+    }
+
+    /// Whether a session is there and has room for what is handed over.
+    pub fn listens(&self, session: SessionId) -> bool {
+        self.sessions
+            .get(&session)
+            .is_some_and(|session| !session.paused)
+    }
+
     fn consumer(
         &mut self,
         subscription: u64,

@@ -1,5 +1,7 @@
 //! Leader only: choose, reserve, deliver, propose leases.
 
+use std::collections::VecDeque;
+
 use siding_protocol::types::{Grant, Timestamp};
 
 use super::Engine;
@@ -28,22 +30,35 @@ impl Engine {
         let Some(mut readers) = self.volatile.readers.remove(&id) else {
             return;
         };
-        readers
-            .polls
-            .retain(|poll| self.volatile.sessions.contains_key(&poll.origin.session));
-        // Long polls first: each ends with its first hand-over.
-        while let Some(poll) = readers.polls.pop_front() {
-            let turn = poll_turn(&poll);
-            if !self.hand_over(id, &mut readers, &turn, now, effects) {
-                readers.polls.push_front(poll);
-                break;
-            }
-            self.volatile.polls.remove(&(poll.until, id, poll.origin));
-        }
+        self.serve_polls(id, &mut readers, now, effects);
         self.serve_consumers(id, &mut readers, now, effects);
         if !readers.is_empty() {
             self.volatile.readers.insert(id, readers);
         }
+    }
+
+    /// Long polls first, in the order they came: each ends with its first hand-over.
+    fn serve_polls(
+        &mut self,
+        id: u64,
+        readers: &mut Readers,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        let mut waiting = std::mem::take(&mut readers.polls);
+        let mut left = VecDeque::new();
+        while let Some(poll) = waiting.pop_front() {
+            if !self.volatile.listens(poll.origin.session) {
+                left.push_back(poll);
+            } else if self.hand_over(id, readers, &poll_turn(&poll), now, effects) {
+                self.volatile.polls.remove(&(poll.until, id, poll.origin));
+            } else {
+                left.push_back(poll);
+                break;
+            }
+        }
+        left.append(&mut waiting);
+        readers.polls = left;
     }
 
     /// Chunks of ceil(ready / consumers with free credit), round robin.
@@ -57,10 +72,13 @@ impl Engine {
         let Some(subscription) = self.state.subscriptions.get(&id) else {
             return;
         };
-        let ready = subscription
-            .ready
-            .count()
-            .saturating_sub(readers.reserved.count());
+        // What is reserved may have left by another way before its lease is logged.
+        let reserved = readers
+            .reserved
+            .ranges()
+            .flat_map(|range| subscription.ready.within(range));
+        let reserved: u64 = reserved.map(|range| range.end - range.start).sum();
+        let ready = subscription.ready.count() - reserved;
         let willing = readers
             .consumers
             .iter()
@@ -81,15 +99,15 @@ impl Engine {
             // `hand_over` charges the consumer at the back of the line.
             match turn {
                 Some(turn) if self.hand_over(id, readers, &turn, now, effects) => idle = 0,
-                Some(_) => return,
+                // It keeps its turn for what comes next.
+                Some(_) => return readers.consumers.rotate_right(1),
                 None => idle += 1,
             }
         }
     }
 
     fn takes(&self, consumer: &Consumer) -> bool {
-        let session = self.volatile.sessions.get(&consumer.session);
-        consumer.room().is_some() && session.is_some_and(|session| !session.paused)
+        consumer.room().is_some() && self.volatile.listens(consumer.session)
     }
 
     /// False if nothing is ready.

@@ -2,7 +2,7 @@
 //!
 //! Checks here are early and advisory; what guards durable state is repeated in `apply`.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use siding_protocol::event::Answer;
@@ -11,7 +11,7 @@ use siding_protocol::refusal::Refusal;
 use siding_protocol::request::{self, Action, ProducerTicket, Request};
 use siding_protocol::run::ScannedRun;
 use siding_protocol::settings::StartAt;
-use siding_protocol::types::{Address, Grant, Name, Timestamp};
+use siding_protocol::types::{Address, Name, Timestamp};
 
 use super::command::{
     Command, CreateQueue, CreateSubscription, CreateTopic, Delete, Empty, LoggedRange, Operation,
@@ -20,6 +20,7 @@ use super::command::{
 use super::consumer::{Consumer, Poll};
 use super::effect::{Effect, Effects, Origin, SessionId, Urgency};
 use super::producer::Seen;
+use super::runs::RangeSet;
 use super::{Engine, propose};
 
 /// What a request leads to.
@@ -361,18 +362,17 @@ fn publish_command(log: u64, ticket: ProducerTicket, run: &ScannedRun) -> Publis
 
 /// Naming a message twice in one transaction is refused: its second settle could not be judged.
 fn refuse_twice(operations: &[request::Operation]) -> Result<(), Refusal> {
-    let mut named: BTreeSet<(&Address, Grant, u64)> = BTreeSet::new();
+    let mut named: BTreeMap<&Address, RangeSet> = BTreeMap::new();
     for operation in operations {
         let request::Operation::Settle(settle) = operation else {
             continue;
         };
+        let named = named.entry(&settle.address).or_default();
         for range in &settle.ranges {
-            let mut offsets = range.clone();
-            let twice = |offset| !named.insert((&settle.address, settle.grant, offset));
-            if range.end - range.start > u64::from(u16::MAX) || offsets.any(twice) {
-                let why = "a message is named twice, or more than 65,535 at once";
-                return Err(Refusal::malformed("ranges", why));
+            if named.within(range.clone()).next().is_some() {
+                return Err(Refusal::malformed("ranges", "a message is named twice"));
             }
+            named.add(range.clone());
         }
     }
     Ok(())

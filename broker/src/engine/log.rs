@@ -43,6 +43,11 @@ impl Extent {
         self.first + u64::from(self.count)
     }
 
+    /// Its offsets.
+    pub fn range(&self) -> OffsetRange {
+        self.first..self.end()
+    }
+
     /// Bytes of `messages` of it, rounded up: the same for everybody who asks.
     pub fn bytes_of(&self, messages: u64) -> u64 {
         (u64::from(self.bytes) * messages).div_ceil(u64::from(self.count.max(1)))

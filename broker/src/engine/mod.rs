@@ -26,12 +26,15 @@ pub mod subscription;
 pub mod timeline;
 mod transaction;
 
+use std::collections::BTreeSet;
+
 use siding_protocol::types::Timestamp;
 
-use command::{Command, Empty, Entry, Start};
+use command::{Command, Empty, Entry, SettleKind, Start};
 use consumer::{Session, Volatile};
 use effect::{Effect, Effects, SessionId, Urgency};
 use meter::Meters;
+use settle::Standing;
 use state::State;
 
 /// All rules of one shard.
@@ -95,6 +98,7 @@ impl Engine {
         for number in numbers {
             self.stop_consumer(session, number, effects);
         }
+        self.volatile.forget_polls(session);
         self.volatile.sessions.remove(&session);
     }
 
@@ -103,6 +107,9 @@ impl Engine {
         if let Some(open) = self.volatile.sessions.get_mut(&session) {
             open.paused = paused;
             self.volatile.touched.extend(open.consumers.values());
+            let polls = self.volatile.polls.iter();
+            let mine = polls.filter(|(_, _, origin)| origin.session == session);
+            self.volatile.touched.extend(mine.map(|(_, id, _)| *id));
         }
     }
 
@@ -111,11 +118,10 @@ impl Engine {
         let first = effects.len();
         self.state.apply(entry, effects, &mut self.volatile.touched);
         self.meters.measure(&self.state, &self.volatile.touched);
-        for command in &entry.commands {
-            self.follow(command);
-        }
+        let mut refused = BTreeSet::new();
         for effect in effects.since(first) {
             if let Effect::Outcome(position, Err(refusal)) = effect {
+                refused.insert(*position);
                 let log = entry
                     .commands
                     .get(*position)
@@ -124,10 +130,13 @@ impl Engine {
                     .hint(refusal, log.map_or(0, |publish| publish.log));
             }
         }
+        for (position, command) in entry.commands.iter().enumerate() {
+            self.follow(command, refused.contains(&position));
+        }
     }
 
     /// The volatile half follows what was applied.
-    fn follow(&mut self, command: &Command) {
+    fn follow(&mut self, command: &Command, refused: bool) {
         match command {
             Command::Start(_) => {
                 self.volatile.last_counter = 0;
@@ -149,17 +158,36 @@ impl Engine {
                     .operations
                     .iter()
                     .filter_map(|op| op.settle.as_ref());
-                settles.for_each(|settle| self.free(settle));
+                for settle in settles {
+                    if refused {
+                        self.free_lost(settle);
+                    } else {
+                        self.free(settle);
+                    }
+                }
             }
             _ => {}
         }
     }
 
     fn free(&mut self, settle: &command::Settle) {
-        if settle.kind() != command::SettleKind::Extend {
+        if settle.kind() != SettleKind::Extend {
             let ranges = settle.ranges.iter().map(|range| (*range).into());
             self.volatile.free(settle.grant(), ranges);
         }
+    }
+
+    /// A refused transaction settles nothing; but what its grants no longer hold takes no credit.
+    fn free_lost(&mut self, settle: &command::Settle) {
+        let subscription = self.state.subscriptions.get(&settle.subscription);
+        let Some(subscription) = subscription.filter(|_| settle.kind() != SettleKind::Extend)
+        else {
+            return;
+        };
+        let parts = subscription.classify(settle).into_iter();
+        let lost = parts.filter(|(_, standing)| matches!(standing, Standing::Lost(_)));
+        self.volatile
+            .free(settle.grant(), lost.map(|(range, _)| range));
     }
 
     /// Time passed: proposes a `Tick` when something is due and none is on its way. Changes no

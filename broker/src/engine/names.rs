@@ -8,7 +8,8 @@ use siding_protocol::refusal::Refusal;
 
 use super::command::{CreateQueue, CreateSubscription, CreateTopic, Delete};
 use super::effect::{Effect, Effects};
-use super::log::{Kind, Log};
+use super::log::{Extent, Kind, Log};
+use super::runs::RangeSet;
 use super::state::{State, gone};
 use super::subscription::Subscription;
 
@@ -98,10 +99,11 @@ impl State {
             return Ok(Answer::Done);
         }
         let ids = std::mem::take(&mut log.subscriptions);
-        effects.push(Effect::Discard {
-            log: log.id,
-            range: 0..log.end,
-        });
+        let kept: RangeSet = log.live_extents().map(Extent::range).collect();
+        for range in kept.ranges() {
+            let log = log.id;
+            effects.push(Effect::Discard { log, range });
+        }
         self.names.remove(&log.name);
         self.logs.remove(&delete.log);
         for id in ids {

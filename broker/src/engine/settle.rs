@@ -5,12 +5,12 @@
 
 use siding_protocol::event::{SettleOutcome, SettleOutcomeKind, Settled};
 use siding_protocol::refusal::State;
-use siding_protocol::types::{Grant, OffsetRange, Timestamp};
+use siding_protocol::types::{OffsetRange, Timestamp};
 
 use super::command::{Settle, SettleKind};
 use super::log::Change;
 use super::runs::RangeSet;
-use super::subscription::{Comeback, Death, Exception, Reason, Remembered, Subscription};
+use super::subscription::{Comeback, Death, Reason, Remembered, Subscription};
 
 /// How a grant stands to a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,82 +124,108 @@ impl Subscription {
         now: Timestamp,
         changes: &mut Vec<Change>,
     ) -> Settled {
+        let parts = self.classify(settle);
+        let live = parts
+            .iter()
+            .filter(|(_, standing)| *standing == Standing::Live);
+        let live = live.map(|(range, _)| range.clone());
+        if settle.kind() == SettleKind::Extend {
+            let deadline = now.plus_ms(settle.delay_ms.unwrap_or(0));
+            self.set_deadline(settle.grant(), live, deadline);
+        } else {
+            self.take_from_lease(settle.grant(), live);
+        }
         let mut done = Settled::default();
-        for (range, standing) in self.classify(settle) {
-            let kind = match standing {
-                Standing::Lost(state) => Some(SettleOutcomeKind::LeaseLost(state)),
-                Standing::Lapsed => Some(SettleOutcomeKind::Late),
-                Standing::Live | Standing::Repeated => None,
-            };
-            if !matches!(standing, Standing::Lost(_)) {
-                done.settled += range.end - range.start;
-            }
-            if matches!(standing, Standing::Live | Standing::Lapsed) {
-                self.act(settle, range.clone(), standing, now, changes);
-            }
-            if let Some(kind) = kind {
-                note(&mut done.outcomes, range, kind);
+        for (range, standing) in parts {
+            let count = range.end - range.start;
+            match standing {
+                Standing::Repeated => done.settled += count,
+                Standing::Live => {
+                    done.settled += count;
+                    self.act(settle, range, false, now, changes);
+                }
+                Standing::Lapsed => self.settle_late(settle, range, now, changes, &mut done),
+                Standing::Lost(state) => {
+                    note(
+                        &mut done.outcomes,
+                        range,
+                        SettleOutcomeKind::LeaseLost(state),
+                    );
+                }
             }
         }
         done
     }
 
+    /// Settles what lapsed; but an earlier part of the same settle may have pushed it out of the
+    /// dead letters meanwhile.
+    fn settle_late(
+        &mut self,
+        settle: &Settle,
+        range: OffsetRange,
+        now: Timestamp,
+        changes: &mut Vec<Change>,
+        done: &mut Settled,
+    ) {
+        let lapsed = self.exceptions.overlap(range.clone());
+        let lapsed = lapsed.filter(|(_, exception)| exception.lapsed == Some(settle.grant()));
+        let still: RangeSet = lapsed.map(|(part, _)| part).collect();
+        for gone in still.gaps(range) {
+            let lost = SettleOutcomeKind::LeaseLost(State::Settled);
+            note(&mut done.outcomes, gone, lost);
+        }
+        for part in still.ranges() {
+            done.settled += part.end - part.start;
+            note(&mut done.outcomes, part.clone(), SettleOutcomeKind::Late);
+            self.act(settle, part, true, now, changes);
+        }
+    }
+
+    /// Does what the settle asks to messages that no lease holds any more.
     fn act(
         &mut self,
         settle: &Settle,
         range: OffsetRange,
-        standing: Standing,
+        late: bool,
         now: Timestamp,
         changes: &mut Vec<Change>,
     ) {
         let (grant, kind) = (settle.grant(), settle.kind());
-        if kind == SettleKind::Extend {
-            let deadline = now.plus_ms(settle.delay_ms.unwrap_or(0));
-            return self.set_deadline(grant, range, deadline);
-        }
-        let late = standing == Standing::Lapsed;
-        self.take_out(grant, range.clone(), late, changes);
         match kind {
+            // The deadline is set.
+            SettleKind::Extend => return,
             SettleKind::Ack => {
+                self.take_out(range.clone(), late, changes);
                 self.exceptions.remove(range.clone());
                 self.settled += range.end - range.start;
                 changes.push(Change::Gone(range.clone()));
             }
-            // A lapsed lease was charged when it ended.
             SettleKind::Nack => {
-                let delay_ms = settle.delay_ms;
+                // A lapsed lease was charged when it ended.
                 let comeback = Comeback {
                     charged: !late,
-                    delay_ms,
+                    delay_ms: settle.delay_ms,
                     lapsed: None,
                 };
-                self.come_back(range.clone(), comeback, now, changes);
+                self.give_back(range.clone(), comeback, late, now, changes);
             }
             SettleKind::Release => {
-                let delay_ms = Some(settle.delay_ms.unwrap_or(0));
                 let comeback = Comeback {
                     charged: false,
-                    delay_ms,
+                    delay_ms: Some(settle.delay_ms.unwrap_or(0)),
                     lapsed: None,
                 };
-                self.come_back(range.clone(), comeback, now, changes);
+                self.give_back(range.clone(), comeback, late, now, changes);
             }
-            SettleKind::Reject | SettleKind::Extend => {
-                for (part, exception) in self.exceptions_of(range.clone()) {
-                    self.set_exception(
-                        part,
-                        Exception {
-                            lapsed: None,
-                            due: None,
-                            ..exception
-                        },
-                    );
-                }
-                let detail = settle.reason.clone();
+            SettleKind::Reject => {
+                self.take_out(range.clone(), late, changes);
+                self.edit_exceptions(range.clone(), |exception| {
+                    (exception.due, exception.lapsed) = (None, None);
+                });
                 let death = Death {
                     reason: Reason::Rejected,
                     at: now,
-                    detail,
+                    detail: settle.reason.clone(),
                 };
                 self.die(range.clone(), death, changes);
             }
@@ -207,27 +233,37 @@ impl Subscription {
         self.remember(Remembered { grant, range, kind });
     }
 
-    /// Takes `range` from wherever the grant still reaches it.
-    fn take_out(
-        &mut self,
-        grant: Grant,
-        range: OffsetRange,
-        late: bool,
-        changes: &mut Vec<Change>,
-    ) {
+    /// Takes messages that a lapsed grant still reaches from wherever they are.
+    fn take_out(&mut self, range: OffsetRange, late: bool, changes: &mut Vec<Change>) {
         if !late {
-            return self.take_from_lease(grant, range);
+            return;
         }
-        let dead: Vec<_> = self
-            .dead
-            .overlap(range.clone())
-            .map(|(part, _)| part)
-            .collect();
-        for part in dead {
+        let dead = self.dead.overlap(range.clone()).map(|(part, _)| part);
+        for part in dead.collect::<Vec<_>>() {
             self.bury(part.clone());
             changes.push(Change::Revived(part));
         }
         self.withdraw(range);
+    }
+
+    /// nack and release. Dead letters come back by a redrive only: for them just the grant ends.
+    fn give_back(
+        &mut self,
+        range: OffsetRange,
+        comeback: Comeback,
+        late: bool,
+        now: Timestamp,
+        changes: &mut Vec<Change>,
+    ) {
+        let dead = self.dead.overlap(range.clone()).map(|(part, _)| part);
+        let dead: RangeSet = dead.collect();
+        for part in dead.gaps(range) {
+            self.take_out(part.clone(), late, changes);
+            self.come_back(part, comeback, now, changes);
+        }
+        for part in dead.ranges() {
+            self.edit_exceptions(part, |exception| exception.lapsed = None);
+        }
     }
 }
 

@@ -243,16 +243,25 @@ impl Subscription {
         }
     }
 
-    /// Takes `range`, which the grant holds, out of its lease.
-    pub fn take_from_lease(&mut self, grant: Grant, range: OffsetRange) {
+    /// Takes ranges, which the grant holds, out of its lease.
+    pub fn take_from_lease(&mut self, grant: Grant, ranges: impl Iterator<Item = OffsetRange>) {
         self.edit_lease(grant, |lease| {
-            lease.ranges.remove(range);
+            for range in ranges {
+                lease.ranges.remove(range);
+            }
         });
     }
 
-    /// Sets until when the grant holds `range`, which it does hold.
-    pub fn set_deadline(&mut self, grant: Grant, range: OffsetRange, deadline: Timestamp) {
-        self.edit_lease(grant, |lease| lease.ranges.insert(range, deadline));
+    /// Sets until when the grant holds ranges, which it does hold.
+    pub fn set_deadline(
+        &mut self,
+        grant: Grant,
+        ranges: impl Iterator<Item = OffsetRange>,
+        deadline: Timestamp,
+    ) {
+        self.edit_lease(grant, |lease| {
+            ranges.for_each(|range| lease.ranges.insert(range, deadline));
+        });
     }
 
     /// The lease with the earliest deadline.
@@ -423,7 +432,8 @@ impl Subscription {
         }
         for range in chosen {
             self.bury(range.clone());
-            self.exceptions.remove(range.clone());
+            // A lapsed grant may still settle late, until the message is delivered again.
+            self.edit_exceptions(range.clone(), |exception| exception.attempts = 0);
             self.ready.add(range.clone());
             changes.push(Change::Revived(range));
         }
@@ -529,7 +539,8 @@ impl Subscription {
         }
     }
 
-    fn edit_exceptions(&mut self, range: OffsetRange, edit: impl Fn(&mut Exception)) {
+    /// Changes what is exceptional in `range`; plain messages stay plain.
+    pub fn edit_exceptions(&mut self, range: OffsetRange, edit: impl Fn(&mut Exception)) {
         let parts: Vec<_> = self
             .exceptions
             .overlap(range)

@@ -20,6 +20,9 @@ use crate::exit::Exit;
 use crate::output::Output;
 use crate::signals::Stop;
 
+/// Messages under way where nothing else is said.
+const PUBLISH_WINDOW: u32 = 8_192;
+
 /// `siding bench …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
@@ -97,7 +100,7 @@ impl Load {
         let batch_bytes = usize::try_from(bytes)
             .unwrap_or(usize::MAX)
             .clamp(64 << 10, 1 << 20);
-        let window = self.window.unwrap_or(8_192);
+        let window = self.window.unwrap_or(PUBLISH_WINDOW);
         client
             .publisher(queue)
             .batch(self.batch)
@@ -137,11 +140,15 @@ pub(crate) async fn run(global: &Global, verb: BenchCommand) -> Result<Exit> {
         return Ok(Exit::Interrupted);
     };
     removed?;
-    report.setting("bench", name);
-    report.setting("queue", queue.as_str());
-    report.setting("max_messages", limits.max_messages);
-    report.setting("max_bytes", limits.max_bytes);
-    report.load(load, messages);
+    report.first(vec![
+        ("bench", name.into()),
+        ("queue", queue.as_str().into()),
+        ("max_messages", limits.max_messages.into()),
+        ("max_bytes", limits.max_bytes.into()),
+        ("messages", messages.into()),
+        ("size", load.size.into()),
+        ("connections", load.connections.into()),
+    ]);
     let mut output = Output::new(global.output);
     output.record(&report.record());
     output.flush().await?;

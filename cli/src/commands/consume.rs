@@ -133,10 +133,8 @@ async fn poll(
         } else {
             Duration::ZERO
         };
-        for batch in batches {
-            if let Some(batch) = printer.print(batch).await? {
-                lost += lost_of(&batch.ack().await?);
-            }
+        for batch in printer.print(batches).await? {
+            lost += lost_of(&batch.ack().await?);
         }
         if args.wait.is_some_and(|wait| idle >= wait) {
             break;
@@ -150,7 +148,7 @@ async fn poll(
     })
 }
 
-/// Takes batches as they are pushed.
+/// Takes batches as they are pushed. However it ends, what is held and not printed is given back.
 async fn stream(
     client: &Client,
     args: &ConsumeArgs,
@@ -162,35 +160,66 @@ async fn stream(
         builder = builder.visibility(visibility);
     }
     let mut consumer = builder.open().await?;
+    let streamed = pour(client, args, &mut consumer, &mut printer, stop).await;
+    warn_of_lost(consumer.settle_errors());
+    leave(client.clone(), Some(consumer)).await;
+    let exit = streamed?;
+    let nothing = printer.printed == 0 && exit == Exit::Ok && args.wait.is_some();
+    Ok(if nothing { Exit::NothingMatched } else { exit })
+}
+
+async fn pour(
+    client: &Client,
+    args: &ConsumeArgs,
+    consumer: &mut Consumer,
+    printer: &mut Printer,
+    stop: &mut Stop,
+) -> Result<Exit> {
     let idle_max = if args.drain {
         Some(LOOK_EVERY)
     } else {
         args.wait
     };
     let mut idle = idle_max;
-    let exit = loop {
+    loop {
         tokio::select! {
             biased;
             batch = consumer.next_batch() => {
-                let Some(batch) = batch else { break Exit::Ok };
-                if let Some(batch) = printer.print(batch?).await? {
+                let Some(batch) = batch else { return Ok(Exit::Ok) };
+                let batches = with_waiting(batch?, consumer).await?;
+                for batch in printer.print(batches).await? {
                     batch.ack_detached();
                 }
                 idle = idle_max;
             }
-            exit = stop.asked() => break exit,
-            () = after(idle) => match on_idle(client, args, &consumer).await? {
+            exit = stop.asked() => return Ok(exit),
+            () = after(idle) => match on_idle(client, args, consumer).await? {
                 Next::Wait(wait) => idle = Some(wait),
                 Next::End { delayed, leased } => {
-                    break drain::farewell(&args.address, delayed, leased);
+                    return Ok(drain::farewell(&args.address, delayed, leased));
                 }
             },
         }
-    };
-    warn_of_lost(consumer.settle_errors());
-    leave(client.clone(), Some(consumer)).await;
-    let nothing = printer.printed == 0 && exit == Exit::Ok && args.wait.is_some();
-    Ok(if nothing { Exit::NothingMatched } else { exit })
+    }
+}
+
+/// A batch and what else is there already: they are printed with one flush.
+async fn with_waiting(
+    first: DeliveredBatch,
+    consumer: &mut Consumer,
+) -> Result<Vec<DeliveredBatch>> {
+    const BATCHES: usize = 256;
+    let mut batches = vec![first];
+    while batches.len() < BATCHES {
+        let waiting = tokio::select! {
+            biased;
+            batch = consumer.next_batch() => batch,
+            () = std::future::ready(()) => None,
+        };
+        let Some(batch) = waiting else { break };
+        batches.push(batch?);
+    }
+    Ok(batches)
 }
 
 /// Nothing came for a while: `--wait` ends then, a drain asks the broker whether it is done.
@@ -239,8 +268,21 @@ struct Printer {
 }
 
 impl Printer {
-    /// Prints and flushes a batch; gives it back if it is to be acked.
-    async fn print(&mut self, batch: DeliveredBatch) -> Result<Option<DeliveredBatch>> {
+    /// Prints batches and flushes once; gives back those to be acked.
+    async fn print(&mut self, batches: Vec<DeliveredBatch>) -> Result<Vec<DeliveredBatch>> {
+        for batch in &batches {
+            self.put(batch);
+        }
+        self.output.flush().await?;
+        if self.ack {
+            return Ok(batches);
+        }
+        // Dropped they would be released; here the leases are to run out by themselves.
+        batches.into_iter().for_each(std::mem::forget);
+        Ok(Vec::new())
+    }
+
+    fn put(&mut self, batch: &DeliveredBatch) {
         for (message, offset) in batch.messages().zip(batch.first_offset()..) {
             let shown = Shown {
                 name: &self.name,
@@ -258,12 +300,5 @@ impl Printer {
             }
             self.printed += 1;
         }
-        self.output.flush().await?;
-        if self.ack {
-            return Ok(Some(batch));
-        }
-        // Dropped it would be released; here the lease is to run out by itself.
-        std::mem::forget(batch);
-        Ok(None)
     }
 }

@@ -22,7 +22,8 @@ use crate::drain::{self, LOOK_EVERY, Next};
 use crate::exit::{Exit, failure};
 use crate::signals::Stop;
 
-const ABOUT: &str = "\
+/// `siding help work`.
+pub(crate) const ABOUT: &str = "\
 Run a command for each message: xargs fed from a durable queue.
 
 The body is on the command's stdin, or in place of {} in its arguments. Its environment has
@@ -34,7 +35,6 @@ runs. Its exit code says what becomes of the message:
 
 /// `siding work`
 #[derive(Debug, Args)]
-#[command(long_about = ABOUT)]
 pub(crate) struct WorkArgs {
     /// A queue, or TOPIC/SUBSCRIPTION.
     address: String,

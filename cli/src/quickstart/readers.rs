@@ -13,6 +13,9 @@ use super::accounting::ResultLine;
 use super::floor::Floor;
 use super::{TO_FILE, TO_HOSTS};
 
+/// Longer ones are counted as this: ten minutes.
+const LATENCY_US_MAX: u64 = 600_000_000;
+
 /// What a reader brings home.
 #[derive(Default)]
 pub(super) struct Read {
@@ -51,7 +54,7 @@ pub(super) async fn to_file(url: String, path: PathBuf, floor: Floor) -> Result<
     let client = Client::connect(&url).await?;
     let mut consumer = client.consumer(TO_FILE).open().await?;
     let mut file = BufWriter::new(File::create_new(path)?);
-    let mut latency = Histogram::new(3)?;
+    let mut latency = Histogram::new_with_bounds(1, LATENCY_US_MAX, 3)?;
     while let Some(batch) = next(&mut consumer, &floor).await? {
         for message in batch.messages() {
             file.write_all(message.body())?;

@@ -238,3 +238,111 @@ impl Gather {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gather(limits: GatherLimits) -> Gather {
+        Gather::new(limits, RunLimits::default())
+    }
+
+    /// Whether the connection task is to be woken.
+    fn push(gather: &mut Gather) -> bool {
+        let message = MessageFields {
+            body: b"x",
+            ..MessageFields::default()
+        };
+        gather.push(&message).expect("room").1
+    }
+
+    fn place(offset: u64) -> MessageId {
+        MessageId { log_id: 1, offset }
+    }
+
+    #[test]
+    fn the_connection_is_woken_for_news_only() {
+        let mut gather = gather(GatherLimits {
+            batch_messages: 3,
+            ..GatherLimits::default()
+        });
+        let woken: Vec<_> = (0..7).map(|_| push(&mut gather)).collect();
+        assert_eq!(woken, [true, false, true, false, false, false, false]);
+        for count in [3, 3, 1] {
+            assert_eq!(gather.take_ready(0, 0).expect("ready").count, count);
+        }
+        assert!(gather.take_ready(0, 0).is_none());
+        assert!(gather.rests());
+        assert!(push(&mut gather), "the next one is news again");
+    }
+
+    #[test]
+    fn an_idle_publisher_sends_at_once_and_a_busy_one_waits_for_answers_or_a_full_run() {
+        let mut gather = gather(GatherLimits::default());
+        push(&mut gather);
+        assert!(gather.take_ready(0, PARTIAL_WHILE_UNANSWERED).is_none());
+        assert!(!gather.rests());
+        let run = gather.take_ready(0, PARTIAL_WHILE_UNANSWERED - 1);
+        assert_eq!(run.expect("answers came").count, 1);
+        for _ in 0..256 {
+            push(&mut gather);
+        }
+        assert!(
+            gather.take_ready(0, 1_000).is_some(),
+            "a full run waits for nobody"
+        );
+    }
+
+    #[test]
+    fn a_lingering_run_waits_its_time_unless_somebody_is_in_a_hurry() {
+        let mut gather = gather(GatherLimits {
+            linger_ms: 5,
+            ..GatherLimits::default()
+        });
+        push(&mut gather);
+        assert!(gather.take_ready(100, 0).is_none());
+        assert_eq!(gather.due_ms(), Some(105));
+        assert!(gather.take_ready(104, 0).is_none());
+        assert!(gather.take_ready(105, 0).is_some());
+        push(&mut gather);
+        gather.hurry();
+        assert!(gather.take_ready(106, 0).is_some());
+        assert_eq!(gather.due_ms(), None);
+    }
+
+    #[test]
+    fn a_flush_waits_for_every_run_before_it_and_no_later_one() {
+        let mut gather = gather(GatherLimits {
+            batch_messages: 1,
+            ..GatherLimits::default()
+        });
+        push(&mut gather);
+        push(&mut gather);
+        let target = gather.hurry();
+        push(&mut gather);
+        let first = gather.take_ready(0, 0).expect("sealed");
+        let second = gather.take_ready(0, 0).expect("sealed");
+        gather.finish(&second, Ok(place(1)));
+        assert!(!gather.finished(target), "the first is still under way");
+        gather.finish(&first, Ok(place(0)));
+        assert!(gather.finished(target));
+        assert!(gather.take_failure().is_ok());
+    }
+
+    #[test]
+    fn the_end_fails_what_was_not_sent_and_what_comes_later() {
+        let mut gather = gather(GatherLimits::default());
+        push(&mut gather);
+        let closed = Error::Closed {
+            maybe_applied: false,
+        };
+        gather.end(&closed);
+        assert!(gather.rests());
+        assert!(gather.take_failure().is_err());
+        let later = gather.push(&MessageFields::default());
+        assert!(matches!(
+            later,
+            Err(TryPublishError::Failed(Error::Closed { .. }))
+        ));
+    }
+}

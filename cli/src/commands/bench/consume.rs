@@ -40,19 +40,21 @@ pub(super) async fn run(course: &Course<'_>, load: &Load) -> Result<Report> {
         taken: AtomicU64::new(0),
         done: watch::Sender::new(false),
     });
+    let window = load.window.unwrap_or(WINDOW);
     let timed = Timed::start(load)?;
     let mut running = JoinSet::new();
     for client in &clients {
-        let builder = client
-            .consumer(course.queue)
-            .window(load.window.unwrap_or(WINDOW));
+        let builder = client.consumer(course.queue).window(window);
         running.spawn(take(builder.open().await?, Arc::clone(&progress)));
     }
     let mut errors = 0;
     while let Some(failed) = running.join_next().await {
         errors += failed??;
     }
-    timed.stop(course.messages, errors)
+    let mut report = timed.stop(course.messages, errors)?;
+    report.setting("batch", load.batch);
+    report.setting("window", window);
+    Ok(report)
 }
 
 /// Takes and acks until all consumers together have everything; counts what is wrong.

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::report::{CONFIRM, Latency, Report, Timed};
-use super::{Course, Load};
+use super::{Course, Load, PUBLISH_WINDOW};
 use crate::clock;
 use crate::connect::connect;
 
@@ -50,6 +50,15 @@ pub(super) async fn run(course: &Course<'_>, load: &Load, sync: bool) -> Result<
         errors += share.errors;
     }
     let mut report = timed.stop(course.messages, errors)?;
+    report.setting("batch", if sync { 1 } else { load.batch });
+    report.setting(
+        "window",
+        if sync {
+            1
+        } else {
+            load.window.unwrap_or(PUBLISH_WINDOW)
+        },
+    );
     report.latency(&CONFIRM, &latency);
     Ok(report)
 }

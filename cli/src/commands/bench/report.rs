@@ -71,12 +71,9 @@ impl Report {
         self.results.push((name, value.into()));
     }
 
-    pub(super) fn load(&mut self, load: &Load, messages: u64) {
-        self.setting("messages", messages);
-        self.setting("size", load.size);
-        self.setting("connections", load.connections);
-        self.setting("batch", load.batch);
-        self.setting("window", load.window);
+    /// Settings that every run has, before its own.
+    pub(super) fn first(&mut self, settings: Vec<(&'static str, Value)>) {
+        self.settings.splice(0..0, settings);
     }
 
     /// Percentiles under the names `<what>_p50_us` … `<what>_max_us`.
@@ -124,12 +121,15 @@ pub(super) const FROM_INTENDED: LatencyNames = [
     "from_intended_max_us",
 ];
 
+/// Longer ones are counted as this: one minute.
+const LATENCY_NS_MAX: u64 = 60_000_000_000;
+
 /// Latencies, to three digits.
 pub(super) struct Latency(Histogram<u64>);
 
 impl Latency {
     pub(super) fn new() -> Result<Self> {
-        Ok(Self(Histogram::new(3)?))
+        Ok(Self(Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3)?))
     }
 
     pub(super) fn record(&mut self, latency: Duration) {

@@ -1,0 +1,101 @@
+//! Dead letters: a state, kept, bounded, and the way back.
+
+use siding_tests::transcript::check;
+
+#[test]
+fn a_redrive_brings_dead_letters_back_to_their_old_place_with_no_attempts() {
+    check(
+        "
+        queue jobs attempts=1 backoff=0s
+        publish jobs n=4           -> confirm jobs@0-3
+        receive alice jobs max=3   -> alice receives jobs@0-2 attempt 1
+        nack alice jobs@0-2        -> settled 3
+        redrive jobs limit=2       -> counted 2
+        describe jobs              -> jobs 0..4, 3 ready, 1 dead
+        receive alice jobs         -> alice receives jobs@0-1 attempt 1; alice receives jobs@3 attempt 1
+        redrive jobs               -> counted 1
+        redrive jobs               -> counted 0
+        ",
+    );
+}
+
+#[test]
+fn past_max_dead_the_oldest_leave_and_are_counted() {
+    check(
+        "
+        queue jobs max_dead=2
+        publish jobs n=4           -> confirm jobs@0-3
+        receive alice jobs         -> alice receives jobs@0-3 attempt 1
+        reject alice jobs@3        -> settled 1
+        advance 1s                 ->
+        reject alice jobs@0-2      -> settled 3
+        browse jobs state=dead     -> @1 dead, rejected; @2 dead, rejected
+        describe jobs              -> jobs 0..4, 2 dead, 2 evicted
+        ",
+    );
+}
+
+#[test]
+fn dead_letters_are_not_charged_against_the_limits() {
+    check(
+        "
+        queue jobs max_messages=2
+        publish jobs n=2           -> confirm jobs@0-1
+        receive alice jobs         -> alice receives jobs@0-1 attempt 1
+        reject alice jobs@0-1      -> settled 2
+        publish jobs n=2           -> confirm jobs@2-3
+        redrive jobs               -> counted 2
+        publish jobs               -> refuse: busy max_messages 4 of 2, retry after 1000 ms
+        ",
+    );
+}
+
+#[test]
+fn dead_letters_of_one_subscription_harm_no_other() {
+    check(
+        "
+        topic news
+        sub news/a attempts=1
+        sub news/b attempts=1
+        publish news               -> confirm news@0
+        receive alice news/a       -> alice receives news/a@0 attempt 1
+        nack alice news/a@0        -> settled 1
+        receive bob news/b         -> bob receives news/b@0 attempt 1
+        redrive news/b             -> counted 0
+        describe news/a            -> news/a 0..1, 1 dead
+        ",
+    );
+}
+
+#[test]
+fn a_grant_is_honoured_after_a_redrive_until_the_message_is_delivered_again() {
+    check(
+        "
+        queue jobs attempts=1 visibility=1s
+        publish jobs n=2           -> confirm jobs@0-1
+        receive alice jobs         -> alice receives jobs@0-1 attempt 1
+        advance 1s                 ->
+        redrive jobs               -> counted 2
+        ack alice jobs@0           -> settled 1; late @0
+        receive bob jobs           -> bob receives jobs@1 attempt 1
+        ack alice jobs@1           -> settled 0; lease lost @1: leased
+        ",
+    );
+}
+
+#[test]
+fn a_purge_drops_what_is_ready_or_delayed_and_nothing_else() {
+    check(
+        "
+        queue jobs
+        publish jobs n=6           -> confirm jobs@0-5
+        receive alice jobs max=4   -> alice receives jobs@0-3 attempt 1
+        reject alice jobs@0        -> settled 1
+        nack alice jobs@1          -> settled 1
+        ack alice jobs@2           -> settled 1
+        purge jobs                 -> counted 3
+        describe jobs              -> jobs 0..6, 1 leased, 1 dead, 1 settled, 3 purged
+        ack alice jobs@3           -> settled 1
+        ",
+    );
+}
