@@ -4,6 +4,8 @@
 //! written on a thread of its own. Only once it is durable are journal files given back: those it
 //! has passed and that hold no body that is still needed.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use tokio::sync::mpsc::Sender;
 use tracing::{info, warn};
@@ -25,7 +27,8 @@ pub struct Checkpoints {
     node: u64,
     /// Journal bytes between two snapshots.
     every_bytes: u64,
-    is_running: bool,
+    /// The snapshot being written: the files in which it needs a body.
+    running: Option<BTreeSet<u64>>,
 }
 
 impl Checkpoints {
@@ -35,22 +38,23 @@ impl Checkpoints {
             snapshots,
             node,
             every_bytes,
-            is_running: false,
+            running: None,
         }
     }
 
     /// Whether the journal has grown enough since the last one.
     pub fn is_due(&self, written_bytes: u64) -> bool {
-        !self.is_running && written_bytes >= self.every_bytes
+        !self.is_running() && written_bytes >= self.every_bytes
     }
 
-    /// Starts to write a snapshot of what is applied; `done` learns how it went.
+    /// Starts to write a snapshot of what is applied, `bodies` included; `done` learns how it went.
     ///
     /// # Errors
     /// The operating system refuses a thread.
     pub fn start(
         &mut self,
         snapshot: Snapshot,
+        bodies: &Bodies,
         done: Sender<Outside>,
     ) -> Result<(), std::io::Error> {
         let snapshots = self.snapshots.clone();
@@ -63,15 +67,19 @@ impl Checkpoints {
         std::thread::Builder::new()
             .name("siding-snapshot".into())
             .spawn(write)?;
-        self.is_running = true;
+        self.running = Some(bodies.live_files().collect());
         Ok(())
     }
 
     /// A snapshot is written, or not: the one before still stands then.
-    pub fn finished(&mut self, result: Result<u64, StorageError>, files: &Files, bodies: &Bodies) {
-        self.is_running = false;
+    ///
+    /// What it needed when it was gathered decides, not what is needed now: an entry since then that
+    /// let the last body of a file go may not be synced, and after a power cut the snapshot would
+    /// ask for a file that was given away.
+    pub fn finished(&mut self, result: Result<u64, StorageError>, files: &Files) {
+        let needed = self.running.take().unwrap_or_default();
         match result {
-            Ok(index) => cut(files, bodies, index),
+            Ok(index) => cut(files, &needed, index),
             Err(error) => warn!(%error, "snapshot failed; the journal is not cut"),
         }
     }
@@ -88,12 +96,12 @@ impl Checkpoints {
 
     /// A snapshot that was running is of no interest any more.
     pub fn forget(&mut self) {
-        self.is_running = false;
+        self.running = None;
     }
 
     /// Whether one is being written.
     pub fn is_running(&self) -> bool {
-        self.is_running
+        self.running.is_some()
     }
 
     /// Gathers what is applied, up to the entry `index`, of `term`.
@@ -115,12 +123,10 @@ impl Checkpoints {
     }
 }
 
-/// Gives back every full file that the snapshot at `index` has passed and that no live body holds.
-fn cut(files: &Files, bodies: &Bodies, index: u64) {
+/// Gives back every full file that the snapshot at `index` has passed and in which it needs no body.
+fn cut(files: &Files, needed: &BTreeSet<u64>, index: u64) {
     let passed = files.recyclable(&|_| index);
-    let free = passed
-        .into_iter()
-        .filter(|file| !bodies.file_is_live(*file));
+    let free = passed.into_iter().filter(|file| !needed.contains(file));
     let retired = free.filter(|file| files.retire(*file).is_ok()).count();
     info!(index, retired, "snapshot written, journal cut");
 }

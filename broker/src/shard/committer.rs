@@ -204,8 +204,7 @@ impl<S: Sessions> Committer<S> {
             Outside::Fetched(record, payload) => self.performer.fetched(record, payload)?,
             Outside::Checkpoint(result) => {
                 let files = self.door.journal().files();
-                self.checkpoints
-                    .finished(result, files, self.performer.bodies());
+                self.checkpoints.finished(result, files);
             }
         }
         self.after_work()
@@ -275,7 +274,9 @@ impl<S: Sessions> Committer<S> {
         if self.checkpoints.is_due(self.door.written_bytes()) {
             self.door.take_written_bytes();
             let snapshot = self.gather();
-            self.checkpoints.start(snapshot, self.to_core.clone())?;
+            let bodies = self.performer.bodies();
+            self.checkpoints
+                .start(snapshot, bodies, self.to_core.clone())?;
         }
         Ok(())
     }
