@@ -19,9 +19,9 @@ use super::super::clock::ManualTime;
 use super::super::recovery::{self, Settings};
 use super::*;
 use crate::engine::effect::{DeliverTo, Origin, SessionId};
-use crate::storage::Filling;
 use crate::storage::bodies::Budgets;
 use crate::storage::memory_fs::{MemoryFs, Operation};
+use crate::storage::{Filling, Snapshots};
 
 #[derive(Debug, Default)]
 struct Notes {
@@ -332,5 +332,30 @@ fn a_power_cut_keeps_what_was_confirmed() {
         let after = stage.fs.crash(&mut |_, _| 0);
         let again = Stage::on(after);
         assert_eq!(again.committer.performer.bodies().pieces(), 1);
+    });
+}
+
+#[test]
+fn a_snapshot_ahead_of_what_a_power_cut_leaves_of_the_journal_is_started_from() {
+    run(async {
+        let mut stage = Stage::prepared().await;
+        stage.ask(3, publish(1, b"kept"));
+        stage.ask(4, consume());
+        stage.turns(1).await;
+        // The note of the lease is written un-synced; then a snapshot is due.
+        let snapshots = Snapshots::new(Arc::new(stage.fs.clone()), "/data/shard-0".into());
+        stage.committer.checkpoints = Checkpoints::new(snapshots, 1, 1);
+        stage.time.advance_ms(5);
+        stage.turns(1).await;
+        while stage.committer.checkpoints.is_running() {
+            stage.turns(1).await;
+        }
+        let mut disk = stage.fs.crash(&mut |_, _| 0);
+        for term in 2..5 {
+            let again = Stage::on(disk);
+            assert_eq!(again.committer.core.term(), term);
+            assert_eq!(again.committer.performer.bodies().pieces(), 1);
+            disk = again.fs.crash(&mut |_, _| 0);
+        }
     });
 }
