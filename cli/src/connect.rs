@@ -35,6 +35,6 @@ pub(crate) async fn leave(client: Client, consumer: Option<Consumer>) {
         client.close().await;
     };
     if tokio::time::timeout(LEAVE, goodbye).await.is_err() {
-        eprintln!("the broker is away: what was not settled comes back when its lease ends");
+        eprintln!("the broker does not answer: what is not settled comes back when its lease ends");
     }
 }

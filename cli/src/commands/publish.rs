@@ -20,6 +20,9 @@ use crate::signals::Stop;
 /// The longest line that is read at all: no broker takes a larger body.
 const LINE_BYTES_MAX: usize = siding::protocol::limits::BODY_BYTES_CEILING;
 
+/// How long a publisher that is asked to stop waits for confirms.
+const LAST_CONFIRMS: Duration = Duration::from_secs(1);
+
 /// `siding publish`
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag as typed")]
@@ -90,21 +93,34 @@ pub(crate) async fn run(global: &Global, args: PublishArgs) -> Result<Exit> {
     let mut feed = Feed::open(&client, &args.name, &args).await?;
     let mut output = Output::new(global.output);
     let progress = progress();
-    let ran = tokio::select! {
-        all = feed_all(&mut feed, &args, &mut output, &progress) => all.map(|()| Exit::Ok),
-        exit = stop.asked() => Ok(exit),
+    let all = async {
+        let given = feed_all(&mut feed, &args, &mut output, &progress).await;
+        // What was given before an error is still confirmed, and counted.
+        let confirmed = feed.finish(&mut output).await;
+        given.and(confirmed)
     };
-    let confirmed = feed.finish(&mut output).await;
+    let asked = tokio::select! {
+        ran = all => ran.map(|()| None),
+        exit = stop.asked() => Ok(Some(exit)),
+    };
+    if let Ok(Some(_)) = asked {
+        // Most confirms are under way already; a broker that is busy may keep the rest for ever.
+        drop(tokio::time::timeout(LAST_CONFIRMS, feed.finish(&mut output)).await);
+    }
     progress.finish_and_clear();
     let tally = feed.tally();
     eprintln!("{}", summary(&args.name, &tally));
     output.flush().await?;
-    let exit = ran.and_then(|exit| confirmed.map(|()| exit))?;
-    leave(client, None).await;
-    Ok(if exit == Exit::Ok && tally.dropped > 0 {
+    match asked? {
+        // The input is not at its end: never a success.
+        Some(Exit::Interrupted) => return Ok(Exit::Interrupted),
+        Some(_) => return Ok(Exit::PartlyDone),
+        None => leave(client, None).await,
+    }
+    Ok(if tally.dropped > 0 {
         Exit::PartlyDone
     } else {
-        exit
+        Exit::Ok
     })
 }
 
