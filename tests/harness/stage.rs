@@ -97,6 +97,8 @@ pub struct Stage<W: Witness = ()> {
     pub pipelined: bool,
     now: Timestamp,
     stamped: Timestamp,
+    /// Before the last start.
+    last_term: u64,
     open: Vec<Proposal>,
     flight: VecDeque<Group>,
     journal: Vec<Bytes>,
@@ -121,6 +123,7 @@ impl<W: Witness> Stage<W> {
             pipelined: false,
             now: Timestamp(BEGINNING_MS),
             stamped: Timestamp(0),
+            last_term: 0,
             open: Vec::new(),
             flight: VecDeque::new(),
             journal: Vec::new(),
@@ -306,7 +309,9 @@ impl<W: Witness> Stage<W> {
     fn dispatch(&mut self) {
         self.engine.dispatch(self.now, &mut self.effects);
         self.perform(&Entry::default());
-        self.witness.dispatched(&self.engine);
+        if self.engine.term() > self.last_term {
+            self.witness.dispatched(&self.engine);
+        }
     }
 
     fn perform(&mut self, entry: &Entry) -> Vec<Outcome> {
@@ -369,6 +374,7 @@ impl<W: Witness> Stage<W> {
         let wall_clock = self.now.0.saturating_add_signed(crash.downtime_ms);
         self.now = Timestamp(wall_clock).max(self.engine.last_now());
         self.stamped = self.engine.last_now();
+        self.last_term = self.engine.term();
         self.engine.start(&mut self.effects);
         self.run();
     }

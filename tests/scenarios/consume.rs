@@ -20,10 +20,10 @@ fn credit_counts_bytes_too_and_one_message_is_always_sent() {
     check(
         "
         queue jobs
-        publish jobs n=4 size=1000 -> confirm jobs@0-3
+        publish jobs n=5 size=1000 -> confirm jobs@0-4
         consume alice jobs bytes=2013 -> alice gets jobs@0-1 attempt 1; alice gets jobs@2 attempt 1
-        ack alice jobs@0           -> settled 1
-        consume bob jobs bytes=10  -> bob gets jobs@3 attempt 1
+        ack alice jobs@0           -> settled 1; alice gets jobs@3 attempt 1
+        consume bob jobs bytes=10  -> bob gets jobs@4 attempt 1
         ",
     );
 }

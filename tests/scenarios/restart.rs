@@ -133,6 +133,22 @@ fn a_clock_that_jumped_backwards_neither_ends_nor_lengthens_a_lease() {
 }
 
 #[test]
+fn nothing_is_handed_over_before_the_new_term_is_logged() {
+    check(
+        "
+        queue jobs
+        publish jobs n=2           -> confirm jobs@0-1
+        consume alice jobs credit=1 -> alice gets jobs@0 attempt 1
+        advance 10ms               ->
+        pipeline on
+        restart                    ->
+        consume bob jobs           ->
+        flush                      -> bob gets jobs@1 attempt 1
+        ",
+    );
+}
+
+#[test]
 fn an_early_end_of_a_connection_is_forgotten_by_a_crash_before_it_is_synced() {
     check(
         "

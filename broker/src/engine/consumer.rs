@@ -22,6 +22,8 @@ pub struct Volatile {
     pub polls: BTreeSet<(Timestamp, u64, Origin)>,
     /// Of the last grant of this term.
     pub last_counter: u64,
+    /// Whether the `Start` is on its way: a grant of the old term could be given twice.
+    pub starting: bool,
     /// Whether a `Tick` is on its way.
     pub ticking: bool,
 }

@@ -20,7 +20,9 @@ struct Turn {
 impl Engine {
     /// Hands over what is ready to who has room, after every batch; ends long polls that are due.
     pub fn dispatch(&mut self, now: Timestamp, effects: &mut Effects) {
-        while let Some(id) = self.volatile.touched.pop_first() {
+        while !self.volatile.starting
+            && let Some(id) = self.volatile.touched.pop_first()
+        {
             self.serve(id, now, effects);
         }
         self.end_polls(now, effects);

@@ -68,6 +68,7 @@ impl Engine {
 
     /// A broker starts: proposes the next term. Grants are given only once it is applied.
     pub fn start(&mut self, effects: &mut Effects) {
+        self.volatile.starting = true;
         let command = Command::Start(Start {
             term: self.state.term + 1,
         });
@@ -140,6 +141,7 @@ impl Engine {
         match command {
             Command::Start(_) => {
                 self.volatile.last_counter = 0;
+                self.volatile.starting = false;
                 self.volatile
                     .touched
                     .extend(self.state.subscriptions.keys());

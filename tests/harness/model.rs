@@ -1,0 +1,342 @@
+//! The naive reference model: what every operation means, one entry a message, no ranges.
+//!
+//! It watches a stage: every logged command is judged a second time, from the text of the semantics
+//! alone, and answers, states, books, charges and bodies are compared after every entry; whoever is
+//! handed something is checked against the documented policy ([`readers`]).
+
+mod compare;
+mod names;
+pub mod readers;
+mod settle;
+mod store;
+
+use std::collections::BTreeMap;
+
+use siding_broker::engine::Engine;
+use siding_broker::engine::command::{Command, Entry, Lease};
+use siding_broker::engine::effect::Delivery;
+use siding_protocol::event::{Answer, OperationDone};
+use siding_protocol::refusal::Refusal;
+use siding_protocol::settings::{DeliverySettings, QueueSettings, TopicSettings};
+use siding_protocol::types::{Grant, Timestamp};
+
+use crate::bodies::Bodies;
+use crate::stage::{Outcome, Witness};
+use readers::Readers;
+
+/// Everything that the log says, and who is attached.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    now: u64,
+    term: u64,
+    last_id: u64,
+    logs: BTreeMap<u64, Log>,
+    subscriptions: BTreeMap<u64, Subscription>,
+    producers: BTreeMap<u64, Producer>,
+    /// Who waits for what, and holds what.
+    pub readers: Readers,
+}
+
+#[derive(Clone, Debug)]
+struct Log {
+    name: String,
+    queue: Option<QueueSettings>,
+    topic: Option<TopicSettings>,
+    extents: Vec<Extent>,
+    start: u64,
+    end: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Extent {
+    first: u64,
+    count: u64,
+    bytes: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Subscription {
+    log: u64,
+    name: Option<String>,
+    settings: DeliverySettings,
+    start: u64,
+    /// What has not left.
+    messages: BTreeMap<u64, Message>,
+    /// Who settled what how.
+    done: Vec<(Grant, u64, i32)>,
+    settled: u64,
+    purged: u64,
+    evicted: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Message {
+    place: Place,
+    attempts: u32,
+    /// May still settle late.
+    lapsed: Option<Grant>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+enum Place {
+    #[default]
+    Ready,
+    /// At the earliest and latest instant that the policy allows; the engine's choice is adopted.
+    Delayed(u64, u64),
+    Leased {
+        grant: Grant,
+        deadline: u64,
+        visibility_timeout_ms: u64,
+        holder: String,
+    },
+    Dead {
+        at: u64,
+        reason: &'static str,
+        detail: String,
+    },
+}
+
+#[derive(Clone, Debug)]
+struct Producer {
+    last_used: u64,
+    answers: BTreeMap<u64, Answer>,
+}
+
+type Judged = Result<Answer, Refusal>;
+
+impl Model {
+    fn apply(&mut self, entry: &Entry) -> Vec<Outcome> {
+        let before = self.now;
+        self.now = entry.now.0.max(before);
+        let mut outcomes = Vec::new();
+        for (position, command) in entry.commands.iter().enumerate() {
+            if let Command::Start(start) = command {
+                self.term = start.term;
+                self.lengthen_leases(self.now - before);
+            }
+            if position == 0 {
+                self.pass_time();
+            }
+            if let Some(outcome) = self.command(command) {
+                outcomes.push((position, outcome));
+            }
+        }
+        outcomes
+    }
+
+    fn command(&mut self, command: &Command) -> Option<Judged> {
+        Some(match command {
+            Command::Start(_) | Command::Tick(_) => return None,
+            Command::Lease(lease) => {
+                self.lease(lease);
+                return None;
+            }
+            Command::Return(returned) => {
+                for grant in returned.grants() {
+                    self.lapse(returned.subscription, |held, _| held == grant);
+                }
+                return None;
+            }
+            Command::OpenProducer(_) => Ok(Answer::ProducerOpened(self.open_producer())),
+            Command::Publish(publish) => {
+                let ticket = (publish.producer, publish.sequence);
+                self.once(ticket, false, |model| {
+                    model.has_room(publish, (0, 0))?;
+                    Ok(Answer::Confirm(model.store(publish)))
+                })
+            }
+            Command::Transaction(transaction) => {
+                let ticket = (transaction.producer, transaction.sequence);
+                let done = self.once(ticket, true, |model| {
+                    model.transaction(&transaction.operations)
+                });
+                let settles = transaction.operations.iter();
+                for settle in settles.filter_map(|operation| operation.settle.as_ref()) {
+                    let lost = |(_, fate): &(u64, settle::Fate)| fate.is_lost();
+                    match &done {
+                        Ok(_) => self.readers.free(settle, settle::offsets(settle)),
+                        Err(_) => {
+                            let fates = self.fates(settle).into_iter().filter(lost);
+                            let fates: Vec<_> = fates.map(|(offset, _)| offset).collect();
+                            self.readers.free(settle, fates.into_iter());
+                        }
+                    }
+                }
+                done
+            }
+            Command::Settle(settle) => {
+                self.readers.free(settle, settle::offsets(settle));
+                self.settle(settle).map(Answer::Settled)
+            }
+            Command::CreateQueue(create) => self.create_queue(create),
+            Command::CreateTopic(create) => self.create_topic(create),
+            Command::CreateSubscription(create) => self.create_subscription(create),
+            Command::Delete(delete) => self.delete(delete),
+            Command::Purge(purge) => self.purge(purge.subscription),
+            Command::Redrive(redrive) => self.redrive(redrive.subscription, redrive.limit),
+        })
+    }
+
+    /// The same (producer, sequence) is done once; a refused one is still free.
+    fn once(
+        &mut self,
+        (producer, sequence): (u64, u64),
+        is_transaction: bool,
+        act: impl FnOnce(&mut Self) -> Judged,
+    ) -> Judged {
+        let known = self.producers.get(&producer);
+        let known = known.ok_or(Refusal::ProducerUnknown)?;
+        let newest = known.answers.keys().last().copied().unwrap_or(0);
+        if newest >= sequence + 1_024 {
+            return Err(Refusal::ProducerUnknown);
+        }
+        if let Some(answer) = known.answers.get(&sequence) {
+            // The retry of a transaction is a transaction.
+            let same = matches!(answer, Answer::TransactionDone(_)) == is_transaction;
+            return same.then(|| answer.clone()).ok_or(Refusal::ProducerUnknown);
+        }
+        let answer = act(self)?;
+        let mut again = answer.clone();
+        if let Answer::TransactionDone(done) = &mut again {
+            for one in done {
+                if let OperationDone::Settle(settled) = one {
+                    settled.outcomes.clear();
+                }
+            }
+        }
+        let now = self.now;
+        if let Some(known) = self.producers.get_mut(&producer) {
+            known.last_used = now;
+            known.answers.insert(sequence, again);
+        }
+        Ok(answer)
+    }
+
+    fn open_producer(&mut self) -> u64 {
+        let now = self.now;
+        self.producers
+            .retain(|_, producer| now - producer.last_used <= 86_400_000);
+        self.last_id += 1;
+        let producer = Producer {
+            last_used: now,
+            answers: BTreeMap::new(),
+        };
+        self.producers.insert(self.last_id, producer);
+        self.last_id
+    }
+
+    fn lease(&mut self, lease: &Lease) {
+        let ranges = lease.ranges.iter();
+        let offsets = ranges.flat_map(|range| range.first..range.first + range.count);
+        for offset in offsets {
+            self.readers.unreserve(lease.subscription, offset);
+            let subscription = self.subscriptions.get_mut(&lease.subscription);
+            let message = subscription.and_then(|found| found.messages.get_mut(&offset));
+            let Some(message) = message.filter(|message| message.place == Place::Ready) else {
+                continue;
+            };
+            message.lapsed = None;
+            message.place = Place::Leased {
+                grant: lease.grant(),
+                deadline: lease.deadline_ms,
+                visibility_timeout_ms: lease.visibility_timeout_ms,
+                holder: lease.holder.clone(),
+            };
+        }
+    }
+
+    fn lengthen_leases(&mut self, downtime: u64) {
+        let subscriptions = self.subscriptions.values_mut();
+        for message in subscriptions.flat_map(|found| found.messages.values_mut()) {
+            if let Place::Leased {
+                deadline,
+                visibility_timeout_ms,
+                ..
+            } = &mut message.place
+            {
+                *deadline += downtime.min(*visibility_timeout_ms);
+            }
+        }
+    }
+
+    /// Leases and delays end.
+    fn pass_time(&mut self) {
+        let now = self.now;
+        let ids: Vec<_> = self.subscriptions.keys().copied().collect();
+        for id in ids {
+            self.lapse(id, |_, deadline| deadline <= now);
+            let Some(subscription) = self.subscriptions.get_mut(&id) else {
+                continue;
+            };
+            for message in subscription.messages.values_mut() {
+                if matches!(message.place, Place::Delayed(due, _) if due <= now) {
+                    message.place = Place::Ready;
+                }
+            }
+        }
+    }
+
+    /// Ends leases without a settle, the earliest first: an attempt is charged.
+    fn lapse(&mut self, id: u64, ends: impl Fn(Grant, u64) -> bool) {
+        let now = self.now;
+        let Some(subscription) = self.subscriptions.get_mut(&id) else {
+            return;
+        };
+        let mut ended = Vec::new();
+        for (offset, message) in &subscription.messages {
+            if let Place::Leased {
+                grant, deadline, ..
+            } = message.place
+                && ends(grant, deadline)
+            {
+                ended.push((deadline, grant, *offset));
+            }
+        }
+        ended.sort_unstable();
+        for (_, grant, offset) in ended {
+            subscription.come_back(offset, true, None, Some(grant), now);
+        }
+    }
+}
+
+impl Witness for Model {
+    fn applied(&mut self, engine: &Engine, entry: &Entry, outcomes: &[Outcome], bodies: &Bodies) {
+        let judged = self.apply(entry);
+        self.compare_outcomes(&judged, outcomes, entry);
+        self.compare_state(engine.state());
+        self.compare_bodies(bodies);
+    }
+
+    fn delivered(&mut self, delivery: &Delivery) {
+        let subscription = self.subscriptions.get(&delivery.subscription);
+        let ready = subscription.map(|found| {
+            let messages = found.messages.iter();
+            let ready = messages.filter(|(_, message)| message.place == Place::Ready);
+            ready.map(|(offset, message)| (*offset, message.attempts + 1))
+        });
+        let ready: Vec<_> = ready.into_iter().flatten().collect();
+        self.readers.delivered(delivery, &ready, self.term);
+    }
+
+    fn dispatched(&mut self, _: &Engine) {
+        for (id, subscription) in &self.subscriptions {
+            let messages = subscription.messages.iter();
+            let ready = messages.filter(|(_, message)| message.place == Place::Ready);
+            self.readers
+                .assert_served(*id, ready.map(|(offset, _)| *offset));
+        }
+        self.readers.dispatched();
+    }
+
+    fn restarted(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// The clock of the model.
+impl Model {
+    /// Of the last entry.
+    pub fn now(&self) -> Timestamp {
+        Timestamp(self.now)
+    }
+}

@@ -1,0 +1,147 @@
+//! What creating, deleting, purging and redriving mean.
+
+use std::collections::BTreeMap;
+
+use siding_broker::engine::command::{CreateQueue, CreateSubscription, CreateTopic, Delete};
+use siding_protocol::event::Answer;
+use siding_protocol::refusal::{Refusal, State};
+use siding_protocol::settings::{DeliverySettings, QueueSettings, TopicSettings};
+
+use super::{Judged, Log, Message, Model, Place, Subscription};
+
+/// The name was deleted meanwhile.
+pub(super) fn gone() -> Refusal {
+    Refusal::NotFound {
+        name: "(deleted)".into(),
+        nearest: Vec::new(),
+    }
+}
+
+impl Model {
+    fn create(
+        &mut self,
+        name: &str,
+        queue: Option<QueueSettings>,
+        topic: Option<TopicSettings>,
+    ) -> Result<bool, Refusal> {
+        if let Some(found) = self.logs.values().find(|log| log.name == name) {
+            let same = (&found.queue, &found.topic) == (&queue, &topic);
+            let name = name.to_owned();
+            return if same {
+                Ok(false)
+            } else {
+                Err(Refusal::Exists { name })
+            };
+        }
+        self.last_id += 1;
+        let log = Log {
+            name: name.to_owned(),
+            queue,
+            topic,
+            extents: Vec::new(),
+            start: 0,
+            end: 0,
+        };
+        self.logs.insert(self.last_id, log);
+        Ok(true)
+    }
+
+    pub(super) fn create_queue(&mut self, create: &CreateQueue) -> Judged {
+        if self.create(&create.name, Some(create.settings.clone()), None)? {
+            let delivery = create.settings.delivery.clone();
+            self.subscribe(self.last_id, None, delivery, 0..0);
+        }
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn create_topic(&mut self, create: &CreateTopic) -> Judged {
+        self.create(&create.name, None, Some(create.settings.clone()))?;
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn create_subscription(&mut self, create: &CreateSubscription) -> Judged {
+        let log = self.logs.get(&create.log).ok_or_else(gone)?;
+        if log.queue.is_some() {
+            return Err(Refusal::malformed("address", ""));
+        }
+        let mut mine = self.subscriptions.values().filter(|s| s.log == create.log);
+        if let Some(found) = mine.find(|s| s.name.as_ref() == Some(&create.name)) {
+            let name = format!("{}/{}", log.name, create.name);
+            let same = found.settings == create.settings;
+            return if same {
+                Ok(Answer::Done)
+            } else {
+                Err(Refusal::Exists { name })
+            };
+        }
+        let start = create.start.unwrap_or(log.end).clamp(log.start, log.end);
+        let kept = start..log.end;
+        let (name, settings) = (Some(create.name.clone()), create.settings.clone());
+        self.subscribe(create.log, name, settings, kept);
+        Ok(Answer::Done)
+    }
+
+    fn subscribe(
+        &mut self,
+        log: u64,
+        name: Option<String>,
+        settings: DeliverySettings,
+        kept: std::ops::Range<u64>,
+    ) {
+        self.last_id += 1;
+        let start = kept.start;
+        let messages = kept.map(|offset| (offset, Message::default()));
+        let subscription = Subscription {
+            log,
+            name,
+            settings,
+            start,
+            messages: messages.collect::<BTreeMap<_, _>>(),
+            done: Vec::new(),
+            settled: 0,
+            purged: 0,
+            evicted: 0,
+        };
+        self.subscriptions.insert(self.last_id, subscription);
+    }
+
+    pub(super) fn delete(&mut self, delete: &Delete) -> Judged {
+        if !self.logs.contains_key(&delete.log) {
+            return Err(gone());
+        }
+        if let Some(id) = delete.subscription {
+            let removed = self.subscriptions.remove(&id);
+            return removed.map(|_| Answer::Done).ok_or_else(gone);
+        }
+        self.logs.remove(&delete.log);
+        self.subscriptions
+            .retain(|_, found| found.log != delete.log);
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn purge(&mut self, id: u64) -> Judged {
+        let subscription = self.subscriptions.get_mut(&id).ok_or_else(gone)?;
+        let before = subscription.messages.len();
+        subscription
+            .messages
+            .retain(|_, message| matches!(message.state(), State::Leased | State::Dead));
+        let purged = (before - subscription.messages.len()) as u64;
+        subscription.purged += purged;
+        Ok(Answer::Counted(purged))
+    }
+
+    pub(super) fn redrive(&mut self, id: u64, limit: u64) -> Judged {
+        let subscription = self.subscriptions.get_mut(&id).ok_or_else(gone)?;
+        let most = if limit == 0 { u64::MAX } else { limit };
+        let messages = subscription.messages.values_mut();
+        let mut revived = 0;
+        for message in messages.filter(|message| message.state() == State::Dead) {
+            if revived == most {
+                break;
+            }
+            (message.place, message.attempts) = (Place::Ready, 0);
+            revived += 1;
+        }
+        Ok(Answer::Counted(revived))
+    }
+}

@@ -1,0 +1,142 @@
+//! What a publish means: offsets, charges, retention.
+
+use siding_broker::engine::command::Publish;
+use siding_protocol::event::Confirm;
+use siding_protocol::refusal::{Refusal, State};
+
+use super::{Extent, Log, Message, Model};
+use crate::model::names::gone;
+
+impl Model {
+    /// `more`: messages and bytes that earlier operations of the transaction ask for.
+    pub(super) fn has_room(&self, publish: &Publish, more: (u64, u64)) -> Result<(), Refusal> {
+        let log = self.logs.get(&publish.log).ok_or_else(gone)?;
+        let Some(settings) = &log.queue else {
+            return Ok(());
+        };
+        let (messages, bytes) = self.charged(publish.log);
+        let asked = (
+            more.0 + u64::from(publish.count()),
+            more.1 + publish.bytes(),
+        );
+        for (resource, limit, current, asked) in [
+            ("max_messages", settings.max_messages, messages, asked.0),
+            ("max_bytes", settings.max_bytes, bytes, asked.1),
+        ] {
+            if current + asked > limit {
+                let resource = resource.into();
+                return Err(Refusal::Busy {
+                    resource,
+                    limit,
+                    current,
+                    retry_after_ms: 0,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Ready, delayed and leased messages of a queue; bytes as ceil(bytes x live / count) an extent.
+    pub(super) fn charged(&self, id: u64) -> (u64, u64) {
+        let log = self.logs.get(&id).expect("a log");
+        let mut charged = (0, 0);
+        for extent in &log.extents {
+            let live = self.count(id, extent, |message| message.state() != State::Dead);
+            charged.0 += live;
+            charged.1 += (extent.bytes * live).div_ceil(extent.count);
+        }
+        charged
+    }
+
+    /// Messages of an extent that any subscription of the log still has.
+    pub(super) fn count(&self, id: u64, extent: &Extent, which: impl Fn(&Message) -> bool) -> u64 {
+        let subscriptions = self.subscriptions.values();
+        let mine = subscriptions.filter(|subscription| subscription.log == id);
+        let range = extent.first..extent.first + extent.count;
+        let messages = mine.flat_map(|found| found.messages.range(range.clone()));
+        messages.filter(|(_, message)| which(message)).count() as u64
+    }
+
+    pub(super) fn store(&mut self, publish: &Publish) -> Confirm {
+        let first_offset = self.logs.get(&publish.log).expect("judged before").end;
+        for piece in &publish.pieces {
+            self.place(publish.log, piece.count.into(), piece.bytes.into());
+        }
+        let end = first_offset + u64::from(publish.count());
+        for subscription in self.subscriptions.values_mut() {
+            if subscription.log == publish.log {
+                let fresh = first_offset.max(subscription.start)..end;
+                let fresh = fresh.map(|offset| (offset, Message::default()));
+                subscription.messages.extend(fresh);
+            }
+        }
+        self.retain(publish.log);
+        Confirm {
+            log_id: publish.log,
+            first_offset,
+            count: publish.count(),
+        }
+    }
+
+    fn place(&mut self, id: u64, count: u64, bytes: u64) {
+        let log = self.logs.get(&id).expect("judged before");
+        // An extent of a queue that has emptied is gone.
+        let last = log
+            .extents
+            .last()
+            .cloned()
+            .filter(|last| log.topic.is_some() || self.count(id, last, |_| true) > 0);
+        let grown = last.map(|last| Extent {
+            count: last.count + count,
+            bytes: last.bytes + bytes,
+            ..last
+        });
+        let grown = grown.filter(|grown| grown.count <= 1_024 && grown.bytes <= 65_536);
+        let log = self.logs.get_mut(&id).expect("judged before");
+        match (grown, log.extents.last_mut()) {
+            (Some(grown), Some(last)) => *last = grown,
+            _ => log.extents.push(Extent {
+                first: log.end,
+                count,
+                bytes,
+            }),
+        }
+        log.end += count;
+    }
+
+    /// Lets the oldest extents of a topic go, never the newest; ready messages in them leave.
+    fn retain(&mut self, id: u64) {
+        let log = self.logs.get_mut(&id).expect("judged before");
+        let Some(settings) = log.topic.clone() else {
+            return;
+        };
+        let before = log.start;
+        while let Some(start) = log.passed(settings.retention_bytes) {
+            log.start = start;
+        }
+        let passed = before..log.start;
+        for subscription in self.subscriptions.values_mut() {
+            if subscription.log == id {
+                let messages = &mut subscription.messages;
+                let count = messages.len();
+                messages.retain(|offset, message| {
+                    !passed.contains(offset) || message.state() != State::Ready
+                });
+                subscription.evicted += (count - messages.len()) as u64;
+            }
+        }
+    }
+}
+
+impl Log {
+    /// The new start if the oldest kept extent must go.
+    fn passed(&self, retention_bytes: u64) -> Option<u64> {
+        let kept = self
+            .extents
+            .iter()
+            .filter(|extent| extent.first >= self.start);
+        let bytes: u64 = kept.clone().map(|extent| extent.bytes).sum();
+        let oldest = kept.clone().next()?;
+        (bytes > retention_bytes && kept.count() > 1).then_some(oldest.first + oldest.count)
+    }
+}

@@ -1,0 +1,193 @@
+//! One step of a random life; small numbers choose among what there is.
+
+use proptest::prelude::*;
+
+/// What happens next.
+#[derive(Clone, Debug)]
+pub(crate) enum Operation {
+    CreateQueue {
+        name: usize,
+        settings: usize,
+    },
+    CreateTopic {
+        name: usize,
+        retention: usize,
+    },
+    CreateSubscription {
+        address: usize,
+        settings: usize,
+        start: u64,
+    },
+    Delete {
+        address: usize,
+        whole: bool,
+    },
+    Publish(Publish),
+    Consume {
+        session: u64,
+        number: u32,
+        address: usize,
+        credit: u32,
+    },
+    Stop {
+        session: u64,
+        number: u32,
+    },
+    Receive {
+        session: u64,
+        address: usize,
+        max: u32,
+        wait: usize,
+    },
+    Settle {
+        session: u64,
+        settle: Settle,
+    },
+    Transaction {
+        publishes: Vec<Publish>,
+        settles: Vec<Settle>,
+    },
+    Purge {
+        address: usize,
+    },
+    Redrive {
+        address: usize,
+        limit: u64,
+    },
+    Look {
+        address: usize,
+        state: usize,
+    },
+    Close {
+        session: u64,
+    },
+    Pause {
+        session: u64,
+        paused: bool,
+    },
+    Advance {
+        ms: usize,
+    },
+    Jump {
+        ms: usize,
+    },
+    Notes {
+        mode: usize,
+    },
+    Pipeline {
+        on: bool,
+    },
+    Flush,
+    Restart {
+        downtime: usize,
+        lost: usize,
+        kept: usize,
+        snapshot: Option<usize>,
+    },
+}
+
+/// Some messages for one name.
+#[derive(Clone, Debug)]
+pub(crate) struct Publish {
+    pub(crate) name: usize,
+    pub(crate) count: u32,
+    pub(crate) size: usize,
+    pub(crate) producer: usize,
+    /// 0: the next sequence; else so many back from the last.
+    pub(crate) back: u64,
+}
+
+/// A settle of some of what was once delivered.
+#[derive(Clone, Debug)]
+pub(crate) struct Settle {
+    /// Counted from the newest delivery.
+    pub(crate) delivery: usize,
+    pub(crate) skip: u64,
+    pub(crate) take: u64,
+    /// Leaves out every so manieth message.
+    pub(crate) holes: u64,
+    pub(crate) action: usize,
+    pub(crate) delay: usize,
+}
+
+fn publish() -> impl Strategy<Value = Publish> {
+    let back = prop_oneof![8 => Just(0), 1 => 1..4_u64, 1 => 1_020..1_030_u64];
+    (0..4_usize, 1..9_u32, 0..5_usize, 0..3_usize, back).prop_map(
+        |(name, count, size, producer, back)| Publish {
+            name,
+            count,
+            size,
+            producer,
+            back,
+        },
+    )
+}
+
+fn settle() -> impl Strategy<Value = Settle> {
+    let delivery = prop_oneof![4 => 0..3_usize, 2 => 0..12_usize];
+    let part = (prop_oneof![3 => Just(0), 1 => 0..5_u64], 1..9_u64, 2..9_u64);
+    (delivery, part, 0..8_usize, 0..5_usize).prop_map(
+        |(delivery, (skip, take, holes), action, delay)| Settle {
+            delivery,
+            skip,
+            take,
+            holes,
+            action,
+            delay,
+        },
+    )
+}
+
+/// Any step, the usual ones more often.
+pub(crate) fn operation() -> impl Strategy<Value = Operation> {
+    let (session, number, address) = (1..4_u64, 0..2_u32, 0..5_usize);
+    let transaction = (
+        proptest::collection::vec(publish(), 0..3),
+        proptest::collection::vec(settle(), 0..3),
+    );
+    let restart = (
+        0..9_usize,
+        0..3_usize,
+        0..3_usize,
+        proptest::option::of(0..64_usize),
+    );
+    prop_oneof![
+        1 => (0..4_usize, 0..3_usize)
+            .prop_map(|(name, settings)| Operation::CreateQueue { name, settings }),
+        1 => (0..4_usize, 0..2_usize)
+            .prop_map(|(name, retention)| Operation::CreateTopic { name, retention }),
+        2 => (address.clone(), 0..3_usize, 0..20_u64).prop_map(|(address, settings, start)| {
+            Operation::CreateSubscription { address, settings, start }
+        }),
+        1 => (address.clone(), any::<bool>())
+            .prop_map(|(address, whole)| Operation::Delete { address, whole }),
+        18 => publish().prop_map(Operation::Publish),
+        8 => (session.clone(), number.clone(), address.clone(), 1..12_u32).prop_map(
+            |(session, number, address, credit)| Operation::Consume { session, number, address, credit }
+        ),
+        1 => (session.clone(), number)
+            .prop_map(|(session, number)| Operation::Stop { session, number }),
+        6 => (session.clone(), address.clone(), 1..9_u32, 0..9_usize).prop_map(
+            |(session, address, max, wait)| Operation::Receive { session, address, max, wait }
+        ),
+        24 => (session.clone(), settle())
+            .prop_map(|(session, settle)| Operation::Settle { session, settle }),
+        5 => transaction
+            .prop_map(|(publishes, settles)| Operation::Transaction { publishes, settles }),
+        1 => address.clone().prop_map(|address| Operation::Purge { address }),
+        2 => (address.clone(), 0..4_u64)
+            .prop_map(|(address, limit)| Operation::Redrive { address, limit }),
+        1 => (address, 0..6_usize).prop_map(|(address, state)| Operation::Look { address, state }),
+        2 => session.clone().prop_map(|session| Operation::Close { session }),
+        2 => (session, any::<bool>())
+            .prop_map(|(session, paused)| Operation::Pause { session, paused }),
+        12 => (0..9_usize).prop_map(|ms| Operation::Advance { ms }),
+        3 => (0..9_usize).prop_map(|ms| Operation::Jump { ms }),
+        2 => (0..3_usize).prop_map(|mode| Operation::Notes { mode }),
+        2 => any::<bool>().prop_map(|on| Operation::Pipeline { on }),
+        2 => Just(Operation::Flush),
+        2 => restart.prop_map(|(downtime, lost, kept, snapshot)| Operation::Restart {
+            downtime, lost, kept, snapshot,
+        }),
+    ]
+}
