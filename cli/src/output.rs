@@ -21,6 +21,9 @@ pub(crate) enum Format {
     Ndjson,
 }
 
+/// Terminals narrower than this are not wrapped to.
+const WRAP_FROM: u16 = 40;
+
 /// The reader of stdout is gone: nothing is wrong, and nothing more is to be said.
 #[derive(Debug, thiserror::Error)]
 #[error("stdout was closed")]
@@ -138,7 +141,10 @@ fn render_record(format: Format, record: &[(&'static str, Value)]) -> String {
 fn table(header: Option<&[&str]>, rows: &[Vec<Value>]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_content_arrangement(ContentArrangement::Dynamic);
+    // A terminal that does not know its width, or has none to speak of, gets whole lines.
+    if table.width().is_some_and(|width| width >= WRAP_FROM) {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    }
     if let Some(header) = header {
         table.set_header(header.iter().map(|name| name.to_uppercase()));
     }
