@@ -49,9 +49,6 @@ impl Read {
     }
 }
 
-/// Longer ways of a URL count as one hour, in microseconds.
-const LATENCY_MAX_US: u64 = 3_600_000_000;
-
 /// Writes each result as a line; acks once the lines are flushed.
 pub(super) async fn to_file(url: String, path: PathBuf, floor: Floor) -> Result<Read> {
     let client = Client::connect(&url).await?;

@@ -124,9 +124,6 @@ pub(super) const FROM_INTENDED: LatencyNames = [
 /// Longer ones are counted as this: one minute.
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
 
-/// Longer latencies count as one hour, in nanoseconds.
-const LATENCY_MAX_NS: u64 = 3_600_000_000_000;
-
 /// Latencies, to three digits.
 pub(super) struct Latency(Histogram<u64>);
 
