@@ -1,6 +1,12 @@
-//! What the tests of Siding share: the wire generator, the engine's stage, transcripts, the model.
+//! What the tests of Siding share: the wire generator, the engine's stage, transcripts, the model,
+//! real brokers as processes.
 
+pub mod accounting;
+pub mod binaries;
 pub mod bodies;
+pub mod broker;
+pub mod killer;
+pub mod load;
 pub mod model;
 pub mod script;
 pub mod stage;

@@ -1,0 +1,129 @@
+//! A broker killed again and again under load, with the books done at the end.
+
+use std::ops::Range;
+use std::path::Path;
+
+use anyhow::Result;
+use fastrand::Rng;
+use siding::wire::{DeliverySettings, QueueSettings};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::accounting::{self, Event, Report};
+use crate::broker::{Broker, within};
+use crate::load::{Bodies, Load, Records, now};
+
+const QUEUE: &str = "load";
+/// The shortest there is: what a kill leaves leased comes back soon.
+const VISIBILITY_MS: u64 = 1_000;
+/// Messages of this run come back many times: none of them is to end as a dead letter.
+const ATTEMPTS_MAX: u32 = 1_000;
+
+/// How a run goes.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How often.
+    pub kills: u32,
+    /// Publishers, each on a connection of its own.
+    pub publishers: u32,
+    /// Consumers, each on a connection of its own.
+    pub consumers: u32,
+    /// So many events of the clients lie between a start and a kill.
+    pub events_between: Range<u64>,
+    /// Of the bodies and of the moments.
+    pub seed: u64,
+}
+
+/// What it came to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The books of the clients.
+    pub report: Report,
+    /// Kills while it served or started.
+    pub kills: u32,
+    /// What the broker logged as an error.
+    pub errors: Vec<String>,
+}
+
+/// Runs the plan on this directory.
+///
+/// # Errors
+/// The harness failed, or the broker did not come back: the run says nothing then.
+pub async fn run(plan: Plan, data_dir: &Path, on_kill: impl Fn(u32)) -> Result<Outcome> {
+    let mut rng = Rng::with_seed(plan.seed);
+    let mut broker = Broker::start(data_dir).await?;
+    let load = Load {
+        queue: QUEUE,
+        bodies: Bodies { seed: plan.seed },
+        records: Records::default(),
+    };
+    broker
+        .client("creator")
+        .await?
+        .create_queue(QUEUE, settings())
+        .await?;
+    let (stop_publishers, publishing) = watch::channel(false);
+    let (stop_consumers, consuming) = watch::channel(false);
+    let (mut publishers, mut consumers) = (JoinSet::new(), JoinSet::new());
+    for number in 0..plan.publishers {
+        let client = broker.client(&format!("publisher-{number}")).await?;
+        publishers.spawn(load.clone().publish(client, number, publishing.clone()));
+    }
+    for number in 0..plan.consumers {
+        let client = broker.client(&format!("consumer-{number}")).await?;
+        consumers.spawn(load.clone().consume(client, number, consuming.clone()));
+    }
+    let mut kills = 0;
+    while kills < plan.kills {
+        let events = load.records.count() + rng.u64(plan.events_between.clone());
+        within("clients make progress", load.records.until(events)).await;
+        load.records.note(Event::Killed { at: now() });
+        broker.kill().await?;
+        kills += 1;
+        if kills < plan.kills && rng.u32(0..4) == 0 {
+            broker.kill_while_it_starts().await?;
+            kills += 1;
+        }
+        broker.restart().await?;
+        on_kill(kills);
+    }
+    stop_publishers.send_replace(true);
+    within("publishers end", all(&mut publishers)).await?;
+    stop_consumers.send_replace(true);
+    within("consumers end", all(&mut consumers)).await?;
+    let drain = load
+        .clone()
+        .drain(broker.client("drain").await?, plan.consumers);
+    let books = within("the queue is drained", drain).await?;
+    Ok(Outcome {
+        report: accounting::check(&load.records.take(), Some(books)),
+        kills,
+        errors: broker.log().with(&["\"ERROR\""]),
+    })
+}
+
+async fn all(tasks: &mut JoinSet<Result<()>>) -> Result<()> {
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+    }
+    Ok(())
+}
+
+fn settings() -> QueueSettings {
+    QueueSettings {
+        delivery: Some(DeliverySettings {
+            visibility_timeout_ms: Some(VISIBILITY_MS),
+            max_attempts: Some(ATTEMPTS_MAX),
+            backoff_ms: vec![20],
+            ..DeliverySettings::default()
+        }),
+        ..QueueSettings::default()
+    }
+}
+
+impl Outcome {
+    /// Whether every promise held.
+    pub fn is_clean(&self) -> bool {
+        self.report.violations.is_empty() && self.errors.is_empty()
+    }
+}
