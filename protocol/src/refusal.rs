@@ -67,7 +67,7 @@ pub enum Refusal {
     #[error("not authenticated")]
     Unauthenticated,
     /// A field is out of its range or malformed.
-    #[error("{field}: {why} (allowed: {min} to {max})")]
+    #[error("{field}: {why}{}", allowed(*.min, *.max))]
     Invalid {
         /// The field's name on the wire.
         field: Cow<'static, str>,
@@ -159,6 +159,14 @@ pub enum Refusal {
         /// Why.
         refusal: Box<Refusal>,
     },
+}
+
+/// The range, where there is one: a malformed field has none.
+fn allowed(min: u64, max: u64) -> String {
+    if min == max {
+        return String::new();
+    }
+    format!(" (allowed: {min} to {max})")
 }
 
 fn did_you_mean(nearest: &[String]) -> String {
@@ -383,6 +391,14 @@ mod tests {
         for refusal in refusals {
             assert_eq!(Refusal::from_wire(refusal.to_wire()), refusal);
         }
+    }
+
+    #[test]
+    fn a_malformed_field_names_no_range() {
+        let refusal = Refusal::malformed("grant", "missing");
+        assert_eq!(refusal.to_string(), "grant: missing");
+        let refusal = Refusal::out_of_range("limit", 1, 9);
+        assert_eq!(refusal.to_string(), "limit: out of range (allowed: 1 to 9)");
     }
 
     #[test]
