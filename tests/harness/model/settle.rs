@@ -81,12 +81,16 @@ impl Model {
 
     pub(super) fn settle(&mut self, settle: &Settle) -> Result<Settled, Refusal> {
         let now = self.now;
+        let fates = self.fates(settle);
         let subscription = self.subscriptions.get_mut(&settle.subscription);
         let subscription = subscription.ok_or_else(gone)?;
         let mut done = Settled::default();
-        // What a live lease holds is out of reach of everything the settle does.
-        for offset in offsets(settle) {
-            let fate = subscription.fate(offset, settle.grant(), settle.kind());
+        for (offset, before) in fates {
+            // A dead letter may be pushed out by what the settle did so far.
+            let fate = match before {
+                Fate::Late => subscription.fate(offset, settle.grant(), settle.kind()),
+                other => other,
+            };
             let kind = match fate {
                 Fate::Lost(state) => Some(SettleOutcomeKind::LeaseLost(state)),
                 Fate::Late => Some(SettleOutcomeKind::Late),
