@@ -9,6 +9,7 @@ pub mod command;
 pub mod consumer;
 mod dispatch;
 pub mod effect;
+pub mod entry;
 mod handle;
 pub mod log;
 mod look;

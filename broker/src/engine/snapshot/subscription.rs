@@ -1,0 +1,219 @@
+//! One subscription in a snapshot: leases, dead letters, exceptions, the last settles.
+
+use std::collections::BTreeMap;
+
+use prost::Message;
+use siding_protocol::settings::DeliverySettings;
+use siding_protocol::types::{Grant, OffsetRange, Timestamp};
+
+use super::SnapshotError;
+use crate::engine::command::{LoggedRange, SettleKind};
+use crate::engine::runs::RangeMap;
+use crate::engine::subscription::{Death, Exception, Lease, Reason, Remembered, Subscription};
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct StoredSubscription {
+    #[prost(uint64, tag = "1")]
+    pub(super) id: u64,
+    #[prost(uint64, tag = "2")]
+    log: u64,
+    #[prost(string, optional, tag = "3")]
+    name: Option<String>,
+    #[prost(message, required, tag = "4")]
+    settings: DeliverySettings,
+    #[prost(uint64, tag = "5")]
+    start: u64,
+    #[prost(message, repeated, tag = "6")]
+    ready: Vec<LoggedRange>,
+    #[prost(message, repeated, tag = "7")]
+    leases: Vec<StoredLease>,
+    #[prost(message, repeated, tag = "8")]
+    dead: Vec<StoredDeath>,
+    #[prost(message, repeated, tag = "9")]
+    exceptions: Vec<StoredException>,
+    #[prost(message, repeated, tag = "10")]
+    remembered: Vec<StoredSettle>,
+    #[prost(uint64, tag = "11")]
+    settled: u64,
+    #[prost(uint64, tag = "12")]
+    purged: u64,
+    #[prost(uint64, tag = "13")]
+    evicted: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StoredLease {
+    #[prost(message, required, tag = "1")]
+    grant: StoredGrant,
+    #[prost(message, repeated, tag = "2")]
+    ranges: Vec<LoggedRange>,
+    /// One a range.
+    #[prost(uint64, repeated, tag = "3")]
+    deadlines_ms: Vec<u64>,
+    #[prost(uint64, tag = "4")]
+    visibility_timeout_ms: u64,
+    #[prost(string, tag = "5")]
+    holder: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct StoredGrant {
+    #[prost(uint64, tag = "1")]
+    term: u64,
+    #[prost(uint64, tag = "2")]
+    counter: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StoredDeath {
+    #[prost(message, required, tag = "1")]
+    range: LoggedRange,
+    #[prost(enumeration = "Reason", tag = "2")]
+    reason: i32,
+    #[prost(uint64, tag = "3")]
+    at_ms: u64,
+    #[prost(string, tag = "4")]
+    detail: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct StoredException {
+    #[prost(message, required, tag = "1")]
+    range: LoggedRange,
+    #[prost(uint32, tag = "2")]
+    attempts: u32,
+    #[prost(uint64, optional, tag = "3")]
+    due_ms: Option<u64>,
+    #[prost(message, optional, tag = "4")]
+    lapsed: Option<StoredGrant>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct StoredSettle {
+    #[prost(message, required, tag = "1")]
+    grant: StoredGrant,
+    #[prost(message, required, tag = "2")]
+    range: LoggedRange,
+    #[prost(enumeration = "SettleKind", tag = "3")]
+    kind: i32,
+}
+
+impl StoredSubscription {
+    pub(super) fn of(subscription: &Subscription) -> Self {
+        let leases = subscription
+            .leases
+            .iter()
+            .map(|(grant, lease)| StoredLease {
+                grant: (*grant).into(),
+                ranges: lease.ranges.iter().map(|(range, _)| range.into()).collect(),
+                deadlines_ms: lease
+                    .ranges
+                    .iter()
+                    .map(|(_, deadline)| deadline.0)
+                    .collect(),
+                visibility_timeout_ms: lease.visibility_timeout_ms,
+                holder: lease.holder.clone(),
+            });
+        let dead = subscription.dead.iter().map(|(range, death)| StoredDeath {
+            range: range.into(),
+            reason: death.reason.into(),
+            at_ms: death.at.0,
+            detail: death.detail.clone(),
+        });
+        let exceptions = subscription
+            .exceptions
+            .iter()
+            .map(|(range, exception)| StoredException {
+                range: range.into(),
+                attempts: exception.attempts,
+                due_ms: exception.due.map(|due| due.0),
+                lapsed: exception.lapsed.map(StoredGrant::from),
+            });
+        let remembered = subscription.remembered.iter().map(|settle| StoredSettle {
+            grant: settle.grant.into(),
+            range: settle.range.clone().into(),
+            kind: settle.kind.into(),
+        });
+        Self {
+            id: subscription.id,
+            log: subscription.log,
+            name: subscription.name.clone(),
+            settings: subscription.settings.clone(),
+            start: subscription.start,
+            ready: subscription.ready.ranges().map(LoggedRange::from).collect(),
+            leases: leases.collect(),
+            dead: dead.collect(),
+            exceptions: exceptions.collect(),
+            remembered: remembered.collect(),
+            settled: subscription.settled,
+            purged: subscription.purged,
+            evicted: subscription.evicted,
+        }
+    }
+
+    pub(super) fn into_subscription(self) -> Result<Subscription, SnapshotError> {
+        let (id, log, start) = (self.id, self.log, self.start);
+        let mut subscription = Subscription::new(id, log, self.name, self.settings, start);
+        subscription.ready = self.ready.into_iter().map(OffsetRange::from).collect();
+        for stored in self.exceptions {
+            let exception = Exception {
+                attempts: stored.attempts,
+                due: stored.due_ms.map(Timestamp),
+                lapsed: stored.lapsed.map(Grant::from),
+            };
+            subscription.set_exception(stored.range.into(), exception);
+        }
+        for stored in self.remembered {
+            let kind = SettleKind::try_from(stored.kind)?;
+            let (grant, range) = (stored.grant.into(), stored.range.into());
+            subscription.remember(Remembered { grant, range, kind });
+        }
+        (subscription.settled, subscription.purged) = (self.settled, self.purged);
+        subscription.evicted = self.evicted;
+        let leases = self.leases.into_iter().map(StoredLease::into_lease);
+        let dead = self.dead.into_iter().map(|stored| {
+            let reason = Reason::try_from(stored.reason)?;
+            let (at, detail) = (Timestamp(stored.at_ms), stored.detail);
+            Ok((stored.range.into(), Death { reason, at, detail }))
+        });
+        let dead = dead.collect::<Result<Vec<_>, SnapshotError>>()?;
+        subscription.restore(leases.collect::<BTreeMap<_, _>>(), dead);
+        Ok(subscription)
+    }
+}
+
+impl StoredLease {
+    fn into_lease(self) -> (Grant, Lease) {
+        let ranges = self.ranges.into_iter().map(OffsetRange::from);
+        let ranges: RangeMap<Timestamp> = ranges
+            .zip(self.deadlines_ms.into_iter().map(Timestamp))
+            .collect();
+        let (visibility_timeout_ms, holder) = (self.visibility_timeout_ms, self.holder);
+        (
+            self.grant.into(),
+            Lease {
+                ranges,
+                visibility_timeout_ms,
+                holder,
+            },
+        )
+    }
+}
+
+impl From<Grant> for StoredGrant {
+    fn from(grant: Grant) -> Self {
+        Self {
+            term: grant.term,
+            counter: grant.counter,
+        }
+    }
+}
+
+impl From<StoredGrant> for Grant {
+    fn from(grant: StoredGrant) -> Self {
+        Self {
+            term: grant.term,
+            counter: grant.counter,
+        }
+    }
+}
