@@ -198,11 +198,11 @@ fn nothing_is_left_undone_and_no_test_is_switched_off_or_sleeps() {
                 assert!(!code.contains(word), "{file} has {word}");
             }
             if file.starts_with("tests") || code.contains("#[cfg(test)]") {
-                let tests = match file.starts_with("tests") {
-                    true => code.as_str(),
-                    false => code
-                        .split_once("#[cfg(test)]")
-                        .map_or("", |(_, tests)| tests),
+                let tests = if file.starts_with("tests") {
+                    code.as_str()
+                } else {
+                    code.split_once("#[cfg(test)]")
+                        .map_or("", |(_, tests)| tests)
                 };
                 for word in ["thread::sleep", "time::sleep"] {
                     assert!(!tests.contains(word), "{file} sleeps: wait for an event");

@@ -153,13 +153,12 @@ impl Model {
                 let settles = transaction.operations.iter();
                 for settle in settles.filter_map(|operation| operation.settle.as_ref()) {
                     let lost = |(_, fate): &(u64, settle::Fate)| fate.is_lost();
-                    match &done {
-                        Ok(_) => self.readers.free(settle, settle::offsets(settle)),
-                        Err(_) => {
-                            let fates = self.fates(settle).into_iter().filter(lost);
-                            let fates: Vec<_> = fates.map(|(offset, _)| offset).collect();
-                            self.readers.free(settle, fates.into_iter());
-                        }
+                    if done.is_ok() {
+                        self.readers.free(settle, settle::offsets(settle));
+                    } else {
+                        let fates = self.fates(settle).into_iter().filter(lost);
+                        let fates: Vec<_> = fates.map(|(offset, _)| offset).collect();
+                        self.readers.free(settle, fates.into_iter());
                     }
                 }
                 done

@@ -369,7 +369,7 @@ impl<W: Witness> Stage<W> {
             self.apply(&decode(payload));
         }
         if let Some(at) = crash.snapshot_at {
-            self.engine = self.from_snapshot(at % (self.journal.len() + 1));
+            self.engine = self.rebuild(at % (self.journal.len() + 1));
         }
         let wall_clock = self.now.0.saturating_add_signed(crash.downtime_ms);
         self.now = Timestamp(wall_clock).max(self.engine.last_now());
@@ -380,7 +380,7 @@ impl<W: Witness> Stage<W> {
     }
 
     /// An engine from a snapshot after `at` entries, and the tail.
-    fn from_snapshot(&self, at: usize) -> Engine {
+    fn rebuild(&self, at: usize) -> Engine {
         let (before, after) = self.journal.split_at(at);
         let mut early = Engine::new();
         replay(&mut early, before);
@@ -400,7 +400,7 @@ impl<W: Witness> Stage<W> {
         assert_eq!(durable(&fresh), live, "replay equals live");
         assert_eq!(fresh.digest(), self.engine.digest(), "digests are equal");
         for at in snapshots_at {
-            let engine = self.from_snapshot(at % (self.journal.len() + 1));
+            let engine = self.rebuild(at % (self.journal.len() + 1));
             assert_eq!(durable(&engine), live, "snapshot after {at} entries + tail");
             let due = (engine.state().next_due(), self.engine.state().next_due());
             assert_eq!(due.0, due.1, "timers after a snapshot after {at} entries");

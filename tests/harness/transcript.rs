@@ -18,6 +18,7 @@
 //! the newest grant under which WHO got the first message, or one `older`.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use siding_broker::engine::effect::{DeliverTo, Delivery, Origin};
 use siding_protocol::limits::CREDIT_BYTES_MAX;
@@ -55,7 +56,7 @@ pub fn check(script: &str) {
             line.text,
             events.join("; ")
         );
-        played += &format!("{} -> {}\n", line.text, events.join("; "));
+        writeln!(played, "{} -> {}", line.text, events.join("; ")).expect("a String takes all");
     }
     transcript.stage.flush();
     let entries = transcript.stage.entries();

@@ -1,5 +1,11 @@
 //! Random lives of an engine, watched by the naive model; `PROPTEST_CASES` scales them.
 
+#![expect(
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "small numbers choose from tables; a failing life panics"
+)]
+
 mod operation;
 mod player;
 
@@ -29,19 +35,19 @@ fn play(seed: u64) {
         ..Config::default()
     };
     let lives = proptest::collection::vec(operation(), OPERATIONS);
-    let outcome = TestRunner::new(config).run(&lives, |operations| {
+    let verdict = TestRunner::new(config).run(&lives, |operations| {
         let mut player = Player::new();
-        operations
-            .iter()
-            .for_each(|operation| player.play(operation));
+        for operation in &operations {
+            player.play(operation);
+        }
         player.finish();
         Ok(())
     });
-    match outcome {
+    match verdict {
         Ok(()) => {}
-        Err(TestError::Fail(reason, operations)) => {
-            let lines = operations.iter().map(|operation| format!("{operation:?}"));
-            panic!("{reason}\n{}", lines.collect::<Vec<_>>().join("\n"));
+        Err(TestError::Fail(reason, life)) => {
+            let told = life.iter().map(|operation| format!("{operation:?}"));
+            panic!("{reason}\n{}", told.collect::<Vec<_>>().join("\n"));
         }
         Err(abort) => panic!("{abort}"),
     }

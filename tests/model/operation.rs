@@ -102,8 +102,8 @@ pub(crate) struct Publish {
 pub(crate) struct Settle {
     /// Counted from the newest delivery.
     pub(crate) delivery: usize,
-    pub(crate) skip: u64,
-    pub(crate) take: u64,
+    pub(crate) skip: usize,
+    pub(crate) take: usize,
     /// Leaves out every so manieth message.
     pub(crate) holes: u64,
     pub(crate) action: usize,
@@ -125,7 +125,11 @@ fn publish() -> impl Strategy<Value = Publish> {
 
 fn settle() -> impl Strategy<Value = Settle> {
     let delivery = prop_oneof![4 => 0..3_usize, 2 => 0..12_usize];
-    let part = (prop_oneof![3 => Just(0), 1 => 0..5_u64], 1..9_u64, 2..9_u64);
+    let part = (
+        prop_oneof![3 => Just(0), 1 => 0..5_usize],
+        1..9_usize,
+        2..9_u64,
+    );
     (delivery, part, 0..8_usize, 0..5_usize).prop_map(
         |(delivery, (skip, take, holes), action, delay)| Settle {
             delivery,

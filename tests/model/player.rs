@@ -320,8 +320,8 @@ impl Player {
 
     fn settle(&self, settle: &Settle) -> Option<request::Settle> {
         let (address, grant, ranges) = self.deliveries.iter().rev().nth(settle.delivery)?;
-        let offsets = ranges.iter().cloned().flatten().skip(settle.skip as usize);
-        let offsets = offsets.take(settle.take as usize);
+        let offsets = ranges.iter().cloned().flatten().skip(settle.skip);
+        let offsets = offsets.take(settle.take);
         let kept = offsets.filter(|offset| offset % settle.holes != 1);
         let mut ranges: Vec<OffsetRange> = Vec::new();
         for offset in kept {
@@ -420,7 +420,7 @@ impl Player {
         self.stage.advance_ms(3_600_000);
         self.events();
         assert!(self.waiting.is_empty(), "unanswered: {:?}", self.waiting);
-        let cut = self.correlation as usize * 7;
+        let cut = self.deliveries.len() * 7;
         self.stage.assert_replays([cut].into_iter());
     }
 }

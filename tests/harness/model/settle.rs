@@ -179,15 +179,14 @@ impl Subscription {
         if charged && message.attempts >= self.settings.max_attempts {
             return self.die(offset, "max_attempts", "", now);
         }
-        let (low, high) = match delay_ms {
-            Some(delay) => (delay, delay),
-            None => {
-                let steps = &self.settings.backoff_ms;
-                let last = steps.len() - 1;
-                let index = (message.attempts.max(1) - 1) as usize;
-                let step = steps.get(index.min(last)).copied().unwrap_or(0);
-                (step - step / 10, step + step / 10)
-            }
+        let (low, high) = if let Some(delay) = delay_ms {
+            (delay, delay)
+        } else {
+            let steps = &self.settings.backoff_ms;
+            let last = steps.len() - 1;
+            let index = (message.attempts.max(1) - 1) as usize;
+            let step = steps.get(index.min(last)).copied().unwrap_or(0);
+            (step - step / 10, step + step / 10)
         };
         message.place = match high {
             0 => Place::Ready,
