@@ -1,6 +1,8 @@
 //! What the tests of Siding share: the wire generator, the engine's stage, transcripts, the model,
 //! real brokers as processes.
 
+#![expect(clippy::panic, reason = "what helps a test fails it by a panic")]
+
 pub mod accounting;
 pub mod binaries;
 pub mod bodies;

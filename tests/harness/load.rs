@@ -222,21 +222,18 @@ impl Load {
             settles: JoinSet::new(),
         };
         loop {
-            match tokio::time::timeout(LOOK_EVERY, consumer.next_batch()).await {
-                Ok(batch) => {
-                    let batch = batch.context("a consumer never ends")??;
-                    hands.note_delivered(&batch);
-                    hands.ack(batch);
-                    hands.make_room().await?;
-                }
-                Err(_) => {
-                    let books = final_books(&client.describe(queue).await?);
-                    if books.left == 0 {
-                        hands.finish().await?;
-                        client.close().await;
-                        return Ok(books);
-                    }
-                }
+            if let Ok(batch) = tokio::time::timeout(LOOK_EVERY, consumer.next_batch()).await {
+                let batch = batch.context("a consumer never ends")??;
+                hands.note_delivered(&batch);
+                hands.ack(batch);
+                hands.make_room().await?;
+                continue;
+            }
+            let books = final_books(&client.describe(queue).await?);
+            if books.left == 0 {
+                hands.finish().await?;
+                client.close().await;
+                return Ok(books);
             }
         }
     }
@@ -333,9 +330,12 @@ impl Hands {
         let records = self.load.records.clone();
         self.settles.spawn(async move {
             let settled = batch.ack().await?;
-            let events = offsets.map(|offset| match is_lost(&settled, offset) {
-                true => Event::LeaseLost { offset, grant },
-                false => Event::Acked { offset, grant },
+            let events = offsets.map(|offset| {
+                if is_lost(&settled, offset) {
+                    Event::LeaseLost { offset, grant }
+                } else {
+                    Event::Acked { offset, grant }
+                }
             });
             records.note_all(events);
             Ok(())
