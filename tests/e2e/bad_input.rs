@@ -23,8 +23,12 @@ impl Scene {
         let dir = tempfile::tempdir()?;
         let broker = Broker::start_with(dir.path(), &["--max-body-bytes", "1KiB"]).await?;
         let bystander = broker.client("bystander").await?;
-        bystander.create_queue("kept", Default::default()).await?;
-        bystander.create_queue("jobs", Default::default()).await?;
+        bystander
+            .create_queue("kept", wire::QueueSettings::default())
+            .await?;
+        bystander
+            .create_queue("jobs", wire::QueueSettings::default())
+            .await?;
         let publisher = bystander.publisher("kept").open().await?;
         for number in 0..KEPT {
             drop(publisher.publish(number.to_string()).await?);
@@ -114,8 +118,7 @@ fn put_varint(bytes: &mut Vec<u8>, mut value: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_done_is_refused_with_what_is_wrong_and_the_connection_goes_on() -> Result<()>
-{
+async fn a_wrong_name_or_setting_is_refused_with_what_is_wrong_and_its_range() -> Result<()> {
     let scene = Scene::open().await?;
     let mut raw = scene.session().await?;
     let Refusal::NotFound { name, nearest } = raw.refused(consume("job", 1)).await? else {
@@ -172,6 +175,15 @@ async fn what_cannot_be_done_is_refused_with_what_is_wrong_and_the_connection_go
             other => panic!("not INVALID: {other:?}"),
         }
     }
+    let pong = raw.ask(Kind::Ping(wire::Ping {})).await?;
+    assert!(matches!(pong, Kind::Pong(_)), "the connection goes on");
+    scene.unharmed(0).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publish_or_settle_without_a_right_to_it_changes_nothing() -> Result<()> {
+    let scene = Scene::open().await?;
+    let mut raw = scene.session().await?;
     let producer = open_producer(&mut raw).await?;
     let large = publish("jobs", producer, 1, run_of(&[b'x'; 1_025]));
     let Refusal::TooLarge { field, max } = raw.refused(large).await? else {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use siding::Client;
 use siding::wire::{Books, DeliverySettings, QueueSettings};
 use siding_tests::broker::{Broker, within};
@@ -14,7 +14,8 @@ const VISIBILITY_MS: u64 = 6_000;
 
 async fn books(client: &Client) -> Result<Books> {
     let info = client.describe("jobs").await?;
-    Ok(info.subscriptions[0].books.expect("books"))
+    let subscription = info.subscriptions.first().context("a queue has one")?;
+    subscription.books.context("with books")
 }
 
 /// Waits until the broker's books say so: it is asked again and again.
@@ -86,11 +87,9 @@ async fn a_restart_leaves_leases_with_their_holder_and_its_acks_succeed() -> Res
 
     let after = until(&worker, "the books again", |_| true).await?;
     assert_eq!((after.leased, after.ready), (MESSAGES, 0));
-    let mut acked = 0;
-    for delivery in held.drain(..900) {
+    for (acked, delivery) in held.drain(..900).enumerate() {
         let outcome = within("an answer", delivery.ack()).await?;
         assert_eq!(outcome, siding::Outcome::Done, "{acked} acked before");
-        acked += 1;
     }
     // The rest nobody acks: both share them, after their deadline and not before.
     let deadline = held[0].deadline_ms();

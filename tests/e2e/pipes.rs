@@ -10,7 +10,10 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 /// As `seq 1 COUNT`.
 fn seq(count: u32) -> String {
-    (1..=count).map(|number| format!("{number}\n")).collect()
+    let numbers = (1..=count).map(|number| number.to_string());
+    numbers
+        .flat_map(|number| [number, "\n".to_owned()])
+        .collect()
 }
 
 /// As `sort -n | uniq`: each line of `seq`, however often it came.

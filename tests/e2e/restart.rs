@@ -1,6 +1,7 @@
 //! P9, P20: what was confirmed is there after a kill and after a stop.
 
 use anyhow::Result;
+use siding::wire::QueueSettings;
 use siding_tests::accounting::check;
 use siding_tests::broker::{Broker, within};
 use siding_tests::load::{Bodies, Load, Records};
@@ -14,7 +15,9 @@ async fn what_is_confirmed_is_there_after_a_kill() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let mut broker = Broker::start(dir.path()).await?;
     let client = broker.client("before").await?;
-    client.create_queue("jobs", Default::default()).await?;
+    client
+        .create_queue("jobs", QueueSettings::default())
+        .await?;
     let publisher = client.publisher("jobs").open().await?;
     for number in 0..1_000 {
         drop(publisher.publish(number.to_string()).await?);
@@ -52,7 +55,7 @@ async fn a_stop_exits_0_and_clients_go_on_after_it_as_if_nothing_had_been() -> R
     broker
         .client("creator")
         .await?
-        .create_queue("jobs", Default::default())
+        .create_queue("jobs", QueueSettings::default())
         .await?;
     let (stop, stopping) = watch::channel(false);
     let mut clients = JoinSet::new();
@@ -97,7 +100,9 @@ async fn a_stop_leaves_leases_with_their_holders() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let mut broker = Broker::start(dir.path()).await?;
     let client = broker.client("worker").await?;
-    client.create_queue("jobs", Default::default()).await?;
+    client
+        .create_queue("jobs", QueueSettings::default())
+        .await?;
     let publisher = client.publisher("jobs").open().await?;
     for number in 0..100 {
         drop(publisher.publish(number.to_string()).await?);
@@ -129,6 +134,17 @@ async fn health_is_answered_while_it_serves() -> Result<()> {
         let mut answer = String::new();
         within("an answer", stream.read_to_string(&mut answer)).await?;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_asked_for_as_soon_as_it_serves_is_heard() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut broker = Broker::start(dir.path()).await?;
+    for _ in 0..10 {
+        assert_eq!(broker.terminate().await?.code(), Some(0));
+        broker.restart().await?;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ async fn main() -> Result<ExitCode> {
     let dir = tempfile::tempdir()?;
     let started = tokio::time::Instant::now();
     let outcome = run(plan, dir.path(), |kills| {
-        eprintln!("kill {kills} of {asked}")
+        eprintln!("kill {kills} of {asked}");
     })
     .await?;
     let seconds = started.elapsed().as_secs_f64();
