@@ -27,10 +27,7 @@ fn main() -> ExitCode {
             };
         }
     };
-    if let Err(error) = announce(&config, &broker) {
-        warn!(%error, "cannot write to stdout");
-    }
-    match run(broker) {
+    match run(&config, broker) {
         Ok(code) => code,
         Err(error) => {
             error!(%error, "cannot wait for signals");
@@ -40,7 +37,9 @@ fn main() -> ExitCode {
 }
 
 /// Serves until a signal or a failure. The first signal drains, the second ends at once.
-fn run(broker: Broker) -> std::io::Result<ExitCode> {
+///
+/// Signals are heard before the addresses are announced: whoever waited for them may send one.
+fn run(config: &Config, broker: Broker) -> std::io::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -49,6 +48,9 @@ fn run(broker: Broker) -> std::io::Result<ExitCode> {
             signal(SignalKind::terminate())?,
             signal(SignalKind::interrupt())?,
         );
+        if let Err(error) = announce(config, &broker) {
+            warn!(%error, "cannot write to stdout");
+        }
         tokio::select! {
             _ = term.recv() => info!("asked to stop (SIGTERM)"),
             _ = int.recv() => info!("asked to stop (SIGINT)"),

@@ -1,4 +1,9 @@
 //! Real processes and real sockets: `sidingd` killed and restarted, `siding` in pipes, bad input.
 
+mod bad_input;
+mod exit_codes;
 mod kill;
+mod leases;
+mod pipes;
+mod quickstart;
 mod restart;

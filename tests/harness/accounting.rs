@@ -7,10 +7,16 @@
 //! - deliveries of one message are put in order by their grants, which rise, and not by when a
 //!   client looked at them.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod checker;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::fmt;
 
 use siding::Grant;
+
+pub use self::checker::check;
 
 /// Which message: a publisher and its number, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,12 +29,6 @@ pub struct Tag {
 
 /// A time on the tests' clock: Unix ms.
 pub type Ms = u64;
-
-/// Clocks and tasks of one machine agree within so much: what is noted so shortly before or after
-/// may have been the other way round.
-const BLUR_MS: Ms = 250;
-/// A deadline as the consumer saw it may be early by so much against the test's clock.
-const EARLY_MS: Ms = 20;
 
 /// Something a client or the harness saw or did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +121,8 @@ pub enum Violation {
     WrongBytes,
     /// Handed over again after ack-ok (P3).
     AfterAck,
+    /// An ack was refused although nobody else got the message (P3).
+    AckRefused,
     /// Handed over again without a cause (P4).
     Unjustified,
     /// The first attempt did not have number 1, or a later one a higher number without a cause (P4).
@@ -163,241 +165,15 @@ pub struct Report {
     pub acked: u64,
     /// Acks that came too late.
     pub leases_lost: u64,
+    /// Of these, acks that had taken effect before their answer was lost, and so long before they
+    /// were repeated that the broker did not remember them.
+    pub forgotten: u64,
     /// Hand-overs beyond the first of a message.
     pub redelivered: Causes,
     /// How often each promise was broken.
     pub violations: BTreeMap<Violation, u64>,
     /// The first few, in words.
     pub examples: Vec<String>,
-}
-
-/// Checks a whole run; `books`: if the queue was drained at the end.
-pub fn check(events: &[Event], books: Option<FinalBooks>) -> Report {
-    let mut checker = Checker::default();
-    for event in events {
-        checker.take(event);
-    }
-    checker.finish(books)
-}
-
-/// What became of a publish.
-#[derive(Clone, Copy, Debug, Default)]
-struct Fate {
-    confirmed: Option<u64>,
-    refused: bool,
-    stored: Option<u64>,
-}
-
-/// What became of a stored message.
-#[derive(Clone, Debug, Default)]
-struct Course {
-    hands: Vec<Delivered>,
-    given_back: Vec<Grant>,
-    acked: Option<Grant>,
-}
-
-#[derive(Debug, Default)]
-struct Checker {
-    fates: BTreeMap<Tag, Fate>,
-    courses: BTreeMap<u64, Course>,
-    cuts: BTreeMap<u32, Vec<Ms>>,
-    kills: Vec<Ms>,
-    report: Report,
-}
-
-impl Checker {
-    fn take(&mut self, event: &Event) {
-        match *event {
-            Event::Sent(tag) => {
-                self.report.sent += 1;
-                self.fates.insert(tag, Fate::default());
-            }
-            Event::Confirmed(tag, offset) => {
-                self.report.confirmed += 1;
-                self.fates.entry(tag).or_default().confirmed = Some(offset);
-            }
-            Event::Refused(tag) => {
-                self.report.refused += 1;
-                self.fates.entry(tag).or_default().refused = true;
-            }
-            Event::Unknown(_) => self.report.unknown += 1,
-            Event::Delivered(delivered) => {
-                self.report.delivered += 1;
-                let course = self.courses.entry(delivered.offset).or_default();
-                course.hands.push(delivered);
-            }
-            Event::GivenBack { offset, grant } => {
-                let course = self.courses.entry(offset).or_default();
-                course.given_back.push(grant);
-            }
-            Event::Acked { offset, grant } => {
-                self.report.acked += 1;
-                let course = self.courses.entry(offset).or_default();
-                course.acked = course.acked.max(Some(grant));
-            }
-            Event::LeaseLost { .. } => self.report.leases_lost += 1,
-            Event::Cut { consumer, at } => self.cuts.entry(consumer).or_default().push(at),
-            Event::Killed { at } => self.kills.push(at),
-        }
-    }
-
-    fn finish(mut self, books: Option<FinalBooks>) -> Report {
-        let courses = std::mem::take(&mut self.courses);
-        for (offset, mut course) in courses.iter().map(|(offset, one)| (*offset, one.clone())) {
-            course.hands.sort_by_key(|hand| hand.grant);
-            for hand in &course.hands {
-                self.identity(hand);
-            }
-            self.course(offset, &course);
-        }
-        self.publishes();
-        if let Some(books) = books {
-            self.books(&courses, books);
-        }
-        self.report
-    }
-
-    /// What was handed over is what was sent, and lies where it was said to lie.
-    fn identity(&mut self, hand: &Delivered) {
-        let offset = hand.offset;
-        let Some(tag) = hand.tag else {
-            return self.broken(Violation::WrongBytes, format!("@{offset}: nobody's bytes"));
-        };
-        match self.fates.get_mut(&tag) {
-            None => self.broken(Violation::Phantom, format!("@{offset}: {tag} was not sent")),
-            Some(fate) if fate.refused => {
-                self.broken(Violation::Phantom, format!("@{offset}: {tag} was refused"));
-            }
-            Some(fate) => match (fate.stored, fate.confirmed) {
-                (Some(first), _) if first != offset => {
-                    let words = format!("{tag} at @{first} and @{offset}");
-                    self.broken(Violation::StoredTwice, words);
-                }
-                (_, Some(confirmed)) if confirmed != offset => {
-                    let words = format!("{tag} confirmed at @{confirmed}, delivered at @{offset}");
-                    self.broken(Violation::StoredTwice, words);
-                }
-                _ => fate.stored = Some(offset),
-            },
-        }
-    }
-
-    /// Each hand-over but the first has a cause, and none follows an ack.
-    fn course(&mut self, offset: u64, course: &Course) {
-        if course.hands.windows(2).any(|two| two[0].tag != two[1].tag) {
-            let words = format!("@{offset}: its bytes changed");
-            self.broken(Violation::WrongBytes, words);
-        }
-        for two in course.hands.windows(2) {
-            let [before, after] = two else { continue };
-            match self.cause(course, before, after) {
-                Some(Cause::Expired) => self.report.redelivered.expired += 1,
-                Some(Cause::GivenBack) => self.report.redelivered.given_back += 1,
-                Some(Cause::Cut) => self.report.redelivered.cut += 1,
-                Some(Cause::Killed) => self.report.redelivered.killed += 1,
-                None => {
-                    let words = format!("@{offset}: {before} → {after}");
-                    self.broken(Violation::Unjustified, words);
-                }
-            }
-        }
-        let acked = course.acked.filter(|acked| {
-            let last = course.hands.last();
-            last.is_some_and(|last| last.grant > *acked)
-        });
-        if let Some(acked) = acked {
-            let words = format!("@{offset}: acked under {acked}, then handed over again");
-            self.broken(Violation::AfterAck, words);
-        }
-        let faultless = self.kills.is_empty() && self.cuts.is_empty();
-        let first = course.hands.first();
-        if let Some(first) = first.filter(|first| faultless && first.attempt != 1) {
-            let words = format!("@{offset}: the first was attempt {}", first.attempt);
-            self.broken(Violation::Attempt, words);
-        }
-    }
-
-    fn cause(&self, course: &Course, before: &Delivered, after: &Delivered) -> Option<Cause> {
-        if course.given_back.contains(&before.grant) {
-            return Some(Cause::GivenBack);
-        }
-        let mut cuts = self.cuts.get(&before.consumer).into_iter().flatten();
-        // It may have been taken from what had been pushed just before the cut.
-        if cuts.any(|cut| before.at <= *cut + BLUR_MS && *cut <= after.at) {
-            return Some(Cause::Cut);
-        }
-        if after.at + EARLY_MS >= before.deadline {
-            return Some(Cause::Expired);
-        }
-        let noted_too_late = |killed: &Ms| {
-            // Afterwards it can only have been looked at: it had been sent before.
-            before.at + BLUR_MS >= *killed && *killed <= after.at
-        };
-        let is_next_term = after.grant.term > before.grant.term;
-        let killed = is_next_term && self.kills.iter().any(noted_too_late);
-        killed.then_some(Cause::Killed)
-    }
-
-    /// Nothing confirmed is lost, and each publisher's messages stand in its order.
-    fn publishes(&mut self) {
-        let mut lost = Vec::new();
-        let mut disordered = Vec::new();
-        let mut last: Option<(Tag, u64)> = None;
-        for (tag, fate) in &self.fates {
-            if let (Some(offset), None) = (fate.confirmed, fate.stored) {
-                lost.push(format!("{tag}, confirmed at @{offset}"));
-            }
-            let Some(offset) = fate.stored.or(fate.confirmed) else {
-                continue;
-            };
-            let before = last.filter(|(before, _)| before.publisher == tag.publisher);
-            if let Some((before, at)) = before.filter(|(_, at)| *at > offset) {
-                disordered.push(format!("{before} at @{at}, {tag} at @{offset}"));
-            }
-            last = Some((*tag, offset));
-        }
-        for words in lost {
-            self.broken(Violation::Lost, words);
-        }
-        for words in disordered {
-            self.broken(Violation::OutOfOrder, words);
-        }
-    }
-
-    /// After a drain: offsets are dense, everything is settled, and the broker says so too.
-    fn books(&mut self, courses: &BTreeMap<u64, Course>, books: FinalBooks) {
-        let got: BTreeSet<u64> = courses
-            .iter()
-            .filter_map(|(offset, course)| (!course.hands.is_empty()).then_some(*offset))
-            .collect();
-        let end = books.end.max(got.last().map_or(0, |last| last + 1));
-        for offset in (0..end).filter(|offset| !got.contains(offset)) {
-            self.broken(Violation::Gap, format!("@{offset}: nobody got it"));
-        }
-        let stored = got.len() as u64;
-        if books.left != 0 || books.settled != books.end || books.end != stored {
-            self.broken(
-                Violation::Books,
-                format!("{stored} delivered, but {books:?}"),
-            );
-        }
-    }
-
-    fn broken(&mut self, violation: Violation, words: String) {
-        const EXAMPLES_MAX: usize = 20;
-        *self.report.violations.entry(violation).or_default() += 1;
-        if self.report.examples.len() < EXAMPLES_MAX {
-            self.report.examples.push(format!("{violation:?}: {words}"));
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Cause {
-    Expired,
-    GivenBack,
-    Cut,
-    Killed,
 }
 
 impl Report {
@@ -445,7 +221,12 @@ impl fmt::Display for Report {
         writeln!(f, "unknown           {}", self.unknown)?;
         writeln!(f, "delivered         {}", self.delivered)?;
         writeln!(f, "acked             {}", self.acked)?;
-        writeln!(f, "leases lost       {}", self.leases_lost)?;
+        let forgotten = self.forgotten;
+        writeln!(
+            f,
+            "leases lost       {}, {forgotten} to their own lost answer",
+            self.leases_lost
+        )?;
         let all = expired + given_back + cut + killed;
         write!(
             f,
@@ -458,6 +239,7 @@ impl fmt::Display for Report {
             ("phantoms", Violation::Phantom),
             ("wrong bytes", Violation::WrongBytes),
             ("after ack-ok", Violation::AfterAck),
+            ("acks refused", Violation::AckRefused),
             ("unjustified", Violation::Unjustified),
             ("wrong attempts", Violation::Attempt),
             ("out of order", Violation::OutOfOrder),

@@ -28,7 +28,8 @@ pub struct Plan {
     pub publishers: u32,
     /// Consumers, each on a connection of its own.
     pub consumers: u32,
-    /// So many events of the clients lie between a start and a kill.
+    /// So many events of the clients lie between a start and a cut connection, and from there to a
+    /// kill.
     pub events_between: Range<u64>,
     /// Of the bodies and of the moments.
     pub seed: u64,
@@ -65,18 +66,25 @@ pub async fn run(plan: Plan, data_dir: &Path, on_kill: impl Fn(u32)) -> Result<O
     let (stop_publishers, publishing) = watch::channel(false);
     let (stop_consumers, consuming) = watch::channel(false);
     let (mut publishers, mut consumers) = (JoinSet::new(), JoinSet::new());
+    let mut connections = Vec::new();
     for number in 0..plan.publishers {
         let client = broker.client(&format!("publisher-{number}")).await?;
         publishers.spawn(load.clone().publish(client, number, publishing.clone()));
     }
     for number in 0..plan.consumers {
         let client = broker.client(&format!("consumer-{number}")).await?;
+        connections.push((number, client.clone()));
         consumers.spawn(load.clone().consume(client, number, consuming.clone()));
     }
     let mut kills = 0;
     while kills < plan.kills {
-        let events = load.records.count() + rng.u64(plan.events_between.clone());
-        within("clients make progress", load.records.until(events)).await;
+        progress(&load.records, rng.u64(plan.events_between.clone())).await;
+        if let Some((consumer, client)) = rng.choice(&connections) {
+            let (consumer, at) = (*consumer, now());
+            load.records.note(Event::Cut { consumer, at });
+            client.cut_connection();
+        }
+        progress(&load.records, rng.u64(plan.events_between.clone())).await;
         load.records.note(Event::Killed { at: now() });
         broker.kill().await?;
         kills += 1;
@@ -87,6 +95,7 @@ pub async fn run(plan: Plan, data_dir: &Path, on_kill: impl Fn(u32)) -> Result<O
         broker.restart().await?;
         on_kill(kills);
     }
+    drop(connections);
     stop_publishers.send_replace(true);
     within("publishers end", all(&mut publishers)).await?;
     stop_consumers.send_replace(true);
@@ -100,6 +109,12 @@ pub async fn run(plan: Plan, data_dir: &Path, on_kill: impl Fn(u32)) -> Result<O
         kills,
         errors: broker.log().with(&["\"ERROR\""]),
     })
+}
+
+/// Waits until clients have noted so many events more.
+async fn progress(records: &Records, events: u64) {
+    let count = records.count() + events;
+    within("clients make progress", records.until(count)).await;
 }
 
 async fn all(tasks: &mut JoinSet<Result<()>>) -> Result<()> {

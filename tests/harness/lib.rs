@@ -10,6 +10,7 @@ pub mod broker;
 pub mod killer;
 pub mod load;
 pub mod model;
+pub mod raw;
 pub mod script;
 pub mod stage;
 pub mod transcript;

@@ -8,19 +8,21 @@ use anyhow::{Context, Result};
 use crc_fast::{CrcAlgorithm, checksum};
 use fastrand::Rng;
 use siding::wire::NameInfo;
-use siding::{Client, DeliveredBatch, Receipt, SettleOutcomeKind, Settled};
+use siding::{Client, DeliveredBatch, Delivery, Outcome, Receipt, SettleOutcomeKind, Settled};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::accounting::{Delivered, Event, FinalBooks, Ms, Tag};
 
 /// Unsettled messages of one consumer at most.
-const WINDOW: u32 = 512;
+const WINDOW: u32 = 128;
 /// Settles of one consumer that are under way at most.
 const SETTLES_MAX: usize = 16;
-/// Batches a consumer sits on until their lease is long gone: few, they take credit.
-const HELD_BATCHES_MAX: usize = 4;
-const HELD_MESSAGES_MAX: usize = 32;
+/// Messages a consumer sits on until their lease is gone, of one batch and in all: they take credit.
+const HELD_OF_BATCH: usize = 4;
+const HELD_MAX: usize = 32;
+/// So long after the deadline they are acked all the same: somebody else has got them meanwhile.
+const OVERDUE_MS: Ms = 200;
 /// While a drain gets nothing it looks at the books so often.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -220,21 +222,18 @@ impl Load {
             settles: JoinSet::new(),
         };
         loop {
-            match tokio::time::timeout(LOOK_EVERY, consumer.next_batch()).await {
-                Ok(batch) => {
-                    let batch = batch.context("a consumer never ends")??;
-                    hands.note_delivered(&batch);
-                    hands.ack(batch);
-                    hands.make_room().await?;
-                }
-                Err(_) => {
-                    let books = final_books(&client.describe(queue).await?);
-                    if books.left == 0 {
-                        hands.finish().await?;
-                        client.close().await;
-                        return Ok(books);
-                    }
-                }
+            if let Ok(batch) = tokio::time::timeout(LOOK_EVERY, consumer.next_batch()).await {
+                let batch = batch.context("a consumer never ends")??;
+                hands.note_delivered(&batch);
+                hands.ack(batch);
+                hands.make_room().await?;
+                continue;
+            }
+            let books = final_books(&client.describe(queue).await?);
+            if books.left == 0 {
+                hands.finish().await?;
+                client.close().await;
+                return Ok(books);
             }
         }
     }
@@ -268,18 +267,21 @@ pub fn final_books(info: &NameInfo) -> FinalBooks {
 struct Hands {
     load: Load,
     number: u32,
-    held: Vec<DeliveredBatch>,
+    held: Vec<Delivery>,
     settles: JoinSet<Result<()>>,
 }
 
 impl Hands {
     async fn take(&mut self, batch: DeliveredBatch, client: &Client) -> Result<()> {
         self.note_delivered(&batch);
-        let may_hold = self.held.len() < HELD_BATCHES_MAX && batch.len() <= HELD_MESSAGES_MAX;
-        match fastrand::u32(0..200) {
-            0..5 => self.give_back(batch),
-            5..10 if may_hold => self.held.push(batch),
-            10 => {
+        let overdue = |held: &mut Delivery| held.deadline_ms() + OVERDUE_MS < now();
+        for held in self.held.extract_if(.., overdue).collect::<Vec<_>>() {
+            self.ack_one(held);
+        }
+        match fastrand::u32(0..100) {
+            0..3 => self.give_back(batch),
+            3..13 if self.held.len() < HELD_MAX => self.hold_some(batch),
+            13 => {
                 let cut = Event::Cut {
                     consumer: self.number,
                     at: now(),
@@ -328,11 +330,34 @@ impl Hands {
         let records = self.load.records.clone();
         self.settles.spawn(async move {
             let settled = batch.ack().await?;
-            let events = offsets.map(|offset| match is_lost(&settled, offset) {
-                true => Event::LeaseLost { offset, grant },
-                false => Event::Acked { offset, grant },
+            let events = offsets.map(|offset| {
+                if is_lost(&settled, offset) {
+                    Event::LeaseLost { offset, grant }
+                } else {
+                    Event::Acked { offset, grant }
+                }
             });
             records.note_all(events);
+            Ok(())
+        });
+    }
+
+    fn hold_some(&mut self, batch: DeliveredBatch) {
+        let mut deliveries = batch.into_deliveries();
+        self.held.extend(deliveries.by_ref().take(HELD_OF_BATCH));
+        if let Some(rest) = deliveries.into_batch() {
+            self.ack(rest);
+        }
+    }
+
+    fn ack_one(&mut self, delivery: Delivery) {
+        let (offset, grant) = (delivery.id().offset, delivery.grant());
+        let records = self.load.records.clone();
+        self.settles.spawn(async move {
+            records.note(match delivery.ack().await? {
+                Outcome::Done | Outcome::Late => Event::Acked { offset, grant },
+                Outcome::LeaseLost(_) => Event::LeaseLost { offset, grant },
+            });
             Ok(())
         });
     }
@@ -345,8 +370,8 @@ impl Hands {
     }
 
     async fn finish(&mut self) -> Result<()> {
-        for batch in std::mem::take(&mut self.held) {
-            self.ack(batch);
+        for delivery in std::mem::take(&mut self.held) {
+            self.ack_one(delivery);
         }
         while let Some(settled) = self.settles.join_next().await {
             settled??;
