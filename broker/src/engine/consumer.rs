@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use siding_protocol::request::ProducerTicket;
 use siding_protocol::types::{Grant, OffsetRange, Timestamp};
 
 use super::effect::{DeliverTo, Origin, SessionId};
@@ -20,6 +21,8 @@ pub struct Volatile {
     pub touched: BTreeSet<u64>,
     /// When long polls end.
     pub polls: BTreeSet<(Timestamp, u64, Origin)>,
+    /// Publishes and transactions on their way to the log, oldest first: they come back in order.
+    pub in_flight: VecDeque<ProducerTicket>,
     /// Of the last grant of this term.
     pub last_counter: u64,
     /// Whether the `Start` is on its way: a grant of the old term could be given twice.

@@ -118,8 +118,10 @@ impl Engine {
     /// The log says. The only door through which durable state changes. Cannot fail.
     pub fn apply(&mut self, entry: &Entry, effects: &mut Effects) {
         let first = effects.len();
-        self.state.apply(entry, effects, &mut self.volatile.touched);
-        self.meters.measure(&self.state, &self.volatile.touched);
+        let mut touched = BTreeSet::new();
+        self.state.apply(entry, effects, &mut touched);
+        self.meters.measure(&self.state, &touched);
+        self.volatile.touched.append(&mut touched);
         let mut refused = BTreeSet::new();
         for effect in effects.since(first) {
             if let Effect::Outcome(position, Err(refusal)) = effect {
@@ -156,7 +158,11 @@ impl Engine {
                 }
             }
             Command::Settle(settle) => self.free(settle),
+            Command::Publish(_) => {
+                self.volatile.in_flight.pop_front();
+            }
             Command::Transaction(transaction) => {
+                self.volatile.in_flight.pop_front();
                 let settles = transaction
                     .operations
                     .iter()
