@@ -11,7 +11,7 @@ async fn kills_under_load_lose_nothing_store_nothing_twice_and_repeat_nothing_wi
         kills: 8,
         publishers: 3,
         consumers: 3,
-        events_between: 100..4_000,
+        events_between: 100..12_000,
         seed: fastrand::u64(..),
     };
     let outcome = killer::run(plan, dir.path(), drop).await?;

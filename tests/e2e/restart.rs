@@ -47,6 +47,7 @@ async fn a_stop_exits_0_and_clients_go_on_after_it_as_if_nothing_had_been() -> R
     let mut broker = Broker::start(dir.path()).await?;
     let load = Load {
         queue: "jobs",
+        visibility_ms: 30_000,
         bodies: Bodies {
             seed: fastrand::u64(..),
         },

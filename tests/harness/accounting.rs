@@ -56,6 +56,8 @@ pub enum Event {
         offset: u64,
         /// Under which grant.
         grant: Grant,
+        /// When the answer came.
+        at: Ms,
     },
     /// The broker refused an ack: the lease is lost.
     LeaseLost {
@@ -91,6 +93,8 @@ pub struct Delivered {
     pub grant: Grant,
     /// Who got it.
     pub consumer: u32,
+    /// When the broker handed it over: its lease began then.
+    pub since: Ms,
     /// When it was looked at.
     pub at: Ms,
     /// When the lease ends.
@@ -119,7 +123,7 @@ pub enum Violation {
     Phantom,
     /// Other bytes than were sent, or another message than was confirmed there (P8).
     WrongBytes,
-    /// Handed over again after ack-ok (P3).
+    /// Handed over again after the answer that it was acked (P3).
     AfterAck,
     /// An ack was refused although nobody else got the message (P3).
     AckRefused,
@@ -168,6 +172,9 @@ pub struct Report {
     /// Of these, acks that had taken effect before their answer was lost, and so long before they
     /// were repeated that the broker did not remember them.
     pub forgotten: u64,
+    /// Acks that took effect although the message was on its way to somebody else: the note of that
+    /// lease was lost, or came second.
+    pub overtaken: u64,
     /// Hand-overs beyond the first of a message.
     pub redelivered: Causes,
     /// How often each promise was broken.
@@ -227,6 +234,7 @@ impl fmt::Display for Report {
             "leases lost       {}, {forgotten} to their own lost answer",
             self.leases_lost
         )?;
+        writeln!(f, "acks overtaking   {}", self.overtaken)?;
         let all = expired + given_back + cut + killed;
         write!(
             f,

@@ -55,6 +55,7 @@ pub async fn run(plan: Plan, data_dir: &Path, on_kill: impl Fn(u32)) -> Result<O
     let mut broker = Broker::start(data_dir).await?;
     let load = Load {
         queue: QUEUE,
+        visibility_ms: VISIBILITY_MS,
         bodies: Bodies { seed: plan.seed },
         records: Records::default(),
     };

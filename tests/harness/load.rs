@@ -130,6 +130,8 @@ impl Bodies {
 pub struct Load {
     /// Where.
     pub queue: &'static str,
+    /// Its visibility timeout.
+    pub visibility_ms: Ms,
     /// With these bodies.
     pub bodies: Bodies,
     /// Written down here.
@@ -305,6 +307,7 @@ impl Hands {
                 attempt: batch.attempt(),
                 grant: batch.grant(),
                 consumer: self.number,
+                since: batch.deadline_ms().saturating_sub(self.load.visibility_ms),
                 at,
                 deadline: batch.deadline_ms(),
             })
@@ -330,11 +333,12 @@ impl Hands {
         let records = self.load.records.clone();
         self.settles.spawn(async move {
             let settled = batch.ack().await?;
+            let at = now();
             let events = offsets.map(|offset| {
                 if is_lost(&settled, offset) {
                     Event::LeaseLost { offset, grant }
                 } else {
-                    Event::Acked { offset, grant }
+                    Event::Acked { offset, grant, at }
                 }
             });
             records.note_all(events);
@@ -354,8 +358,10 @@ impl Hands {
         let (offset, grant) = (delivery.id().offset, delivery.grant());
         let records = self.load.records.clone();
         self.settles.spawn(async move {
-            records.note(match delivery.ack().await? {
-                Outcome::Done | Outcome::Late => Event::Acked { offset, grant },
+            let outcome = delivery.ack().await?;
+            let at = now();
+            records.note(match outcome {
+                Outcome::Done | Outcome::Late => Event::Acked { offset, grant, at },
                 Outcome::LeaseLost(_) => Event::LeaseLost { offset, grant },
             });
             Ok(())

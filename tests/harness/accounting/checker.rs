@@ -35,7 +35,7 @@ struct Fate {
 struct Course {
     hands: Vec<Delivered>,
     given_back: Vec<Grant>,
-    acked: Option<Grant>,
+    acked: Option<(Grant, Ms)>,
     lost: Vec<Grant>,
 }
 
@@ -73,10 +73,10 @@ impl Checker {
                 let course = self.courses.entry(offset).or_default();
                 course.given_back.push(grant);
             }
-            Event::Acked { offset, grant } => {
+            Event::Acked { offset, grant, at } => {
                 self.report.acked += 1;
                 let course = self.courses.entry(offset).or_default();
-                course.acked = course.acked.max(Some(grant));
+                course.acked = course.acked.max(Some((grant, at)));
             }
             Event::LeaseLost { offset, grant } => {
                 self.report.leases_lost += 1;
@@ -151,13 +151,13 @@ impl Checker {
                 }
             }
         }
-        let acked = course.acked.filter(|acked| {
-            let last = course.hands.last();
-            last.is_some_and(|last| last.grant > *acked)
-        });
-        if let Some(acked) = acked {
-            let words = format!("@{offset}: acked under {acked}, then handed over again");
-            self.broken(Violation::AfterAck, &words);
+        if let (Some((acked, at)), Some(last)) = (course.acked, course.hands.last()) {
+            if last.grant > acked && last.since > at + EARLY_MS {
+                let words = format!("@{offset}: acked under {acked} by {at}, then {last}");
+                self.broken(Violation::AfterAck, &words);
+            } else if last.grant > acked {
+                self.report.overtaken += 1;
+            }
         }
         let refused = course
             .hands

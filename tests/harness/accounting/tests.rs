@@ -23,6 +23,7 @@ fn hand(offset: u64, tag: Tag, (term, counter): (u64, u64), at: Ms) -> Delivered
         attempt: 1,
         grant: grant(term, counter),
         consumer: 1,
+        since: at,
         at,
         deadline: at + 30_000,
     }
@@ -32,6 +33,7 @@ fn acked(offset: u64, (term, counter): (u64, u64)) -> Event {
     Event::Acked {
         offset,
         grant: grant(term, counter),
+        at: 110,
     }
 }
 
