@@ -73,3 +73,8 @@ pub use crate::options::{Options, PORT_DEFAULT, Reconnect};
 pub use crate::publisher::{OnBusy, Publisher, PublisherBuilder, Receipt};
 pub use crate::receive::ReceiveOptions;
 pub use crate::transaction::Transaction;
+
+/// The program in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

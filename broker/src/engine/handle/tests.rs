@@ -1,0 +1,142 @@
+use siding_protocol::request::Consume;
+use siding_protocol::run::{MessageFields, RunBuilder, RunLimits, scan};
+use siding_protocol::settings::QueueSettings;
+use siding_protocol::wire;
+
+use super::*;
+use crate::engine::effect::Delivery;
+use crate::engine::entry::Entry;
+
+const NOW: Timestamp = Timestamp(1_000);
+
+/// An engine whose proposals wait until they are committed.
+#[derive(Default)]
+struct Bench {
+    engine: Engine,
+    effects: Effects,
+    open: Entry,
+    deliveries: Vec<Delivery>,
+    answers: Vec<Result<Answer, Refusal>>,
+}
+
+impl Bench {
+    fn ask(&mut self, request: Request) {
+        let origin = Origin {
+            session: 1,
+            correlation: 1,
+        };
+        self.engine.handle(NOW, origin, request, &mut self.effects);
+        self.sort();
+    }
+
+    /// Closes what is open, as it is handed to the disk.
+    fn close_group(&mut self) -> Entry {
+        Entry {
+            now: NOW,
+            ..std::mem::take(&mut self.open)
+        }
+    }
+
+    fn apply(&mut self, entry: &Entry) {
+        self.engine.apply(entry, &mut self.effects);
+        self.engine.dispatch(NOW, &mut self.effects);
+        self.sort();
+    }
+
+    fn commit(&mut self) {
+        let entry = self.close_group();
+        self.apply(&entry);
+    }
+
+    fn sort(&mut self) {
+        for effect in self.effects.drain() {
+            match effect {
+                Effect::Propose { command, runs, .. } => {
+                    self.open.commands.push(command);
+                    self.open.runs.extend(runs);
+                }
+                Effect::Reply(_, answer) | Effect::Outcome(_, answer) => {
+                    self.answers.push(answer);
+                }
+                Effect::Deliver(delivery) => self.deliveries.push(delivery),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn publish(sequence: u64) -> Request {
+    let limits = RunLimits {
+        body_bytes_max: 100,
+    };
+    let mut run = RunBuilder::new(limits);
+    run.push(&MessageFields {
+        body: b"work",
+        ..MessageFields::default()
+    })
+    .unwrap();
+    let run = scan(run.take().0, limits).unwrap();
+    let ticket = ProducerTicket {
+        producer: 3,
+        sequence,
+    };
+    Request::Publish {
+        name: "jobs".parse().unwrap(),
+        ticket,
+        run,
+    }
+}
+
+#[test]
+fn a_retry_is_not_refused_as_busy_while_its_first_attempt_is_on_its_way_to_the_disk() {
+    let mut bench = Bench::default();
+    bench.engine.open_session(1, "holder");
+    bench.engine.start(&mut bench.effects);
+    bench.sort();
+    let settings = wire::QueueSettings {
+        max_messages: Some(2),
+        ..Default::default()
+    };
+    let settings = QueueSettings::parse(Some(settings)).unwrap();
+    bench.ask(Request::CreateQueue {
+        name: "jobs".parse().unwrap(),
+        settings,
+    });
+    bench.ask(Request::OpenProducer);
+    bench.commit();
+    bench.ask(Request::Consume(Consume {
+        address: "jobs".parse().unwrap(),
+        consumer: 1,
+        credit_messages: 1,
+        credit_bytes: 1_000,
+        visibility_timeout_ms: None,
+    }));
+    bench.ask(publish(1));
+    bench.commit();
+    // The first group fills the queue; the second makes room, and takes it.
+    bench.ask(publish(2));
+    let first = bench.close_group();
+    bench.ask(Request::Settle(request::Settle {
+        address: "jobs".parse().unwrap(),
+        grant: bench.deliveries[0].grant,
+        ranges: std::iter::once(0..1).collect(),
+        action: Action::Ack,
+    }));
+    bench.ask(publish(3));
+    let second = bench.close_group();
+    bench.apply(&first);
+    bench.answers.clear();
+    bench.ask(publish(3));
+    assert_eq!(bench.answers, [], "neither stored nor refused is true yet");
+    bench.apply(&second);
+    bench.commit();
+    let stored: Vec<_> = bench
+        .answers
+        .iter()
+        .filter_map(|answer| match answer {
+            Ok(Answer::Confirm(confirm)) => Some(confirm.first_offset),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(stored, [2, 2]);
+}
