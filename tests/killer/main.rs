@@ -6,6 +6,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use siding_tests::binaries::binary;
 use siding_tests::killer::{Outcome, Plan, run};
 
 const USAGE: &str = "killer [--kills N] [--publishers N] [--consumers N] [--seed N]";
@@ -15,6 +16,8 @@ async fn main() -> Result<ExitCode> {
     let plan = plan(std::env::args().skip(1))?;
     let (seed, asked) = (plan.seed, plan.kills);
     let dir = tempfile::tempdir()?;
+    // Built before the clock runs.
+    binary("sidingd");
     let started = tokio::time::Instant::now();
     let outcome = run(plan, dir.path(), |kills| {
         eprintln!("kill {kills} of {asked}");

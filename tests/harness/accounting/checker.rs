@@ -197,10 +197,7 @@ impl Checker {
         if after.at + EARLY_MS >= before.deadline {
             return Some(Cause::Expired);
         }
-        let noted_too_late = |killed: &Ms| {
-            // Afterwards it can only have been looked at: it had been sent before.
-            before.at + BLUR_MS >= *killed && *killed <= after.at
-        };
+        let noted_too_late = |killed: &Ms| before.since + BLUR_MS >= *killed && *killed <= after.at;
         let is_next_term = after.grant.term > before.grant.term;
         let killed = is_next_term && self.kills.iter().any(noted_too_late);
         killed.then_some(Cause::Killed)
