@@ -76,6 +76,8 @@ pub const MAX_BYTES_DEFAULT: u64 = 1 << 30;
 pub const RETENTION_BYTES_DEFAULT: u64 = 10 << 30;
 /// Ranges of one settle.
 pub const SETTLE_RANGES_MAX: usize = 10_000;
+/// Messages of one settle: what one consumer can hold.
+pub const SETTLE_MESSAGES_MAX: u64 = 65_535;
 /// `Settle.reason`.
 pub const REASON_BYTES_MAX: usize = 1 << 10;
 /// Messages in a consumer's window.

@@ -400,6 +400,9 @@ fn parse_ranges(wire: &[wire::OffsetRange]) -> Result<Vec<OffsetRange>, Refusal>
         }
         ranges.push(range.first..end);
     }
+    let messages = ranges.iter().map(|range| range.end - range.start);
+    let messages = messages.fold(0, u64::saturating_add);
+    within("ranges", Some(messages), 0, 1, limits::SETTLE_MESSAGES_MAX)?;
     Ok(ranges)
 }
 

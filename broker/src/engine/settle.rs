@@ -26,21 +26,25 @@ pub(super) enum Standing {
 }
 
 impl Subscription {
-    /// How the grant stands to each part of the settle's ranges, rising.
+    /// How the grant stands to each part of the settle's ranges, rising. What it holds costs what is
+    /// settled; only what it does not hold is looked for elsewhere, once for the whole settle.
     pub(super) fn classify(&self, settle: &Settle) -> Vec<(OffsetRange, Standing)> {
-        let grant = settle.grant();
         let mut parts = Vec::new();
+        let mut foreign = RangeSet::default();
+        let lease = self.leases.get(&settle.grant());
         for range in settle.ranges.iter().map(|range| OffsetRange::from(*range)) {
-            match self.leases.get(&grant) {
-                None => self.classify_ended(settle, range, &mut parts),
-                Some(lease) => {
-                    let live = lease.ranges.overlap(range.clone());
-                    parts.extend(live.map(|(part, _)| (part, Standing::Live)));
-                    for gap in lease.ranges.gaps(range) {
-                        self.classify_ended(settle, gap, &mut parts);
-                    }
-                }
+            let Some(lease) = lease else {
+                self.classify_ended(settle, range, &mut parts, &mut foreign);
+                continue;
+            };
+            let live = lease.ranges.overlap(range.clone());
+            parts.extend(live.map(|(part, _)| (part, Standing::Live)));
+            for gap in lease.ranges.gaps(range) {
+                self.classify_ended(settle, gap, &mut parts, &mut foreign);
             }
+        }
+        if !foreign.is_empty() {
+            self.classify_foreign(settle, foreign, &mut parts);
         }
         parts.sort_unstable_by_key(|(part, _)| part.start);
         parts
@@ -51,14 +55,15 @@ impl Subscription {
         settle: &Settle,
         range: OffsetRange,
         parts: &mut Vec<(OffsetRange, Standing)>,
+        foreign: &mut RangeSet,
     ) {
+        // An extend moves a live deadline; it does not lease again.
+        let extend = settle.kind() == SettleKind::Extend;
         for (part, exception) in self.exceptions_of(range) {
-            // An extend moves a live deadline; it does not lease again.
-            let extend = settle.kind() == SettleKind::Extend;
             if exception.lapsed == Some(settle.grant()) && !extend {
                 parts.push((part, Standing::Lapsed));
             } else {
-                self.classify_foreign(settle, part, parts);
+                foreign.add(part);
             }
         }
     }
@@ -66,55 +71,41 @@ impl Subscription {
     fn classify_foreign(
         &self,
         settle: &Settle,
-        range: OffsetRange,
+        mut foreign: RangeSet,
         parts: &mut Vec<(OffsetRange, Standing)>,
     ) {
-        let done: RangeSet = self
-            .remembered
-            .iter()
-            .filter(|done| done.grant == settle.grant() && done.kind == settle.kind())
-            .map(|done| done.range.start.max(range.start)..done.range.end.min(range.end))
-            .collect();
-        parts.extend(done.ranges().map(|part| (part, Standing::Repeated)));
-        for gap in done.gaps(range) {
-            self.classify_lost(gap, parts);
+        let same = |done: &&Remembered| (done.grant, done.kind) == (settle.grant(), settle.kind());
+        for done in self.remembered.iter().filter(same) {
+            let repeated: Vec<_> = foreign.within(done.range.clone()).collect();
+            for part in repeated {
+                foreign.remove(part.clone());
+                parts.push((part, Standing::Repeated));
+            }
         }
+        for (part, state) in self.states_of(&foreign) {
+            foreign.remove(part.clone());
+            parts.push((part, Standing::Lost(state)));
+        }
+        let settled = foreign.ranges();
+        parts.extend(settled.map(|part| (part, Standing::Lost(State::Settled))));
     }
 
-    /// Cuts `range` by state; a settle names at most what a client sends, never a whole log.
-    fn classify_lost(&self, range: OffsetRange, parts: &mut Vec<(OffsetRange, Standing)>) {
-        let mut states: Vec<(OffsetRange, State)> = Vec::new();
-        states.extend(
-            self.ready
-                .within(range.clone())
-                .map(|part| (part, State::Ready)),
-        );
-        states.extend(
-            self.dead
-                .overlap(range.clone())
-                .map(|(part, _)| (part, State::Dead)),
-        );
-        let delayed = self
-            .exceptions
-            .overlap(range.clone())
-            .filter(|(_, e)| e.due.is_some());
-        states.extend(delayed.map(|(part, _)| (part, State::Delayed)));
-        for lease in self.leases.values() {
-            let parts = lease.ranges.overlap(range.clone());
-            states.extend(parts.map(|(part, _)| (part, State::Leased)));
+    /// The parts of `ranges` that have not left, each with its state.
+    fn states_of(&self, ranges: &RangeSet) -> Vec<(OffsetRange, State)> {
+        let mut states = Vec::new();
+        for range in ranges.ranges() {
+            let ready = self.ready.within(range.clone());
+            states.extend(ready.map(|part| (part, State::Ready)));
+            let dead = self.dead.overlap(range.clone());
+            states.extend(dead.map(|(part, _)| (part, State::Dead)));
+            let exceptions = self.exceptions.overlap(range);
+            let delayed = exceptions.filter(|(_, exception)| exception.due.is_some());
+            states.extend(delayed.map(|(part, _)| (part, State::Delayed)));
         }
-        let known: RangeSet = states.iter().map(|(part, _)| part.clone()).collect();
-        states.extend(
-            known
-                .gaps(range)
-                .into_iter()
-                .map(|part| (part, State::Settled)),
-        );
-        parts.extend(
-            states
-                .into_iter()
-                .map(|(part, state)| (part, Standing::Lost(state))),
-        );
+        let leased = self.leases.values().flat_map(|lease| lease.ranges.iter());
+        let leased = leased.flat_map(|(range, _)| ranges.within(range));
+        states.extend(leased.map(|part| (part, State::Leased)));
+        states
     }
 
     /// Settles what the grant still may settle; what it may not is told, part by part.

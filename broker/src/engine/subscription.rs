@@ -27,8 +27,9 @@ use super::timeline::Timeline;
 
 pub use lease::Lease;
 
-/// Settles remembered, so that a repeated one is told it is done; neighbours count as one.
-pub const REMEMBERED_SETTLES: usize = 256;
+/// Settles remembered, so that a repeated one is told it is done; neighbours count as one. Enough
+/// for what others settle while a client reconnects; 40 bytes each.
+pub const REMEMBERED_SETTLES: usize = 2_048;
 
 /// A reader of one log.
 #[derive(Clone, Debug, PartialEq, Eq)]

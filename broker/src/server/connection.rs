@@ -14,7 +14,7 @@ use siding_protocol::wire::frame::Kind;
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::chunks::Chunks;
 use super::peer::{End, Peer};
@@ -98,7 +98,10 @@ pub(super) async fn serve(
         Closed::Violation { refusal, .. } => {
             warn!(session = number, %from, %refusal, "connection closed: it broke the protocol");
         }
-        closed => debug!(session = number, %from, reason = %closed, "connection closed"),
+        Closed::ByClient | Closed::Ended(End::Stop) => {
+            debug!(session = number, %from, reason = %closed, "connection closed");
+        }
+        lost => info!(session = number, %from, reason = %lost, "connection lost"),
     }
     connection.end(closed).await;
 }

@@ -51,6 +51,7 @@ impl Server {
             inbox,
             peers,
         });
+        let mut is_full = false;
         for number in 1.. {
             let (stream, from) = loop {
                 match listener.accept().await {
@@ -63,11 +64,17 @@ impl Server {
             };
             match registry.enter(number, from) {
                 Ok(seat) => {
+                    is_full = false;
                     let serving =
                         connection::serve(Rc::clone(&shared), number, stream, (from, seat));
                     tokio::task::spawn_local(serving);
                 }
-                Err(reason) => debug!(%from, %reason, "connection not taken"),
+                // Told once, then silently until one is taken again: whoever knocks does not fill the log.
+                Err(reason) if is_full => debug!(%from, %reason, "connection not taken"),
+                Err(reason) => {
+                    is_full = true;
+                    warn!(%from, %reason, "connections are not taken");
+                }
             }
         }
     }
