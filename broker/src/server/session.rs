@@ -210,19 +210,16 @@ impl SessionLimits {
 
 fn check_hello(hello: &wire::Hello) -> Result<(), Refusal> {
     if hello.version != WIRE_VERSION {
-        return Err(Refusal::Protocol(
-            format!(
-                "wire version {}; this broker speaks {WIRE_VERSION}",
-                hello.version
-            )
-            .into(),
-        ));
+        let field = "version".into();
+        return Err(Refusal::Unsupported { field });
     }
-    if hello.holder.is_empty() || hello.holder.len() > limits::HOLDER_BYTES_MAX {
-        return Err(Refusal::Protocol("holder: 1 to 64 bytes".into()));
-    }
-    if hello.client.len() > limits::CLIENT_BYTES_MAX {
-        return Err(Refusal::Protocol("client: at most 128 bytes".into()));
+    for (field, text, min, max) in [
+        ("holder", &hello.holder, 1, limits::HOLDER_BYTES_MAX),
+        ("client", &hello.client, 0, limits::CLIENT_BYTES_MAX),
+    ] {
+        if !(min..=max).contains(&text.len()) {
+            return Err(Refusal::out_of_range(field, min as u64, max as u64));
+        }
     }
     Ok(())
 }
@@ -328,15 +325,28 @@ mod tests {
     }
 
     #[test]
-    fn a_hello_of_another_version_or_without_a_holder_is_refused() {
-        for (version, holder) in [(0, "x"), (2, "x"), (1, ""), (1, &*"x".repeat(65))] {
-            let holder = holder.to_owned();
+    fn a_hello_of_another_version_is_unsupported_and_the_connection_closed() {
+        for version in [0, 2] {
+            let holder = "x".to_owned();
             let hello = Kind::Hello(wire::Hello {
                 version,
                 holder,
                 ..wire::Hello::default()
             });
-            closes_with(&say(&mut session(), 1, hello), ErrorCode::Protocol);
+            closes_with(&say(&mut session(), 1, hello), ErrorCode::Unsupported);
+        }
+    }
+
+    #[test]
+    fn a_hello_out_of_its_ranges_is_invalid_and_the_connection_closed() {
+        for (holder, client) in [(0, 0), (65, 0), (1, 129)] {
+            let hello = Kind::Hello(wire::Hello {
+                version: 1,
+                holder: "x".repeat(holder),
+                client: "x".repeat(client),
+                ..wire::Hello::default()
+            });
+            closes_with(&say(&mut session(), 1, hello), ErrorCode::Invalid);
         }
     }
 
