@@ -52,7 +52,7 @@ impl Dial {
         let nodelay = stream.set_nodelay(true);
         nodelay.map_err(|source| self.failed(source))?;
         let mut hello = BytesMut::new();
-        encode(0, Kind::Hello(self.hello()), &mut hello);
+        encode(1, Kind::Hello(self.hello()), &mut hello);
         let sent = stream.write_all(&hello).await;
         sent.map_err(|source| self.failed(source))?;
         let mut chunks = Chunks::default();

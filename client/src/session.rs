@@ -72,7 +72,8 @@ impl Session {
             connected: false,
             draining: false,
             limits: wire::Limits::default(),
-            next_correlation: 1,
+            // The hello had the first.
+            next_correlation: 2,
             unanswered: BTreeMap::new(),
             waiting_asks: VecDeque::new(),
             waiting_settles: Vec::new(),
@@ -246,6 +247,10 @@ impl Session {
                 {
                     return Err(ProtocolError::Window);
                 }
+                Ok(Received::Nothing)
+            }
+            Kind::Ping(_) => {
+                self.out.frame(frame.correlation, Kind::Pong(wire::Pong {}));
                 Ok(Received::Nothing)
             }
             Kind::Draining(draining) => {

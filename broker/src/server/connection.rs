@@ -185,6 +185,7 @@ impl Connection {
                 });
             }
             Step::Reply(correlation, kind) => self.peer.send(correlation, kind),
+            Step::Nothing => {}
             Step::Welcome {
                 holder,
                 welcome: (correlation, kind),

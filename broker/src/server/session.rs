@@ -57,6 +57,8 @@ pub enum Step {
     },
     /// Answer at once.
     Reply(u64, Kind),
+    /// Nothing.
+    Nothing,
     /// Say why, and close.
     Close(u64, Refusal),
 }
@@ -178,6 +180,8 @@ impl Session {
     fn request(&self, correlation: u64, kind: Kind) -> Step {
         match kind {
             Kind::Ping(_) => Step::Reply(correlation, Kind::Pong(wire::Pong {})),
+            // A sign of life, asked for or not: that it came is all it says.
+            Kind::Pong(_) => Step::Nothing,
             Kind::Hello(_) => Step::Close(correlation, protocol("a second hello")),
             kind => {
                 let limits = RunLimits {
@@ -227,6 +231,7 @@ fn check_hello(hello: &wire::Hello) -> Result<(), Refusal> {
 fn draining(correlation: u64, kind: &Kind) -> Step {
     match kind {
         Kind::Ping(_) => Step::Reply(correlation, Kind::Pong(wire::Pong {})),
+        Kind::Pong(_) => Step::Nothing,
         _ => refuse(correlation, &Refusal::Draining),
     }
 }
@@ -387,6 +392,16 @@ mod tests {
         refuses_with(&session.frame(unknown), ErrorCode::Unsupported);
         let ping = say(&mut session, 3, Kind::Ping(wire::Ping {}));
         assert_eq!(ping, Step::Reply(3, Kind::Pong(wire::Pong {})));
+    }
+
+    #[test]
+    fn a_pong_that_nobody_asked_for_is_a_sign_of_life() {
+        let mut session = open();
+        let pong = say(&mut session, 0, Kind::Pong(wire::Pong {}));
+        assert_eq!(pong, Step::Nothing);
+        session.drain();
+        let pong = say(&mut session, 0, Kind::Pong(wire::Pong {}));
+        assert_eq!(pong, Step::Nothing);
     }
 
     #[test]

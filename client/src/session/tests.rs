@@ -205,6 +205,15 @@ fn a_busy_producer_pauses_once_a_round_and_then_sends_everything_again() {
 }
 
 #[test]
+fn a_ping_of_the_broker_is_answered_under_its_number() {
+    let mut session = connected();
+    hear(&mut session, 7, Kind::Ping(wire::Ping {}));
+    let frames = written(&mut session);
+    assert_eq!(frames, [(7, Kind::Pong(wire::Pong {}))]);
+    assert!(session.is_idle());
+}
+
+#[test]
 fn an_answer_that_nobody_asked_for_breaks_the_protocol() {
     let mut session = connected();
     let frame = wire::Frame {
