@@ -367,9 +367,7 @@ impl Connection {
     /// Sets the timer to the next deadline; one that is set earlier already fires for nothing, which
     /// costs less than moving it with every frame.
     fn set_timer(&self, timer: Pin<&mut Sleep>, heart_due_ms: u64, now_ms: u64) {
-        let lingers = self.hungry.values();
-        let lingers = lingers.filter_map(|publisher| publisher.gather().due_ms());
-        let due_ms = lingers
+        let due_ms = lingers(&self.hungry, &self.session)
             .chain(self.session.next_due_ms())
             .chain([heart_due_ms, now_ms.saturating_add(FAR_MS)])
             .min()
@@ -399,6 +397,18 @@ impl Drop for Connection {
             drop(closer.send(Ok(())));
         }
     }
+}
+
+/// When open runs have lingered enough. What cannot be sent then waits for an answer or the end of a
+/// pause, not for time: a timer on it would fire again and again.
+fn lingers(
+    hungry: &BTreeMap<u64, Arc<PublisherCore>>,
+    session: &Session,
+) -> impl Iterator<Item = u64> {
+    hungry
+        .iter()
+        .filter(|(key, _)| session.can_produce(**key))
+        .filter_map(|(_, publisher)| publisher.gather().due_ms())
 }
 
 /// Writes as much as the socket takes; gives how many bytes.

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use siding::wire::frame::Kind;
 use siding::{Error, MessageId, OnBusy, Publisher, PublisherBuilder, Refusal, TryPublishError};
 
 use crate::broker::{Broker, Link, batch, bodies};
+use crate::consume::pong;
 
 async fn open(builder: PublisherBuilder, link: &mut Link) -> Publisher {
     let (publisher, ()) = tokio::join!(builder.open(), link.open_producer(7));
@@ -313,4 +315,30 @@ async fn a_transaction_is_resent_with_its_sequence_and_done_once() {
 
 async fn poll_once<F: Future>(mut future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
     std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
+}
+
+#[tokio::test]
+async fn a_lingering_run_behind_a_busy_broker_waits_without_spinning() {
+    let mut broker = Broker::start().await;
+    broker.limits.heartbeat_ms = 0;
+    let (client, mut link) = broker.client().await;
+    let linger = Duration::from_mins(1);
+    let publisher = client.publisher("jobs").batch(2).linger(linger);
+    let publisher = open(publisher, &mut link).await;
+    for body in ["a", "b", "c"] {
+        drop(publisher.publish(body).await.expect("room"));
+    }
+    let (correlation, first) = link.next_publish().await;
+    assert_eq!(bodies(&first.run), ["a", "b"]);
+    // The answers show that the third was seen, and then the refusal.
+    let (_, ()) = tokio::join!(client.ping(), pong(&mut link));
+    link.refuse(correlation, &busy(600_000)).await;
+    let (_, ()) = tokio::join!(client.ping(), pong(&mut link));
+    // Time moves only while nobody runs: a client that spins would stay in the first minute.
+    tokio::time::pause();
+    let (correlation, again) = link.next_publish().await;
+    assert_eq!((again.run, again.sequence), (first.run, 1));
+    link.confirm(correlation, 0, 2).await;
+    let (_, last) = link.next_publish().await;
+    assert_eq!(bodies(&last.run), ["c"]);
 }
