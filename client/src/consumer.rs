@@ -145,7 +145,7 @@ impl Consumer {
     }
 
     /// How many messages were settled [detached](DeliveredBatch::ack_detached) without effect:
-    /// their lease was lost, or the settle refused.
+    /// their lease was lost, the settle refused, or the client closed before the answer.
     pub fn settle_errors(&self) -> u64 {
         self.source.tally.failed()
     }

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use crate::consumer::DeliveryQueue;
 use crate::error::{Error, ProtocolError};
 use crate::publisher::{OnBusy, PublisherCore};
-use crate::settle::{SettleQueue, Settling};
+use crate::settle::{SettleQueue, Settlement, Settling};
 
 /// Requests of one client that wait for an answer at a time, publishes and settles not counted.
 /// More wait their turn.
@@ -166,12 +166,13 @@ impl Shared {
         true
     }
 
-    /// Gives a settle to the connection task; its listener hears of a closed client by the drop.
+    /// Gives a settle to the connection task; when that has ended, its listener is told so.
     pub(crate) fn settle(&self, settling: Settling) {
         {
             let mut inbox = self.inbox();
             if inbox.ended {
-                return;
+                drop(inbox);
+                return Settlement::new(settling).finish(&Err(CLOSED));
             }
             inbox.settles.push(settling);
         }

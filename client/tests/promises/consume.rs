@@ -68,6 +68,19 @@ async fn acks_of_one_grant_share_a_frame() {
 }
 
 #[tokio::test]
+async fn a_detached_settle_of_a_closed_client_counts_as_failed() {
+    let broker = Broker::start().await;
+    let (client, mut link) = broker.client_once().await;
+    let mut consumer = consumer(&client, &mut link).await;
+    link.deliver(1, vec![batch(5, 10, &["a", "b"])]).await;
+    let batch = consumer.next_batch().await.expect("open").expect("a batch");
+    drop(link);
+    consumer.next().await.expect("why").expect_err("closed");
+    batch.ack_detached();
+    assert_eq!(consumer.flush_settles().await, 2);
+}
+
+#[tokio::test]
 async fn a_lost_lease_is_an_outcome() {
     let broker = Broker::start().await;
     let (client, mut link) = broker.client().await;
