@@ -30,6 +30,8 @@ pub struct ConsumerBuilder {
 /// A lost connection ends its leases; the consumer subscribes again and the stream goes on. What had
 /// been pushed but not been handed out yet is given back.
 ///
+/// When what it reads is deleted, the stream gives what was pushed before, then `NOT_FOUND`, and ends.
+///
 /// Also a [`Stream`] of single deliveries.
 #[derive(Debug)]
 pub struct Consumer {

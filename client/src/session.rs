@@ -249,6 +249,10 @@ impl Session {
                 }
                 Ok(Received::Nothing)
             }
+            Kind::ConsumerEnded(ended) => {
+                self.consumer_ended(ended, events);
+                Ok(Received::Nothing)
+            }
             Kind::Ping(_) => {
                 self.out.frame(frame.correlation, Kind::Pong(wire::Pong {}));
                 Ok(Received::Nothing)

@@ -560,6 +560,15 @@ pub struct Deliver {
     #[prost(message, repeated, tag = "2")]
     pub batches: ::prost::alloc::vec::Vec<Batch>,
 }
+/// Nothing more will come to this consumer: what it reads is gone.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConsumerEnded {
+    #[prost(uint32, tag = "1")]
+    pub consumer: u32,
+    /// NOT_FOUND: the queue, topic or subscription was deleted.
+    #[prost(message, optional, tag = "2")]
+    pub error: ::core::option::Option<Error>,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Received {
     #[prost(message, repeated, tag = "1")]
@@ -729,7 +738,7 @@ pub struct Frame {
     pub correlation: u64,
     #[prost(
         oneof = "frame::Kind",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 76, 77, 78"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79"
     )]
     pub kind: ::core::option::Option<frame::Kind>,
 }
@@ -803,5 +812,7 @@ pub mod frame {
         Draining(super::Draining),
         #[prost(message, tag = "78")]
         Error(super::Error),
+        #[prost(message, tag = "79")]
+        ConsumerEnded(super::ConsumerEnded),
     }
 }

@@ -24,6 +24,8 @@ pub enum Event {
     Answered(Origin, Result<Answer, Refusal>),
     /// Messages are handed over.
     Delivered(Delivery),
+    /// A consumer, by its connection and number, gets nothing more.
+    Ended(SessionId, u32, Refusal),
     /// A browse is answered: log and messages.
     Browsed(Origin, u64, Vec<Found>),
 }
@@ -338,6 +340,11 @@ impl<W: Witness> Stage<W> {
                     self.witness.delivered(&delivery);
                     self.events.push(Event::Delivered(delivery));
                 }
+                Effect::EndConsumer {
+                    session,
+                    consumer,
+                    why,
+                } => self.events.push(Event::Ended(session, consumer, why)),
                 Effect::Browsed(to, log, found) => {
                     for one in &found {
                         self.bodies.assert_holds(log, one.offset..one.offset + 1);

@@ -8,6 +8,7 @@
 //! queue NAME, topic NAME, sub TOPIC/NAME, delete ADDRESS, with the settings as key=value
 //! publish NAME [n=1] [size=1] [producer=1] [sequence=next]     -> confirm NAME@0-2
 //! consume WHO ADDRESS [credit=100] [bytes=] [visibility=]      -> WHO gets NAME@0-2 attempt 1
+//!                                                              -> WHO ended: not found (deleted)
 //! receive WHO ADDRESS [max=10] [bytes=] [wait=0s]              -> WHO receives NAME@0 attempt 1
 //! ack|nack|release|reject|extend WHO NAME@0-2 [delay=] [reason=] [older=0]  -> settled 3
 //! transaction OPERATION + OPERATION [sequence=]    advance 5s    jump 5s    close WHO    stop WHO
@@ -318,19 +319,27 @@ impl Transcript {
         match event {
             Event::Answered(_, Ok(answer)) => answer_text(&answer, &name),
             Event::Answered(_, Err(refusal)) => vec![format!("refuse: {}", refusal_text(&refusal))],
+            Event::Ended(session, _, why) => {
+                vec![format!(
+                    "{} ended: {}",
+                    self.who(session),
+                    refusal_text(&why)
+                )]
+            }
             Event::Browsed(_, _, found) => found.iter().map(found_text).collect(),
             Event::Delivered(delivery) => self.delivered(&delivery),
         }
     }
 
+    fn who(&self, session: u64) -> String {
+        let mut people = self.people.iter();
+        let found = people.find(|(_, number)| **number == session);
+        found.map_or("somebody gone", |(name, _)| name).to_owned()
+    }
+
     fn delivered(&mut self, delivery: &Delivery) -> Vec<String> {
         let (who, verb) = match delivery.to {
-            DeliverTo::Consumer { session, .. } => {
-                let mut people = self.people.iter();
-                let found = people.find(|(_, number)| **number == session);
-                let who = found.map_or("somebody gone", |(name, _)| name.as_str());
-                (who.to_owned(), "gets")
-            }
+            DeliverTo::Consumer { session, .. } => (self.who(session), "gets"),
             DeliverTo::Receive(origin) => (
                 self.asked
                     .get(&origin.correlation)

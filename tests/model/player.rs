@@ -378,6 +378,13 @@ impl Player {
                     }
                     self.answered(origin);
                 }
+                Event::Ended(session, consumer, _) => {
+                    let consumers = &mut self.stage.witness.readers.consumers;
+                    let ended = consumers.remove(&(session, consumer));
+                    let ended = ended.expect("an attached consumer");
+                    let known = &self.stage.engine.state().subscriptions;
+                    assert!(!known.contains_key(&ended.subscription), "it is there");
+                }
                 Event::Browsed(origin, _, _) => self.answered(origin),
                 Event::Delivered(delivery) => {
                     if let DeliverTo::Receive(origin) = delivery.to {

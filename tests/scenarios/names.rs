@@ -69,31 +69,54 @@ fn a_publish_that_a_delete_overtakes_is_not_found() {
 }
 
 #[test]
-fn a_queue_deleted_under_its_consumers_hands_over_nothing_more() {
+fn a_queue_deleted_under_its_consumers_hands_over_nothing_more_and_tells_them() {
     check(
         "
         queue jobs
         publish jobs n=3           -> confirm jobs@0-2
         consume alice jobs credit=1 -> alice gets jobs@0 attempt 1
         receive bob jobs wait=9s max=1 -> bob receives jobs@1 attempt 1
-        delete jobs                ->
+        delete jobs                -> alice ended: not found (deleted)
         queue jobs
         publish jobs               -> confirm jobs@0
         ack alice jobs@0           -> settled 0; lease lost @0: ready
+        consume alice jobs         -> alice gets jobs@0 attempt 1
         close alice                ->
-        describe jobs              -> jobs 0..1, 1 ready
+        describe jobs              -> jobs 0..1, 1 delayed
         ",
     );
 }
 
 #[test]
-fn a_long_poll_on_a_deleted_queue_ends_with_nothing() {
+fn a_deleted_subscription_ends_its_consumers_and_no_others() {
+    check(
+        "
+        topic news
+        sub news/a
+        sub news/b
+        consume alice news/a       ->
+        consume bob news/b         ->
+        receive carol news/a wait=9s ->
+        pipeline on
+        delete news/a              ->
+        consume dave news/a        ->
+        flush                      -> alice ended: not found (deleted); dave ended: not found (deleted); refuse: not found (deleted)
+        pipeline off
+        stop alice                 -> refuse: not found consumer 1
+        publish news               -> confirm news@0; bob gets news/b@0 attempt 1
+        delete news                -> bob ended: not found (deleted)
+        ",
+    );
+}
+
+#[test]
+fn a_long_poll_on_a_deleted_queue_is_told_so() {
     check(
         "
         queue jobs
         receive bob jobs wait=9s   ->
-        delete jobs                ->
-        advance 9s                 -> bob receives nothing
+        delete jobs                -> refuse: not found (deleted)
+        advance 9s                 ->
         ",
     );
 }

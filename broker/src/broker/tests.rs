@@ -296,6 +296,35 @@ fn garbage_is_answered_with_the_reason_and_harms_nobody_else() {
 }
 
 #[test]
+fn a_consumer_of_a_deleted_queue_is_told_and_may_take_its_number_again() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let broker = start(directory.path());
+    let (mut worker, mut admin) = (Client::connect(&broker), Client::connect(&broker));
+    let consume = || {
+        Kind::Consume(wire::Consume {
+            address: "jobs".into(),
+            consumer: 7,
+            credit_messages: 1,
+            credit_bytes: 1,
+            visibility_timeout_ms: None,
+        })
+    };
+    admin.create_queue("jobs");
+    assert_eq!(worker.ask(consume()), Kind::Done(wire::Done {}));
+    let address = "jobs".to_owned();
+    admin.ask(Kind::Delete(wire::Delete { address }));
+    let notice = worker.next().expect("a notice");
+    let Some(Kind::ConsumerEnded(ended)) = notice.kind else {
+        panic!("{notice:?}");
+    };
+    assert_eq!((notice.correlation, ended.consumer), (0, 7));
+    let why = ended.error.map(Kind::Error);
+    assert_eq!(why.as_ref().and_then(code), Some(ErrorCode::NotFound));
+    admin.create_queue("jobs");
+    assert_eq!(worker.ask(consume()), Kind::Done(wire::Done {}));
+}
+
+#[test]
 fn a_draining_broker_tells_its_clients_and_confirms_what_it_took() {
     let directory = tempfile::tempdir().expect("a directory");
     let broker = start(directory.path());

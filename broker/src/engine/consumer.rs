@@ -162,6 +162,29 @@ impl Volatile {
         }
     }
 
+    /// Forgets who waits for subscriptions that are not `known` any more: their consumers, with all
+    /// they hold, and their long polls.
+    pub fn take_orphans(
+        &mut self,
+        known: impl Fn(u64) -> bool,
+    ) -> Vec<(VecDeque<Consumer>, VecDeque<Poll>)> {
+        let orphans = self.readers.extract_if(.., |id, _| !known(*id));
+        let orphans: Vec<_> = orphans.map(|(_, readers)| readers).collect();
+        for readers in &orphans {
+            for consumer in &readers.consumers {
+                if let Some(session) = self.sessions.get_mut(&consumer.session) {
+                    session.consumers.remove(&consumer.number);
+                }
+            }
+        }
+        self.held.retain(|_, held| known(held.subscription));
+        self.polls.retain(|(_, id, _)| known(*id));
+        let waiting = orphans.into_iter();
+        waiting
+            .map(|readers| (readers.consumers, readers.polls))
+            .collect()
+    }
+
     /// Whether a session is there and has room for what is handed over.
     pub fn listens(&self, session: SessionId) -> bool {
         self.sessions

@@ -117,6 +117,15 @@ pub enum Effect {
     },
     /// Hand messages over.
     Deliver(Delivery),
+    /// A consumer gets nothing more; it is forgotten already.
+    EndConsumer {
+        /// Its connection.
+        session: SessionId,
+        /// The client's number for it.
+        consumer: u32,
+        /// Why.
+        why: Refusal,
+    },
     /// Answer a browse with these messages and their bodies.
     Browsed(Origin, u64, Vec<Found>),
     /// From `apply`: remember where these bodies lie.

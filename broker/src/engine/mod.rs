@@ -135,12 +135,12 @@ impl Engine {
             }
         }
         for (position, command) in entry.commands.iter().enumerate() {
-            self.follow(command, refused.contains(&position));
+            self.follow(command, refused.contains(&position), effects);
         }
     }
 
     /// The volatile half follows what was applied.
-    fn follow(&mut self, command: &Command, refused: bool) {
+    fn follow(&mut self, command: &Command, refused: bool, effects: &mut Effects) {
         match command {
             Command::Start(_) => {
                 self.volatile.last_counter = 0;
@@ -175,7 +175,25 @@ impl Engine {
                     }
                 }
             }
+            Command::Delete(_) => self.end_readers(effects),
             _ => {}
+        }
+    }
+
+    /// Tells whoever waits for messages of a subscription that is gone. What they hold is gone too.
+    fn end_readers(&mut self, effects: &mut Effects) {
+        let known = &self.state.subscriptions;
+        for (consumers, polls) in self.volatile.take_orphans(|id| known.contains_key(&id)) {
+            for consumer in consumers {
+                effects.push(Effect::EndConsumer {
+                    session: consumer.session,
+                    consumer: consumer.number,
+                    why: state::gone(),
+                });
+            }
+            for poll in polls {
+                effects.reply(poll.origin, Err(state::gone()));
+            }
         }
     }
 

@@ -175,6 +175,16 @@ impl Sessions for Peers {
         });
     }
 
+    fn end_consumer(&self, session: SessionId, consumer: u32, why: &Refusal) {
+        let notice = Origin {
+            session,
+            correlation: 0,
+        };
+        let error = Some(why.to_wire());
+        let ended = wire::ConsumerEnded { consumer, error };
+        self.send(notice, Kind::ConsumerEnded(ended));
+    }
+
     fn browsed(&self, to: Origin, answer: wire::Browsed) {
         self.send(to, Kind::Browsed(answer));
     }

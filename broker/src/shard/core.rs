@@ -63,6 +63,8 @@ pub enum Deed {
     Release(SessionId, usize),
     /// Hand messages over.
     Deliver(Delivery),
+    /// Tell a consumer, by its connection and number, that nothing more will come, and why.
+    EndConsumer(SessionId, u32, Refusal),
     /// Answer a browse: the log, and what was found.
     Browsed(Origin, u64, Vec<Found>),
     /// Remember where bodies lie in the entry just applied.
@@ -242,6 +244,11 @@ impl Core {
                 }
                 Effect::Reply(origin, answer) => self.deeds.push(Deed::Answer(origin, answer)),
                 Effect::Deliver(delivery) => self.deeds.push(Deed::Deliver(delivery)),
+                Effect::EndConsumer {
+                    session,
+                    consumer,
+                    why,
+                } => self.deeds.push(Deed::EndConsumer(session, consumer, why)),
                 Effect::Browsed(origin, log, found) => {
                     self.deeds.push(Deed::Browsed(origin, log, found));
                 }

@@ -112,6 +112,9 @@ impl<S: Sessions> Performer<S> {
                         .deliver(&mut self.bodies, delivery, &mut self.resolved);
                     self.send_resolved();
                 }
+                Deed::EndConsumer(session, consumer, why) => {
+                    self.sessions.end_consumer(session, consumer, &why);
+                }
                 Deed::Browsed(to, log, found) => {
                     let to = (to, log);
                     self.resolver

@@ -16,6 +16,8 @@ pub trait Sessions {
     fn release(&self, session: SessionId, bytes: usize);
     /// Messages, with their bodies.
     fn deliver(&self, to: DeliverTo, batches: &[BatchParts]);
+    /// Nothing more will come to a consumer.
+    fn end_consumer(&self, session: SessionId, consumer: u32, why: &Refusal);
     /// The answer to a browse.
     fn browsed(&self, to: Origin, answer: wire::Browsed);
     /// Writes to every session that got something since the last time: one write each.

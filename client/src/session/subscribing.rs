@@ -100,6 +100,17 @@ impl Session {
         if self.goes_away(&refusal) {
             return Ok(());
         }
+        self.end_consumer(consumer, refusal, events);
+        Ok(())
+    }
+
+    /// The broker ended a consumer: what it reads is gone.
+    pub(super) fn consumer_ended(&mut self, ended: wire::ConsumerEnded, events: &mut Vec<Event>) {
+        let refusal = Refusal::from_wire(ended.error.unwrap_or_default());
+        self.end_consumer(ended.consumer, refusal, events);
+    }
+
+    fn end_consumer(&mut self, consumer: u32, refusal: Refusal, events: &mut Vec<Event>) {
         if let Some(subscriber) = self.consumers.remove(&consumer) {
             let error = Error::Refused(refusal);
             if let Some(reply) = subscriber.opener {
@@ -107,7 +118,6 @@ impl Session {
             }
             events.push(Event::Ended(subscriber.queue, Some(error)));
         }
-        Ok(())
     }
 }
 

@@ -189,6 +189,33 @@ async fn a_consumer_whose_queue_is_gone_says_so_and_ends() {
 }
 
 #[tokio::test]
+async fn a_consumer_whose_queue_is_deleted_under_it_says_so_and_ends() {
+    let broker = Broker::start().await;
+    let (client, mut link) = broker.client().await;
+    let mut consumer = consumer(&client, &mut link).await;
+    link.deliver(1, vec![batch(5, 10, &["a"])]).await;
+    let gone = Refusal::NotFound {
+        name: "(deleted)".into(),
+        nearest: Vec::new(),
+    };
+    let ended = wire::ConsumerEnded {
+        consumer: 1,
+        error: Some(gone.to_wire()),
+    };
+    link.say(0, Kind::ConsumerEnded(ended)).await;
+    let delivery = consumer.next().await.expect("open").expect("delivered");
+    assert_eq!(delivery.body(), b"a");
+    let error = consumer.next().await.expect("why").expect_err("refused");
+    assert_eq!(error.refusal(), Some(&gone));
+    assert!(consumer.next().await.is_none());
+    drop(delivery);
+    let (_, settle) = link.next_settle().await;
+    assert_eq!(ranges(&settle), [(10, 1)]);
+    drop(consumer);
+    let (_, ()) = tokio::join!(client.ping(), pong(&mut link));
+}
+
+#[tokio::test]
 async fn closing_a_consumer_releases_what_it_did_not_hand_out() {
     let broker = Broker::start().await;
     let (client, mut link) = broker.client().await;

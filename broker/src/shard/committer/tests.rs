@@ -60,6 +60,10 @@ impl Sessions for Notes {
         self.note();
     }
 
+    fn end_consumer(&self, _: SessionId, _: u32, _: &Refusal) {
+        self.note();
+    }
+
     fn browsed(&self, _: Origin, _: wire::Browsed) {
         self.note();
     }
