@@ -51,6 +51,11 @@ impl Meters {
         }
     }
 
+    /// Forgets the queues that are gone.
+    pub(super) fn keep(&mut self, is_known: impl Fn(u64) -> bool) {
+        self.0.retain(|log, _| is_known(*log));
+    }
+
     /// Adds to `BUSY` when to try again: excess ÷ drain rate.
     pub(super) fn hint(&self, refusal: &mut Refusal, log: u64) {
         match refusal {
@@ -75,5 +80,17 @@ impl Meters {
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deleted_queue_is_measured_no_more() {
+        let mut meters = Meters([1, 2].map(|log| (log, Meter::default())).into());
+        meters.keep(|log| log == 2);
+        assert_eq!(meters.0.into_keys().collect::<Vec<_>>(), [2]);
     }
 }

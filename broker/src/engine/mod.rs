@@ -175,7 +175,10 @@ impl Engine {
                     }
                 }
             }
-            Command::Delete(_) => self.end_readers(effects),
+            Command::Delete(_) => {
+                self.meters.keep(|log| self.state.logs.contains_key(&log));
+                self.end_readers(effects);
+            }
             _ => {}
         }
     }
