@@ -1,5 +1,8 @@
 //! What a client asks, parsed once: from here on no field is out of its range.
 
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
 
 use crate::limits;
@@ -216,7 +219,7 @@ impl Request {
             }
             Kind::Browse(wire) => Self::Browse {
                 address: address(&wire.address)?,
-                state: State::from_wire(wire.state),
+                state: parse_state(wire.state)?,
                 from_offset: wire.from_offset,
                 limit: page(wire.limit)?,
             },
@@ -296,6 +299,19 @@ fn parse_transaction(wire: wire::Transaction, limits: RunLimits) -> Result<Reque
     let operations_max = limits::TRANSACTION_OPERATIONS_MAX;
     let count = wire.operations.len() as u64;
     within("operations", Some(count), 0, 1, operations_max as u64)?;
+    let run_bytes = wire
+        .operations
+        .iter()
+        .map(|operation| match &operation.kind {
+            Some(wire::operation::Kind::Publish(publish)) => publish.run.len(),
+            _ => 0,
+        });
+    if run_bytes.sum::<usize>() > limits::TRANSACTION_BYTES_MAX {
+        return Err(Refusal::TooLarge {
+            field: "operations".into(),
+            max: limits::TRANSACTION_BYTES_MAX as u64,
+        });
+    }
     let operations = (0..).zip(wire.operations).map(|(index, operation)| {
         parse_operation(operation, limits).map_err(|refusal| Refusal::Operation {
             index,
@@ -414,6 +430,14 @@ fn producer_ticket(producer: u64, sequence: u64) -> Result<ProducerTicket, Refus
 
 fn optional_visibility(value: Option<u64>) -> Result<Option<u64>, Refusal> {
     value.map(|ms| visibility_timeout(Some(ms), 0)).transpose()
+}
+
+/// `None`: the default choice of states.
+fn parse_state(state: i32) -> Result<Option<State>, Refusal> {
+    match wire::State::try_from(state) {
+        Ok(_) => Ok(State::from_wire(state)),
+        Err(_) => Err(Refusal::malformed("state", "no such state")),
+    }
 }
 
 fn page(limit: u32) -> Result<u32, Refusal> {
