@@ -11,6 +11,10 @@ use super::effect::{Found, Origin};
 use super::log::{Kind, Log};
 use super::subscription::Subscription;
 
+/// Subscriptions described in one `Listing`, so that it fits a frame: about 600 bytes each. A topic
+/// with more is listed alone.
+const LISTED_SUBSCRIPTIONS_MAX: usize = 10_000;
+
 impl Engine {
     /// The log of a name.
     pub(super) fn log_named(&self, name: &Name) -> Result<&Log, Refusal> {
@@ -49,9 +53,12 @@ impl Engine {
 
     /// `NOT_FOUND`, with the nearest names.
     fn refuse_unknown(&self, name: &str) -> Refusal {
+        // Names are ASCII; that their lengths are near enough is asked first, for it costs nothing.
+        let most = |other: &str| 1 + other.len() / 4;
         let mut near: Vec<_> = (self.state.names.keys())
+            .filter(|other| other.len().abs_diff(name.len()) <= most(other))
             .map(|other| (strsim::damerau_levenshtein(name, other), other))
-            .filter(|(distance, other)| *distance <= 1 + other.len() / 4)
+            .filter(|(distance, other)| *distance <= most(other))
             .collect();
         near.sort();
         let nearest = near
@@ -88,12 +95,17 @@ impl Engine {
         let names = self.state.names.range::<str, _>((start, Bound::Unbounded));
         let names = names.take_while(|(name, _)| name.starts_with(prefix));
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let mut logs = names.filter_map(|(_, id)| self.state.logs.get(id));
-        let names = logs
-            .by_ref()
-            .take(limit)
-            .map(|log| self.info(from, log))
-            .collect();
+        let mut logs = names
+            .filter_map(|(_, id)| self.state.logs.get(id))
+            .peekable();
+        let mut names = Vec::new();
+        let mut subscriptions = 0;
+        while let Some(log) = logs.next_if(|log| {
+            subscriptions += log.subscriptions.len();
+            names.is_empty() || (names.len() < limit && subscriptions <= LISTED_SUBSCRIPTIONS_MAX)
+        }) {
+            names.push(self.info(from, log));
+        }
         Answer::Listing {
             names,
             more: logs.next().is_some(),
@@ -259,6 +271,38 @@ fn collect(found: &mut Vec<Found>, ranges: impl Iterator<Item = (OffsetRange, Fo
         }));
         if left == 0 {
             return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use siding_protocol::settings::TopicSettings;
+
+    use super::*;
+
+    #[test]
+    fn a_listing_ends_before_its_subscriptions_outgrow_a_frame() {
+        let mut engine = Engine::new();
+        for (id, name) in (1..).zip(["a", "b", "c"]) {
+            let settings = TopicSettings::parse(None).unwrap();
+            let mut log = Log::new(id, name.into(), Kind::Topic(settings));
+            log.subscriptions = vec![0; LISTED_SUBSCRIPTIONS_MAX / 2 + 1];
+            engine.state.names.insert(name.into(), id);
+            engine.state.logs.insert(id, log);
+        }
+        let from = Origin {
+            session: 1,
+            correlation: 1,
+        };
+        let mut after = String::new();
+        for (name, expect_more) in [("a", true), ("b", true), ("c", false)] {
+            let Answer::Listing { names, more } = engine.list(from, "", &after, 1_000) else {
+                panic!("a listing");
+            };
+            assert_eq!((names.len(), names[0].name.as_str()), (1, name));
+            assert_eq!(more, expect_more);
+            after = name.to_owned();
         }
     }
 }
