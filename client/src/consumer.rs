@@ -162,7 +162,8 @@ impl Consumer {
     }
 
     /// Ends the consumer: what was pushed and not handed out is released, detached settles are
-    /// flushed. Deliveries still in your hands lapse; settle them first.
+    /// flushed. Deliveries still in your hands lapse, charged as an attempt; settle them first. So does
+    /// what was on its way here when the broker heard of the end.
     ///
     /// # Errors
     /// A closed client.

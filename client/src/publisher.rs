@@ -23,6 +23,10 @@ use crate::shared::{Command, Handle};
 pub enum OnBusy {
     /// Send it again after the time the broker names and a random part of 50 ms, doubled up to 15 s
     /// each time. Nothing is lost; the window fills and publishes wait.
+    ///
+    /// The broker judges each run alone: one that was already under way behind the refused one may
+    /// find room first, and is then stored before it. Who needs strict order over `BUSY` sets
+    /// [`window`](PublisherBuilder::window) to 1, or awaits each receipt.
     #[default]
     Wait,
     /// Fail the receipts of the refused run with the refusal.
