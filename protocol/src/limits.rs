@@ -100,6 +100,8 @@ pub const PRODUCER_IDLE_MS_MAX: u64 = 86_400_000;
 pub const NAMES_MAX: usize = 10_000;
 /// Consumers of one connection.
 pub const CONSUMERS_PER_CONNECTION_MAX: usize = 1_024;
+/// Waiting `Receive`s of one connection.
+pub const RECEIVES_PER_CONNECTION_MAX: usize = 1_024;
 /// Publish bytes of one connection that are not answered yet.
 pub const IN_FLIGHT_BYTES_MAX: usize = 8 << 20;
 /// Bytes waiting to be sent on one connection.

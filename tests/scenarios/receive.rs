@@ -1,6 +1,27 @@
 //! Long poll: leases without an attached consumer.
 
+use std::fmt::Write as _;
+
 use siding_tests::transcript::check;
+
+#[test]
+fn a_connection_has_at_most_1024_long_polls_that_wait() {
+    let mut script = "queue jobs\n".to_owned();
+    for _ in 0..1_024 {
+        writeln!(script, "receive bob jobs wait=9s max=1 ->").expect("a String takes all");
+    }
+    script += "
+        receive bob jobs wait=9s   -> refuse: busy receives 1024 of 1024, retry after 1000 ms
+        receive eve jobs wait=9s   ->
+        publish jobs n=2           -> confirm jobs@0-1; bob receives jobs@0 attempt 1; bob receives jobs@1 attempt 1
+        receive bob jobs wait=9s   ->
+        receive bob jobs wait=9s   ->
+        receive bob jobs wait=9s   -> refuse: busy receives 1024 of 1024, retry after 1000 ms
+        close bob                  ->
+        publish jobs               -> confirm jobs@2; eve receives jobs@2 attempt 1
+        ";
+    check(&script);
+}
 
 #[test]
 fn a_long_poll_is_answered_as_soon_as_something_is_ready() {

@@ -40,6 +40,8 @@ pub struct Session {
     pub paused: bool,
     /// The client's number to the subscription.
     pub consumers: BTreeMap<u32, u64>,
+    /// Long polls that wait.
+    pub polls: usize,
 }
 
 /// Who waits for messages of one subscription, the next to be served first.
@@ -155,10 +157,41 @@ impl Volatile {
     /// Forgets the long polls of a session: nobody waits for their answers.
     pub fn forget_polls(&mut self, session: SessionId) {
         let mine = |(_, _, origin): &(Timestamp, u64, Origin)| origin.session == session;
-        for (_, subscription, origin) in self.polls.extract_if(.., |poll| mine(poll)) {
-            if let Some(readers) = self.readers.get_mut(&subscription) {
-                readers.polls.retain(|poll| poll.origin != origin);
+        let gone = self.polls.extract_if(.., |poll| mine(poll));
+        let subscriptions: BTreeSet<_> = gone.map(|(_, id, _)| id).collect();
+        for id in subscriptions {
+            if let Some(readers) = self.readers.get_mut(&id) {
+                readers.polls.retain(|poll| poll.origin.session != session);
             }
+        }
+    }
+
+    /// Takes out the long polls whose time is up.
+    pub fn take_due_polls(&mut self, now: Timestamp) -> Vec<(Timestamp, u64, Origin)> {
+        let mut due = Vec::new();
+        while self
+            .polls
+            .first()
+            .is_some_and(|(until, _, _)| *until <= now)
+        {
+            due.extend(self.polls.pop_first());
+        }
+        let subscriptions: BTreeSet<_> = due.iter().map(|(_, id, _)| *id).collect();
+        for id in subscriptions {
+            if let Some(readers) = self.readers.get_mut(&id) {
+                readers.polls.retain(|poll| poll.until > now);
+            }
+        }
+        for (_, _, origin) in &due {
+            self.forget_poll(*origin);
+        }
+        due
+    }
+
+    /// A long poll is answered: it counts no more.
+    pub fn forget_poll(&mut self, origin: Origin) {
+        if let Some(session) = self.sessions.get_mut(&origin.session) {
+            session.polls -= 1;
         }
     }
 
@@ -178,7 +211,13 @@ impl Volatile {
             }
         }
         self.held.retain(|_, held| known(held.subscription));
-        self.polls.retain(|(_, id, _)| known(*id));
+        let gone: Vec<_> = self
+            .polls
+            .extract_if(.., |(_, id, _)| !known(*id))
+            .collect();
+        for (_, _, origin) in &gone {
+            self.forget_poll(*origin);
+        }
         let waiting = orphans.into_iter();
         waiting
             .map(|readers| (readers.consumers, readers.polls))

@@ -54,6 +54,7 @@ impl Engine {
                 left.push_back(poll);
             } else if self.hand_over(id, readers, &poll_turn(&poll), now, effects) {
                 self.volatile.polls.remove(&(poll.until, id, poll.origin));
+                self.volatile.forget_poll(poll.origin);
             } else {
                 left.push_back(poll);
                 break;
@@ -187,14 +188,7 @@ impl Engine {
 
     /// Answers long polls whose time is up with nothing.
     pub(super) fn end_polls(&mut self, now: Timestamp, effects: &mut Effects) {
-        while let Some((until, id, origin)) = self.volatile.polls.first().copied() {
-            if until > now {
-                return;
-            }
-            self.volatile.polls.pop_first();
-            if let Some(readers) = self.volatile.readers.get_mut(&id) {
-                readers.polls.retain(|poll| poll.origin != origin);
-            }
+        for (until, id, origin) in self.volatile.take_due_polls(now) {
             let log = self
                 .state
                 .subscriptions

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use siding_protocol::event::Answer;
-use siding_protocol::limits::CONSUMERS_PER_CONNECTION_MAX;
+use siding_protocol::limits::{CONSUMERS_PER_CONNECTION_MAX, RECEIVES_PER_CONNECTION_MAX};
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request::{self, Action, ProducerTicket, Request};
 use siding_protocol::run::ScannedRun;
@@ -272,14 +272,7 @@ impl Engine {
             });
         }
         if open.consumers.len() >= CONSUMERS_PER_CONNECTION_MAX {
-            let limit = CONSUMERS_PER_CONNECTION_MAX as u64;
-            let resource = "consumers".into();
-            return Err(Refusal::Busy {
-                resource,
-                limit,
-                current: limit,
-                retry_after_ms: 1_000,
-            });
+            return Err(full("consumers", CONSUMERS_PER_CONNECTION_MAX));
         }
         open.consumers.insert(consume.consumer, subscription);
         self.volatile
@@ -330,8 +323,18 @@ impl Engine {
         receive: &request::Receive,
     ) -> Result<Next, Refusal> {
         let subscription = self.subscription_at(&receive.address)?;
+        let Some(open) = self.volatile.sessions.get_mut(&origin.session) else {
+            return Ok(Next::Nothing);
+        };
+        if open.polls >= RECEIVES_PER_CONNECTION_MAX {
+            return Err(full("receives", RECEIVES_PER_CONNECTION_MAX));
+        }
         let until = now.plus_ms(receive.wait_ms);
-        self.volatile.polls.insert((until, subscription, origin));
+        if !self.volatile.polls.insert((until, subscription, origin)) {
+            // The number of a request that is not answered yet names that one.
+            return Ok(Next::Nothing);
+        }
+        open.polls += 1;
         self.volatile
             .readers
             .entry(subscription)
@@ -346,6 +349,17 @@ impl Engine {
             });
         self.volatile.touched.insert(subscription);
         Ok(Next::Nothing)
+    }
+}
+
+/// One connection has as many as it may.
+fn full(resource: &'static str, limit: usize) -> Refusal {
+    let limit = limit as u64;
+    Refusal::Busy {
+        resource: resource.into(),
+        limit,
+        current: limit,
+        retry_after_ms: 1_000,
     }
 }
 

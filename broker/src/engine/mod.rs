@@ -86,6 +86,7 @@ impl Engine {
                 holder,
                 paused: false,
                 consumers,
+                polls: 0,
             },
         );
     }
