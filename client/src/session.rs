@@ -284,10 +284,16 @@ impl Session {
         match pending {
             Pending::Ask(ask) => {
                 let answer = match kind {
-                    Kind::Error(error) => Err(Refusal::from_wire(error).into()),
+                    Kind::Error(error) => Err(Refusal::from_wire(error)),
                     kind => Ok(kind),
                 };
-                events.push(Event::Answered(ask, answer));
+                if matches!(answer, Err(Refusal::Draining)) {
+                    // Nothing was done: it waits for the next connection like one never sent.
+                    self.draining = true;
+                    self.waiting_asks.push_back(ask);
+                } else {
+                    events.push(Event::Answered(ask, answer.map_err(Error::from)));
+                }
             }
             Pending::Settle(settlement) => self.settled(settlement, kind, events)?,
             Pending::Open { key } => self.producer_opened(now_ms, key, kind, events)?,

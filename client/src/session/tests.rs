@@ -120,6 +120,23 @@ fn a_request_under_way_is_interrupted_and_one_never_sent_waits_for_the_next_conn
 }
 
 #[test]
+fn a_request_that_a_draining_broker_refuses_waits_for_the_next_connection() {
+    let mut session = connected();
+    let mut answer = ask(&mut session, true);
+    let (correlation, _) = written(&mut session).remove(0);
+    let draining = Kind::Error(Refusal::Draining.to_wire());
+    assert_eq!(hear(&mut session, correlation, draining), 0);
+    let _later = ask(&mut session, true);
+    assert!(written(&mut session).is_empty());
+    lose(&mut session);
+    session.connected(wire::Limits::default());
+    let frames = written(&mut session);
+    assert_eq!(frames.len(), 2);
+    hear(&mut session, frames[0].0, Kind::Pong(wire::Pong {}));
+    answer.try_recv().expect("told").expect("answered");
+}
+
+#[test]
 fn what_is_unanswered_is_sent_again_under_the_same_tickets_in_order() {
     let mut session = connected();
     open(&mut session, 1, 70);
