@@ -42,7 +42,13 @@ impl Drop for KeepAlive {
 }
 
 async fn keep(source: &Source, grant: Grant, range: OffsetRange) -> Result<(), Error> {
-    let visibility = source.visibility().await?;
+    let visibility = loop {
+        match source.visibility().await {
+            // The lease may outlive the connection: asked again on the next one.
+            Err(Error::Interrupted { .. }) => {}
+            known => break known?,
+        }
+    };
     let mut ticks = tokio::time::interval((visibility / 2).max(SHORTEST));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.tick().await;

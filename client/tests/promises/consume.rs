@@ -266,6 +266,41 @@ async fn a_lease_kept_alive_is_extended_at_every_half_of_its_timeout() {
 }
 
 #[tokio::test]
+async fn a_lease_is_kept_alive_although_the_connection_breaks_before_its_timeout_is_known() {
+    let broker = Broker::start().await;
+    let (client, mut link) = broker.client().await;
+    let mut consumer = consumer(&client, &mut link).await;
+    link.deliver(1, vec![batch(5, 10, &["a"])]).await;
+    let delivery = consumer.next().await.expect("open").expect("delivered");
+    let _keep_alive = delivery.keep_alive();
+    let (_, kind) = link.next().await;
+    assert!(matches!(kind, Kind::Describe(_)), "{kind:?}");
+    drop(link);
+    let (mut link, _) = broker.welcome().await;
+    link.subscribe().await;
+    let (correlation, kind) = link.next().await;
+    assert!(matches!(kind, Kind::Describe(_)), "{kind:?}");
+    let settings = wire::DeliverySettings {
+        visibility_timeout_ms: Some(1_000),
+        ..wire::DeliverySettings::default()
+    };
+    let info = wire::NameInfo {
+        subscriptions: vec![wire::SubscriptionInfo {
+            address: "jobs".into(),
+            settings: Some(settings),
+            ..wire::SubscriptionInfo::default()
+        }],
+        ..wire::NameInfo::default()
+    };
+    link.say(correlation, Kind::NameInfo(info)).await;
+    let (_, settle) = link.next_settle().await;
+    assert_eq!(
+        (settle.action(), settle.delay_ms),
+        (wire::Action::Extend, Some(1_000))
+    );
+}
+
+#[tokio::test]
 async fn a_receive_gives_batches_that_are_settled_like_any_other() {
     let broker = Broker::start().await;
     let (client, mut link) = broker.client().await;
