@@ -192,7 +192,7 @@ pub struct Settle {
     pub address: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "2")]
     pub grant: ::core::option::Option<Grant>,
-    /// At most 10,000 ranges, rising, apart.
+    /// At most 10,000 ranges, rising, apart; 65,535 messages together.
     #[prost(message, repeated, tag = "3")]
     pub ranges: ::prost::alloc::vec::Vec<OffsetRange>,
     #[prost(enumeration = "Action", tag = "4")]
