@@ -109,7 +109,10 @@ pub(crate) async fn run(global: &Global, args: PublishArgs) -> Result<Exit> {
     }
     progress.finish_and_clear();
     let tally = feed.tally();
-    eprintln!("{}", summary(&args.name, &tally));
+    let asked = asked.map_err(|error| name_the_mend(error, &args.name));
+    if asked.is_ok() || tally.confirmed.is_some_and(|confirmed| confirmed > 0) {
+        eprintln!("{}", summary(&args.name, &tally));
+    }
     output.flush().await?;
     match asked? {
         // The input is not at its end: never a success.
@@ -122,6 +125,17 @@ pub(crate) async fn run(global: &Global, args: PublishArgs) -> Result<Exit> {
     } else {
         Exit::Ok
     })
+}
+
+/// What is not there can be created on the way; a name that is meant otherwise is told first.
+fn name_the_mend(error: anyhow::Error, name: &str) -> anyhow::Error {
+    match error.downcast_ref::<Error>() {
+        Some(Error::Refused(refusal @ Refusal::NotFound { .. })) => failure(
+            Exit::NoSuchName,
+            format!("{refusal} · --create, or siding queue create {name}"),
+        ),
+        _ => error,
+    }
 }
 
 async fn create_if_missing(client: &Client, name: &str) -> Result<()> {
@@ -199,8 +213,9 @@ async fn read_whole(input: &mut Input) -> Result<Vec<u8>> {
 fn summary(name: &str, tally: &Tally) -> String {
     let Some(confirmed) = tally.confirmed else {
         return format!(
-            "sent {} messages to {name}; not all of them were confirmed",
-            tally.sent
+            "sent {} {} to {name}; not all confirmed",
+            tally.sent,
+            messages(tally.sent)
         );
     };
     let seconds = tally.elapsed.as_secs_f64();
@@ -211,7 +226,7 @@ fn summary(name: &str, tally: &Tally) -> String {
         .saturating_sub(confirmed)
         .saturating_sub(tally.dropped);
     let mut parts = vec![
-        format!("confirmed {confirmed} messages in {name}"),
+        format!("confirmed {confirmed} {} in {name}", messages(confirmed)),
         format!("{seconds:.2} s"),
         format!("{rate:.0}/s"),
     ];
@@ -222,6 +237,10 @@ fn summary(name: &str, tally: &Tally) -> String {
         parts.push(format!("{open} not confirmed"));
     }
     parts.join(" · ")
+}
+
+const fn messages(count: u64) -> &'static str {
+    if count == 1 { "message" } else { "messages" }
 }
 
 /// Hidden where stderr is no terminal.
@@ -259,9 +278,17 @@ mod tests {
                 ..tally
             },
         );
-        assert_eq!(
-            unknown,
-            "sent 10 messages to jobs; not all of them were confirmed"
-        );
+        assert_eq!(unknown, "sent 10 messages to jobs; not all confirmed");
+    }
+
+    #[test]
+    fn a_name_that_is_not_there_is_told_with_the_flag_that_creates_it() {
+        let refusal = Refusal::NotFound {
+            name: "emial".to_owned(),
+            nearest: vec!["email".to_owned()],
+        };
+        let text = name_the_mend(Error::from(refusal).into(), "emial").to_string();
+        assert!(text.contains("did you mean \"email\"?"), "{text}");
+        assert!(text.contains("--create"), "{text}");
     }
 }
