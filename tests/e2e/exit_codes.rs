@@ -17,7 +17,7 @@ async fn every_failure_has_its_exit_code_and_says_what_mends_it() -> Result<()> 
         0
     );
     assert_eq!(siding(&url, &["publish", "full", "one"], "").await.code, 0);
-    let cases: [(&[&str], &str, i32, &str); 12] = [
+    let cases: [(&[&str], &str, i32, &str); 14] = [
         (
             &["consume", "emial", "--drain"],
             "",
@@ -65,6 +65,13 @@ async fn every_failure_has_its_exit_code_and_says_what_mends_it() -> Result<()> 
             "dropped",
         ),
         (&["peek", "email", "--state", "dead"], "", 1, ""),
+        (&["publish", "emial", "x"], "", 66, "--create"),
+        (
+            &["work", "email", "--drain", "--to", "nowhere", "--", "cat"],
+            "",
+            66,
+            "error: \"nowhere\" not found",
+        ),
     ];
     for (arguments, stdin, code, words) in cases {
         let ran = siding(&url, arguments, stdin).await;
