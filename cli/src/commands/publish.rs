@@ -9,6 +9,7 @@ use siding::wire::QueueSettings;
 use siding::{Client, Error, Refusal};
 
 use crate::args::{self, Global};
+use crate::bars;
 use crate::connect::{connect, leave};
 use crate::exit::{Exit, failure};
 use crate::feed::{Feed, Tally};
@@ -245,9 +246,9 @@ const fn messages(count: u64) -> &'static str {
 
 /// Hidden where stderr is no terminal.
 fn progress() -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner} {human_pos} messages · {per_sec}");
+    let template = "{spinner} {human_pos} messages · {rate}";
     let bar = ProgressBar::new_spinner();
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+    bar.with_style(bars::style(template, ProgressStyle::default_spinner))
 }
 
 #[cfg(test)]
