@@ -17,7 +17,7 @@ async fn every_failure_has_its_exit_code_and_says_what_mends_it() -> Result<()> 
         0
     );
     assert_eq!(siding(&url, &["publish", "full", "one"], "").await.code, 0);
-    let cases: [(&[&str], &str, i32, &str); 14] = [
+    let cases: [(&[&str], &str, i32, &str); 12] = [
         (
             &["consume", "emial", "--drain"],
             "",
@@ -65,13 +65,6 @@ async fn every_failure_has_its_exit_code_and_says_what_mends_it() -> Result<()> 
             "dropped",
         ),
         (&["peek", "email", "--state", "dead"], "", 1, ""),
-        (&["publish", "emial", "x"], "", 66, "--create"),
-        (
-            &["work", "email", "--drain", "--to", "nowhere", "--", "cat"],
-            "",
-            66,
-            "error: \"nowhere\" not found",
-        ),
     ];
     for (arguments, stdin, code, words) in cases {
         let ran = siding(&url, arguments, stdin).await;
@@ -145,5 +138,27 @@ async fn a_pipe_gets_tabs_and_minus_o_json_gets_json() -> Result<()> {
     assert_eq!(taken["id"], "jobs@0");
     assert_eq!(taken["body"], "tab\there");
     assert_eq!(taken["headers"], serde_json::json!({"n": -3, "t": true}));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_to_publish_to_that_is_not_there_is_told_with_its_mend() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let broker = Broker::start(dir.path()).await?;
+    let url = broker.url();
+    siding(&url, &["publish", "email", "x", "--create"], "").await;
+    let published = siding(&url, &["publish", "nowhere", "x"], "").await;
+    assert_eq!(published.code, 66, "{}", published.stderr);
+    assert!(
+        published.stderr.contains("--create"),
+        "{}",
+        published.stderr
+    );
+    let work = [
+        "work", "email", "--drain", "--to", "nowhere", "--", "echo", "ran",
+    ];
+    let worked = siding(&url, &work, "").await;
+    assert_eq!(worked.code, 66, "{}", worked.stderr);
+    assert!(worked.stderr.starts_with("error: \"nowhere\" not found"));
     Ok(())
 }
