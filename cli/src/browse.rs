@@ -37,7 +37,7 @@ pub(crate) enum Columns {
 pub(crate) async fn print(global: &Global, client: &Client, ask: &Ask<'_>) -> Result<Exit> {
     let mut output = Output::new(global.output);
     let whole = matches!(global.output, Some(Format::Json | Format::Ndjson));
-    let mut rows = Vec::new();
+    let (mut rows, mut objects) = (Vec::new(), Vec::new());
     let mut from = ask.from_offset;
     let mut left = ask.limit;
     let mut found = 0;
@@ -50,14 +50,18 @@ pub(crate) async fn print(global: &Global, client: &Client, ask: &Ask<'_>) -> Re
             let shown = shown(ask.address, message);
             match ask.format {
                 Some(template) => template.fill(&shown, output.raw()),
-                None => rows.push(row(ask.columns, message, &shown, whole)),
+                None if whole => objects.push(object(ask.columns, message, &shown)),
+                None => rows.push(row(ask.columns, message, &shown)),
             }
         }
         found += messages.len();
         left = left.saturating_sub(messages.len() as u64);
         output.flush().await?;
     }
-    if ask.format.is_none() {
+    if ask.format.is_none() && whole {
+        output.objects(objects);
+        output.flush().await?;
+    } else if ask.format.is_none() {
         let columns = columns(ask.columns);
         output.rows(&Rows { columns, rows });
         output.flush().await?;
@@ -100,13 +104,9 @@ fn columns(columns: Columns) -> &'static [&'static str] {
     }
 }
 
-/// A row of cells; with `whole` the last one holds the whole message instead of a preview.
-fn row(columns: Columns, message: &Browsed, shown: &Shown<'_>, whole: bool) -> Vec<Value> {
-    let body = if whole {
-        whole_body(shown)
-    } else {
-        preview(message.body()).into()
-    };
+/// A row of cells; the last one holds the body's beginning.
+fn row(columns: Columns, message: &Browsed, shown: &Shown<'_>) -> Vec<Value> {
+    let body = preview(shown.message.body()).into();
     let at = || match message.at_ms {
         0 => Value::Null,
         at => clock::rfc3339(at).into(),
@@ -131,12 +131,16 @@ fn row(columns: Columns, message: &Browsed, shown: &Shown<'_>, whole: bool) -> V
     }
 }
 
-/// The body as text; one that is not text as an object with its hex.
-fn whole_body(shown: &Shown<'_>) -> Value {
-    let mut object = shown.json();
-    if let Some(text) = object.remove("body") {
-        return text;
-    }
-    let hex = object.remove("body_hex").unwrap_or_default();
-    Value::Object(Map::from_iter([("hex".to_owned(), hex)]))
+/// The columns by name, and the whole message as `consume --json` shows it.
+fn object(columns: Columns, message: &Browsed, shown: &Shown<'_>) -> Value {
+    let cells = row(columns, message, shown);
+    let names = self::columns(columns).iter().map(|name| (*name).to_owned());
+    let mut object: Map<_, _> = names.zip(cells).collect();
+    // The message has its body whole, or in hex.
+    object.remove("body");
+    let mut whole = shown.json();
+    // Among the columns, by the name they have there.
+    whole.remove("attempt");
+    object.extend(whole);
+    Value::Object(object)
 }

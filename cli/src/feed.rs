@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use siding::wire::name_info::Settings;
 use siding::{Client, Error, Message, OnBusy, Publisher, Receipt, Refusal};
 
 use crate::clock;
@@ -61,7 +62,7 @@ impl Feed {
         };
         let publisher = client
             .publisher(name)
-            .batch(args.batch)
+            .batch(args.batch.min(messages_max(client, name).await))
             .linger(args.linger)
             .window(args.window.into())
             .on_busy(on_busy)
@@ -190,6 +191,18 @@ impl Feed {
     pub(crate) fn tally(&self) -> Tally {
         self.tally
     }
+}
+
+/// Messages that a queue can ever hold: a batch of more would be refused as busy for ever. What is
+/// not there, or cannot be seen, is the first publish's to tell.
+async fn messages_max(client: &Client, name: &str) -> u32 {
+    let settings = client.describe(name).await.map(|info| info.settings);
+    let most = match settings {
+        Ok(Some(Settings::Queue(settings))) => settings.max_messages,
+        _ => None,
+    };
+    most.and_then(|most| u32::try_from(most).ok())
+        .unwrap_or(u32::MAX)
 }
 
 fn with_attributes(body: &[u8], key: Option<&str>, headers: &[(String, String)]) -> Message {

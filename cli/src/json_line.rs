@@ -21,8 +21,13 @@ pub(crate) fn parse(line: &[u8]) -> Result<Message, String> {
             ("key", Value::String(text)) => message = message.key(text),
             ("routing_key", Value::String(text)) => message = message.routing_key(text),
             ("headers", Value::Object(headers)) => message = with_headers(message, headers)?,
-            // The body is read already; the rest is what consume adds for the reader's sake.
-            ("body" | "body_hex" | "id" | "attempt" | "published_at", _) => {}
+            // The body is read already; the rest is what consume, peek and dead ls add for the
+            // reader's sake.
+            (
+                "body" | "body_hex" | "id" | "offset" | "attempt" | "attempts" | "published_at"
+                | "state" | "reason" | "until" | "dead_since" | "detail",
+                _,
+            ) => {}
             (other, _) => {
                 let known = "body, body_hex, key, routing_key, headers";
                 return Err(format!(

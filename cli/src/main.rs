@@ -1,6 +1,7 @@
 //! `siding`: the command line of Siding. Turns the result of a verb into an exit code.
 
 mod args;
+mod bars;
 mod books;
 mod browse;
 mod clock;

@@ -64,6 +64,15 @@ impl Output {
         self.buffer.extend_from_slice(text.as_bytes());
     }
 
+    /// Objects that need not have the same fields: one JSON value, or one a line.
+    pub(crate) fn objects(&mut self, objects: Vec<Value>) {
+        let text = match self.format {
+            Format::Json => pretty(&Value::Array(objects)),
+            _ => lines(objects.iter().map(Value::to_string)),
+        };
+        self.buffer.extend_from_slice(text.as_bytes());
+    }
+
     /// One thing with named values.
     pub(crate) fn record(&mut self, record: &[(&'static str, Value)]) {
         let text = render_record(self.format, record);

@@ -64,9 +64,7 @@ pub(crate) async fn run(global: &Global, args: QuickstartArgs) -> Result<Exit> {
     let mut stop = Stop::listen()?;
     let text = match &args.urls {
         None => URLS.to_owned(),
-        Some(path) => std::fs::read_to_string(path)
-            .with_context(|| format!("--urls {}", path.display()))
-            .map_err(|error| failure(Exit::Usage, format!("{error:#}")))?,
+        Some(path) => read_urls(path)?,
     };
     let dir = fresh_dir(args.dir.as_deref())?;
     let data_dir = dir.join("siding-data");
@@ -100,6 +98,20 @@ pub(crate) async fn run(global: &Global, args: QuickstartArgs) -> Result<Exit> {
     }
     broker.stop().await?;
     exit
+}
+
+fn read_urls(path: &Path) -> Result<String> {
+    let bytes = std::fs::read(path)
+        .map_err(|error| failure(Exit::Usage, format!("--urls {}: {error}", path.display())))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error
+            .as_bytes()
+            .iter()
+            .take(error.utf8_error().valid_up_to());
+        let line = good.filter(|byte| **byte == b'\n').count() + 1;
+        let words = format!("--urls {}: line {line} is not UTF-8", path.display());
+        failure(Exit::BadInput, words)
+    })
 }
 
 /// The directory asked for if it is empty or not there; else a new one of our own.

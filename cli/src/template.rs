@@ -75,6 +75,11 @@ impl Template {
         Ok(Self(pieces))
     }
 
+    /// The body and a line end.
+    pub(crate) fn line() -> Self {
+        Self(vec![Piece::Body, Piece::Literal(b"\n".to_vec())])
+    }
+
     /// Appends the filled text.
     pub(crate) fn fill(&self, shown: &Shown<'_>, out: &mut Vec<u8>) {
         for piece in &self.0 {

@@ -140,3 +140,25 @@ async fn a_pipe_gets_tabs_and_minus_o_json_gets_json() -> Result<()> {
     assert_eq!(taken["headers"], serde_json::json!({"n": -3, "t": true}));
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_to_publish_to_that_is_not_there_is_told_with_its_mend() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let broker = Broker::start(dir.path()).await?;
+    let url = broker.url();
+    siding(&url, &["publish", "email", "x", "--create"], "").await;
+    let published = siding(&url, &["publish", "nowhere", "x"], "").await;
+    assert_eq!(published.code, 66, "{}", published.stderr);
+    assert!(
+        published.stderr.contains("--create"),
+        "{}",
+        published.stderr
+    );
+    let work = [
+        "work", "email", "--drain", "--to", "nowhere", "--", "echo", "ran",
+    ];
+    let worked = siding(&url, &work, "").await;
+    assert_eq!(worked.code, 66, "{}", worked.stderr);
+    assert!(worked.stderr.starts_with("error: \"nowhere\" not found"));
+    Ok(())
+}

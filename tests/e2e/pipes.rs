@@ -273,3 +273,47 @@ async fn work_repeats_what_failed_and_publishes_what_it_made() -> Result<()> {
     assert_eq!((books.settled, books.dead), (20, 0));
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_holds_less_than_a_batch_still_takes_everything() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let broker = Broker::start(dir.path()).await?;
+    let url = broker.url();
+    let create = ["queue", "create", "small", "--max-messages", "3"];
+    assert_eq!(siding(&url, &create, "").await.code, 0);
+    let child = spawn_siding(&url, &["publish", "small"])?;
+    let publishing = tokio::spawn(async move { finish(child, &seq(10)).await });
+    let consumed = siding(&url, &["consume", "small", "-n", "10"], "").await;
+    assert_all(&consumed.stdout, 10);
+    let published = within("everything is published", publishing).await??;
+    assert_eq!(published.code, 0, "{}", published.stderr);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_peek_and_consume_print_as_json_can_be_published_again() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let broker = Broker::start(dir.path()).await?;
+    let url = broker.url();
+    let lines = concat!(
+        r#"{"body":"a\nb","key":"k","headers":{"n":-3}}"#,
+        "\n",
+        r#"{"body_hex":"00ff0a"}"#
+    );
+    let publish = ["publish", "jobs", "--create", "--json"];
+    assert_eq!(siding(&url, &publish, lines).await.code, 0);
+    let peeked = siding(&url, &["peek", "jobs", "-o", "ndjson"], "").await;
+    let republish = ["publish", "again", "--create", "--json"];
+    let published = siding(&url, &republish, &peeked.stdout).await;
+    assert_eq!(published.code, 0, "{}", published.stderr);
+    let parts = |text: &str| -> Result<Vec<[serde_json::Value; 4]>> {
+        let objects = text.lines().map(serde_json::from_str::<serde_json::Value>);
+        let part = |object: &serde_json::Value| {
+            ["body", "body_hex", "key", "headers"].map(|field| object[field].clone())
+        };
+        objects.map(|object| Ok(part(&object?))).collect()
+    };
+    let again = siding(&url, &["consume", "again", "--drain", "-o", "ndjson"], "").await;
+    assert_eq!(parts(&again.stdout)?, parts(lines)?);
+    Ok(())
+}

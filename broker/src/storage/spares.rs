@@ -87,6 +87,8 @@ struct Ahead {
     /// Number of the last need.
     need: u64,
     spares: usize,
+    /// Shared with the thread: nobody wants the file at hand any more.
+    stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -111,6 +113,7 @@ impl Spares {
             next,
             files: files.clone(),
             gauge: Arc::clone(&gauge),
+            stopping: Arc::default(),
         };
         let source = match options.filling {
             Filling::Inline => Source::Inline(maker),
@@ -162,6 +165,7 @@ impl Ahead {
         let (answers, made) = sync_channel(2 * spares + 4);
         files.set_maker(requests.clone());
         let directory = maker.options.directory.clone();
+        let stopping = Arc::clone(&maker.stopping);
         let thread = std::thread::Builder::new()
             .name("siding-spares".into())
             .spawn(move || run(maker, &asked, &answers))
@@ -175,6 +179,7 @@ impl Ahead {
             due: 0,
             need: 0,
             spares,
+            stopping,
             thread: Some(thread),
         })
     }
@@ -220,8 +225,10 @@ impl Ahead {
 
 impl Drop for Ahead {
     fn drop(&mut self) {
-        // The thread reads until it is told to stop, so this never blocks for long; if it is gone
+        // Three files to fill are seconds on a slow disk, and a stop must not wait for them. The
+        // thread reads until it is told to stop, so this never blocks for long; if it is gone
         // already there is nothing to stop.
+        self.stopping.store(true, Ordering::Relaxed);
         self.requests.send(Request::Stop).ok();
         if let Some(thread) = self.thread.take() {
             // A panic in it has been reported where it happened.
@@ -240,7 +247,7 @@ fn run(mut maker: Maker, asked: &Receiver<Request>, answers: &SyncSender<Answer>
             Request::Look => maker.tidy(),
             Request::Stop => return,
         }
-        while owed > 0 {
+        while owed > 0 && !maker.stopping.load(Ordering::Relaxed) {
             let answer = match (maker.make(), request) {
                 (Ok(file), _) => Ok(file),
                 (Err(error), Request::Need(need)) => Err((need, error)),
@@ -266,6 +273,8 @@ struct Maker {
     next: u64,
     files: Files,
     gauge: Arc<SpareGauge>,
+    /// Set when the rest of a file need not be filled.
+    stopping: Arc<AtomicBool>,
 }
 
 impl Maker {
@@ -330,6 +339,9 @@ impl Maker {
         let zeros = vec![0; usize::try_from(bytes.min(FILL_BYTES)).unwrap_or(usize::MAX)];
         let mut offset = 0;
         while offset < bytes {
+            if self.stopping.load(Ordering::Relaxed) {
+                return Err(StorageError::ThreadGone);
+            }
             let length = usize::try_from(bytes - offset)
                 .unwrap_or(usize::MAX)
                 .min(zeros.len());
@@ -354,5 +366,30 @@ impl Maker {
             // If it cannot be removed it stays as an old file: the next start retires it again.
             drop(fs.remove(&old.path).and_then(|()| fs.sync_dir(directory)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::fs::Fs;
+    use super::super::memory_fs::MemoryFs;
+    use super::*;
+
+    #[test]
+    fn a_stop_does_not_wait_for_the_file_at_hand_and_leaves_nothing_of_it() {
+        let fs = MemoryFs::new(1);
+        fs.create_dir_all(Path::new("/j")).unwrap();
+        let options = JournalOptions::new(Arc::new(fs.clone()), "/j".into(), 1);
+        let mut maker = Maker {
+            options,
+            next: 1,
+            files: Files::default(),
+            gauge: Arc::default(),
+            stopping: Arc::new(AtomicBool::new(true)),
+        };
+        assert!(maker.make().is_err());
+        assert_eq!(fs.list(Path::new("/j")).unwrap(), [""; 0]);
     }
 }

@@ -12,7 +12,7 @@ use crate::args::{self, Global};
 use crate::connect::{connect, leave, name_of};
 use crate::drain::{self, LOOK_EVERY, Next};
 use crate::exit::{Exit, failure};
-use crate::output::Output;
+use crate::output::{Format, Output};
 use crate::shown::Shown;
 use crate::signals::Stop;
 use crate::template::Template;
@@ -22,7 +22,7 @@ use crate::template::Template;
 pub(crate) struct ConsumeArgs {
     /// A queue, or TOPIC/SUBSCRIPTION.
     address: String,
-    /// End after so many messages.
+    /// End after so many messages. `| head -1` takes more: what a pipe took counts as printed.
     #[arg(short = 'n', long, group = "until", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// Go on until interrupted. The default.
@@ -40,10 +40,11 @@ pub(crate) struct ConsumeArgs {
     /// Messages on their way to be printed at most.
     #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=65_535))]
     window: u32,
-    /// How a message is printed: %b body, %i id, %a attempt, %k key, %t time, %h{NAME} header.
-    #[arg(long, default_value = "%b\\n", value_parser = Template::parse, conflicts_with = "json")]
-    format: Template,
-    /// One JSON object a line.
+    /// How a message is printed: %b body, %i id, %a attempt, %k key, %t time, %h{NAME} header;
+    /// default: %b\n.
+    #[arg(long, value_parser = Template::parse, conflicts_with = "json")]
+    format: Option<Template>,
+    /// One JSON object a line, as with -o ndjson.
     #[arg(long)]
     json: bool,
     /// When a message is acked.
@@ -71,7 +72,7 @@ pub(crate) async fn run(global: &Global, args: ConsumeArgs) -> Result<Exit> {
     let client = connect(global).await?;
     let printer = Printer {
         name: name_of(&args.address).to_owned(),
-        template: (!args.json).then(|| args.format.clone()),
+        template: template(global.output, &args),
         ack: args.ack == AckArg::After,
         output: Output::new(global.output),
         printed: 0,
@@ -83,6 +84,16 @@ pub(crate) async fn run(global: &Global, args: ConsumeArgs) -> Result<Exit> {
     };
     leave(client, None).await;
     Ok(exit)
+}
+
+/// `None`: JSON lines. Asked for by `--json`, or by `-o` as everywhere.
+fn template(output: Option<Format>, args: &ConsumeArgs) -> Option<Template> {
+    let json = args.json || matches!(output, Some(Format::Json | Format::Ndjson));
+    match &args.format {
+        Some(format) => Some(format.clone()),
+        None if json => None,
+        None => Some(Template::line()),
+    }
 }
 
 fn refuse_what_is_not_offered(args: &ConsumeArgs) -> Result<()> {

@@ -23,7 +23,7 @@ pub(crate) enum QueueCommand {
         name: String,
         #[command(flatten)]
         delivery: DeliveryArgs,
-        /// Most messages, ready, delayed and leased together.
+        /// Most messages, ready, delayed and leased together; default 2^40: no limit.
         #[arg(long)]
         max_messages: Option<u64>,
         /// Most bytes of the same; default 1GiB.
@@ -137,7 +137,7 @@ pub(crate) struct DeliveryArgs {
     /// Attempts before a message is dead, 1 to 1000; default 10.
     #[arg(long)]
     max_attempts: Option<u32>,
-    /// Waits between attempts, such as 1s,5s,30s; the last repeats.
+    /// Waits between attempts, such as 1s,5s,30s; the last repeats; default 1s to 6h in 9 steps.
     #[arg(long, value_delimiter = ',', value_parser = args::duration)]
     backoff: Vec<Duration>,
     /// Dead letters kept; default 100000.

@@ -9,6 +9,7 @@ use siding::wire::QueueSettings;
 use siding::{Client, Error, Refusal};
 
 use crate::args::{self, Global};
+use crate::bars;
 use crate::connect::{connect, leave};
 use crate::exit::{Exit, failure};
 use crate::feed::{Feed, Tally};
@@ -109,7 +110,10 @@ pub(crate) async fn run(global: &Global, args: PublishArgs) -> Result<Exit> {
     }
     progress.finish_and_clear();
     let tally = feed.tally();
-    eprintln!("{}", summary(&args.name, &tally));
+    let asked = asked.map_err(|error| name_the_mend(error, &args.name));
+    if asked.is_ok() || tally.confirmed.is_some_and(|confirmed| confirmed > 0) {
+        eprintln!("{}", summary(&args.name, &tally));
+    }
     output.flush().await?;
     match asked? {
         // The input is not at its end: never a success.
@@ -122,6 +126,17 @@ pub(crate) async fn run(global: &Global, args: PublishArgs) -> Result<Exit> {
     } else {
         Exit::Ok
     })
+}
+
+/// What is not there can be created on the way; a name that is meant otherwise is told first.
+fn name_the_mend(error: anyhow::Error, name: &str) -> anyhow::Error {
+    match error.downcast_ref::<Error>() {
+        Some(Error::Refused(refusal @ Refusal::NotFound { .. })) => failure(
+            Exit::NoSuchName,
+            format!("{refusal} · --create, or siding queue create {name}"),
+        ),
+        _ => error,
+    }
 }
 
 async fn create_if_missing(client: &Client, name: &str) -> Result<()> {
@@ -199,8 +214,9 @@ async fn read_whole(input: &mut Input) -> Result<Vec<u8>> {
 fn summary(name: &str, tally: &Tally) -> String {
     let Some(confirmed) = tally.confirmed else {
         return format!(
-            "sent {} messages to {name}; not all of them were confirmed",
-            tally.sent
+            "sent {} {} to {name}; not all confirmed",
+            tally.sent,
+            messages(tally.sent)
         );
     };
     let seconds = tally.elapsed.as_secs_f64();
@@ -211,7 +227,7 @@ fn summary(name: &str, tally: &Tally) -> String {
         .saturating_sub(confirmed)
         .saturating_sub(tally.dropped);
     let mut parts = vec![
-        format!("confirmed {confirmed} messages in {name}"),
+        format!("confirmed {confirmed} {} in {name}", messages(confirmed)),
         format!("{seconds:.2} s"),
         format!("{rate:.0}/s"),
     ];
@@ -224,11 +240,15 @@ fn summary(name: &str, tally: &Tally) -> String {
     parts.join(" · ")
 }
 
+const fn messages(count: u64) -> &'static str {
+    if count == 1 { "message" } else { "messages" }
+}
+
 /// Hidden where stderr is no terminal.
 fn progress() -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner} {human_pos} messages · {per_sec}");
+    let template = "{spinner} {human_pos} messages · {rate}";
     let bar = ProgressBar::new_spinner();
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+    bar.with_style(bars::style(template, ProgressStyle::default_spinner))
 }
 
 #[cfg(test)]
@@ -259,9 +279,17 @@ mod tests {
                 ..tally
             },
         );
-        assert_eq!(
-            unknown,
-            "sent 10 messages to jobs; not all of them were confirmed"
-        );
+        assert_eq!(unknown, "sent 10 messages to jobs; not all confirmed");
+    }
+
+    #[test]
+    fn a_name_that_is_not_there_is_told_with_the_flag_that_creates_it() {
+        let refusal = Refusal::NotFound {
+            name: "emial".to_owned(),
+            nearest: vec!["email".to_owned()],
+        };
+        let text = name_the_mend(Error::from(refusal).into(), "emial").to_string();
+        assert!(text.contains("did you mean \"email\"?"), "{text}");
+        assert!(text.contains("--create"), "{text}");
     }
 }

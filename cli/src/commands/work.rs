@@ -84,6 +84,10 @@ struct Shop {
 pub(crate) async fn run(global: &Global, args: WorkArgs) -> Result<Exit> {
     let mut stop = Stop::listen()?;
     let client = connect(global).await?;
+    if let Some(to) = &args.to {
+        // Known before the first command runs in vain.
+        client.describe(to).await?;
+    }
     let feed = if args.arg {
         Feed::LastArgument
     } else if args.stdin {

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::{QUEUE, TOPIC};
+use crate::bars;
 use crate::books::books;
 use crate::clock;
 
@@ -47,15 +48,14 @@ struct Bars {
 
 impl Bars {
     fn new(total: u64) -> Self {
-        let bars = MultiProgress::new();
-        let template = "{prefix:>9} {bar:40} {human_pos}/{human_len} · {per_sec}";
-        let style = ProgressStyle::with_template(template);
-        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+        let all = MultiProgress::new();
+        let template = "{prefix:>9} {bar:40} {human_pos}/{human_len} · {rate}";
+        let style = bars::style(template, ProgressStyle::default_bar);
         let bar = |prefix: &'static str| {
             let bar = ProgressBar::new(total)
                 .with_style(style.clone())
                 .with_prefix(prefix);
-            bars.add(bar)
+            all.add(bar)
         };
         Self {
             published: bar("published"),

@@ -5,7 +5,7 @@ use crate::refusal::Refusal;
 
 /// A value outside its range: what an answer `INVALID` or `TOO_LARGE` names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field} must lie in {min} to {max}")]
+#[error("{field} must lie in {min} to {max}{}", unit(.field))]
 pub struct OutOfRange {
     /// What is out of range, as the `.proto` names it.
     pub field: &'static str,
@@ -15,6 +15,15 @@ pub struct OutOfRange {
     pub max: u64,
     /// A size or count over `max`: `TOO_LARGE`. Otherwise `INVALID`.
     pub too_large: bool,
+}
+
+/// What a size of `field` is counted in; others are numbers or counts.
+fn unit(field: &str) -> &'static str {
+    match field {
+        "body" | "key" | "routing_key" | "dedup_id" | "headers.name" | "headers.value"
+        | "headers.bytes" => " bytes",
+        _ => "",
+    }
 }
 
 impl OutOfRange {
