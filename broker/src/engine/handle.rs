@@ -21,7 +21,7 @@ use super::consumer::{Consumer, Poll};
 use super::effect::{Effect, Effects, Origin, SessionId, Urgency};
 use super::producer::Seen;
 use super::runs::RangeSet;
-use super::{Engine, propose};
+use super::{Engine, PARTS_PER_COMMAND_MAX, propose};
 
 /// What a request leads to.
 enum Next {
@@ -301,7 +301,7 @@ impl Engine {
         effects: &mut Effects,
     ) -> Option<()> {
         let (subscription, grants) = self.volatile.remove_consumer(session, number)?;
-        if !grants.is_empty() {
+        for grants in grants.chunks(PARTS_PER_COMMAND_MAX) {
             let (terms, counters) = grants
                 .iter()
                 .map(|grant| (grant.term, grant.counter))

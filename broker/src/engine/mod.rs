@@ -38,6 +38,10 @@ use meter::Meters;
 use settle::Standing;
 use state::State;
 
+/// Most ranges, or grants, that one command proposed by the engine itself names: it fits the smallest
+/// journal record. The rest goes with the next command.
+const PARTS_PER_COMMAND_MAX: usize = 1_000;
+
 /// All rules of one shard.
 #[derive(Debug, Default)]
 pub struct Engine {

@@ -302,7 +302,7 @@ impl<S: Sessions> Committer<S> {
             }
         }
         let now = self.clock.now();
-        if !self.core.open().is_empty() {
+        while !self.core.open().is_empty() {
             let pending = self.core.close_group(now);
             let applied = self.door.commit_here(pending, Level::Synced)?;
             self.core.committed(now, &applied.pending);

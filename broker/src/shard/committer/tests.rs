@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use siding_protocol::event::Answer;
 use siding_protocol::frame::BatchParts;
-use siding_protocol::refusal::Refusal;
+use siding_protocol::refusal::{Refusal, State};
 use siding_protocol::request::{Consume, ProducerTicket, Request};
 use siding_protocol::run::{MessageFields, RunBuilder, RunLimits, scan};
 use siding_protocol::settings::QueueSettings;
@@ -29,7 +29,9 @@ struct Notes {
     /// Answers and deliveries since the last flush, then of each flush that had any.
     open: Cell<usize>,
     flushed: RefCell<Vec<usize>>,
-    deliveries: Cell<usize>,
+    deliveries: Cell<u64>,
+    /// Messages of the last browse.
+    browsed: Cell<usize>,
 }
 
 impl Notes {
@@ -64,7 +66,8 @@ impl Sessions for Notes {
         self.note();
     }
 
-    fn browsed(&self, _: Origin, _: wire::Browsed) {
+    fn browsed(&self, _: Origin, answer: wire::Browsed) {
+        self.browsed.set(answer.messages.len());
         self.note();
     }
 
@@ -90,10 +93,14 @@ impl Stage {
     }
 
     fn on(fs: MemoryFs) -> Self {
+        Self::with(fs, 1 << 20, Filling::Inline)
+    }
+
+    fn with(fs: MemoryFs, journal_file_bytes: u64, filling: Filling) -> Self {
         let budgets = Budgets::default();
         let settings = Settings {
-            journal_file_bytes: 1 << 20,
-            filling: Filling::Inline,
+            journal_file_bytes,
+            filling,
             budgets,
         };
         let recovery = recovery::start(Arc::new(fs.clone()), Path::new("/data"), settings);
@@ -113,8 +120,12 @@ impl Stage {
     }
 
     fn ask(&self, correlation: u64, request: Request) {
+        self.ask_as(1, correlation, request);
+    }
+
+    fn ask_as(&self, session: SessionId, correlation: u64, request: Request) {
         let origin = Origin {
-            session: 1,
+            session,
             correlation,
         };
         self.inbox.push(Input::Request {
@@ -132,7 +143,11 @@ impl Stage {
 
     /// A session, the queue `jobs`, a producer.
     async fn prepared() -> Self {
-        let mut stage = Self::new();
+        Self::new().prepare().await
+    }
+
+    async fn prepare(self) -> Self {
+        let mut stage = self;
         stage.inbox.push(Input::Opened {
             session: 1,
             holder: "me".into(),
@@ -361,5 +376,48 @@ fn a_snapshot_ahead_of_what_a_power_cut_leaves_of_the_journal_is_started_from() 
             assert_eq!(again.committer.performer.bodies().pieces(), 1);
             disk = again.fs.crash(&mut |_, _| 0);
         }
+    });
+}
+
+#[test]
+fn a_session_that_held_more_than_one_record_can_say_ends_without_ending_the_broker() {
+    run(async {
+        let stage = Stage::with(MemoryFs::new(1), 64 << 10, Filling::Inline);
+        let mut stage = stage.prepare().await;
+        let mut consume = consume();
+        if let Request::Consume(consume) = &mut consume {
+            consume.credit_messages = 65_535;
+        }
+        stage.ask(3, consume);
+        let held = 7_000;
+        for sequence in 1..=held {
+            // One grant each.
+            stage.ask(4, publish(sequence, b"x"));
+            while stage.notes.deliveries.get() < sequence {
+                stage.turns(1).await;
+            }
+        }
+        stage.inbox.push(Input::Opened {
+            session: 2,
+            holder: "other".into(),
+        });
+        let leased = Request::Browse {
+            address: jobs().into(),
+            state: Some(State::Leased),
+            from_offset: 0,
+            limit: 1_000,
+        };
+        stage.ask_as(2, 1, leased.clone());
+        stage.turns(1).await;
+        assert_eq!(stage.notes.browsed.get(), 1_000);
+        stage.ask(5, publish(held + 1, &[1; 3_500]));
+        stage.inbox.push(Input::Closed { session: 1 });
+        stage.turns(1).await;
+        while stage.committer.core.open().is_awaited() {
+            stage.turns(1).await;
+        }
+        stage.ask_as(2, 2, leased);
+        stage.turns(1).await;
+        assert_eq!(stage.notes.browsed.get(), 0, "none of it is held any more");
     });
 }
