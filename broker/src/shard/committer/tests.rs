@@ -16,10 +16,11 @@ use siding_protocol::wire;
 use tokio::runtime::{Builder, LocalOptions};
 
 use super::super::clock::ManualTime;
-use super::super::recovery::{self, Settings};
+use super::super::recovery::{self, RecoveryError, Settings};
 use super::*;
 use crate::engine::effect::{DeliverTo, Origin, SessionId};
 use crate::storage::bodies::Budgets;
+use crate::storage::fs::Fs;
 use crate::storage::memory_fs::{MemoryFs, Operation};
 use crate::storage::{Filling, Snapshots};
 
@@ -419,5 +420,36 @@ fn a_session_that_held_more_than_one_record_can_say_ends_without_ending_the_brok
         stage.ask_as(2, 2, leased);
         stage.turns(1).await;
         assert_eq!(stage.notes.browsed.get(), 0, "none of it is held any more");
+    });
+}
+
+#[test]
+fn a_snapshot_whose_journal_is_gone_is_refused_and_not_served_without_what_came_after_it() {
+    run(async {
+        let stage = Stage::prepared().await;
+        stage.ask(3, publish(1, b"kept"));
+        let Stage { fs, committer, .. } = stage;
+        committer.finish().await.expect("a clean stop");
+        let journal = Path::new("/data/journal");
+        for name in fs.list(journal).expect("files") {
+            fs.remove(&journal.join(name)).expect("removed");
+        }
+        let settings = Settings {
+            journal_file_bytes: 1 << 20,
+            filling: Filling::Inline,
+            budgets: Budgets::default(),
+        };
+        let again = recovery::start(Arc::new(fs.clone()), Path::new("/data"), settings);
+        assert!(
+            matches!(
+                again,
+                Err(RecoveryError::Storage(StorageError::Damaged { .. }))
+            ),
+            "{again:?}"
+        );
+        assert!(
+            fs.list(journal).expect("a directory").is_empty(),
+            "nothing was changed"
+        );
     });
 }
