@@ -278,7 +278,6 @@ impl Connection {
             shared.peers.flush_one(&peer);
         }
         drop(present);
-        drop(seat);
         let finishing = Rc::downgrade(&peer);
         drop(peer);
         if speaks {
@@ -291,6 +290,8 @@ impl Connection {
             // It does not take the rest, and nobody watches it any more.
             peer.close(End::Stop);
         }
+        // Only now: until here it had a socket, and those are what the seats are counted for.
+        drop(seat);
     }
 }
 
