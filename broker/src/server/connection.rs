@@ -161,8 +161,11 @@ impl Connection {
 
     async fn frame(&mut self, payload: Bytes) -> Result<(), Closed> {
         let charge = Peer::charge(payload.len());
-        if self.session.is_open() {
-            self.wait_for_room(charge).await?;
+        if self.session.is_open() && !self.has_room_for(charge) {
+            self.peer.hold_back(true);
+            let room = self.wait_for_room(charge).await;
+            self.peer.hold_back(false);
+            room?;
         }
         if self.shared.peers.is_draining() {
             self.session.drain();
@@ -174,6 +177,9 @@ impl Connection {
             } => {
                 self.copy_small_runs(&mut request);
                 self.peer.hold(charge);
+                if matches!(request, Request::Browse { .. } | Request::List { .. }) {
+                    self.peer.look(correlation);
+                }
                 let origin = Origin {
                     session: self.peer.number,
                     correlation,
@@ -206,6 +212,10 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    fn has_room_for(&self, charge: usize) -> bool {
+        self.peer.may_ask(charge) && self.shared.inbox.has_room_for(charge)
     }
 
     /// Back pressure: as long as its own limit or the shard's is reached, nothing more is read.
