@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tracing::{debug, info, warn};
 
-use super::chunks::Chunks;
+use super::chunks::{Chunks, Pool};
 use super::peer::{End, Peer};
 use super::peers::Peers;
 use super::registry::Seat;
@@ -41,6 +41,7 @@ pub(super) struct Shared {
     pub(super) limits: SessionLimits,
     pub(super) inbox: Rc<Inbox>,
     pub(super) peers: Rc<Peers>,
+    pub(super) chunks: Rc<Pool>,
 }
 
 /// Why a connection ended.
@@ -88,7 +89,7 @@ pub(super) async fn serve(
         session: Session::new(number, shared.node, shared.limits),
         peer,
         reader,
-        chunks: Chunks::default(),
+        chunks: Chunks::new(Rc::clone(&shared.chunks)),
         copies: BytesMut::new(),
         seat,
         shared,
