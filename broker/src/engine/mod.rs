@@ -109,6 +109,12 @@ impl Engine {
         self.volatile.sessions.remove(&session);
     }
 
+    /// The disk has no room for more, or has some again: meanwhile publishes are refused before they
+    /// are logged, and everything else goes on.
+    pub fn note_disk(&mut self, is_full: bool) {
+        self.volatile.disk_is_full = is_full;
+    }
+
     /// A connection's outbound buffer is full, or has room again: nothing is handed over meanwhile.
     pub fn pause_session(&mut self, session: SessionId, paused: bool) {
         if let Some(open) = self.volatile.sessions.get_mut(&session) {

@@ -168,6 +168,24 @@ impl Stage {
         stage
     }
 
+    /// The next answer.
+    async fn answer(&mut self) -> Result<Answer, Refusal> {
+        loop {
+            if let Some((_, answer)) = self.notes.answers.borrow_mut().pop() {
+                return answer;
+            }
+            self.turns(1).await;
+        }
+    }
+
+    /// Lets the thread that makes spare files come to its end.
+    fn spares_settle(&self) {
+        let gauge = self.committer.door.journal().spare_gauge();
+        while gauge.ready() < 3 && !gauge.is_failing() {
+            std::thread::yield_now();
+        }
+    }
+
     fn writes_and_syncs(&self) -> (u64, u64) {
         (
             self.fs.count(Operation::Write),
@@ -451,5 +469,52 @@ fn a_snapshot_whose_journal_is_gone_is_refused_and_not_served_without_what_came_
             fs.list(journal).expect("a directory").is_empty(),
             "nothing was changed"
         );
+    });
+}
+
+#[test]
+fn a_full_disk_refuses_publishes_while_acks_go_on_and_service_resumes_when_there_is_room() {
+    run(async {
+        let files = 6;
+        let fs = MemoryFs::new(1);
+        fs.set_capacity(Some((files * 64 + 48) << 10));
+        let stage = Stage::with(fs, 64 << 10, Filling::Thread);
+        let mut stage = stage.prepare().await;
+        let mut stored = 0;
+        let refusal = loop {
+            stage.ask(3, publish(stored + 1, &[1; 4_000]));
+            match stage.answer().await {
+                Ok(_) => stored += 1,
+                Err(refusal) => break refusal,
+            }
+            stage.spares_settle();
+        };
+        assert!(
+            matches!(&refusal, Refusal::Busy { resource, .. } if resource == "disk"),
+            "{refusal:?}"
+        );
+        assert!(stored > 40, "{stored} stored");
+        stage.ask(4, publish(stored, &[1; 4_000]));
+        let again = stage.answer().await;
+        assert!(again.is_ok(), "a retry of what was stored: {again:?}");
+        let purge = Request::Purge {
+            address: jobs().into(),
+        };
+        stage.ask(5, purge);
+        assert!(stage.answer().await.is_ok());
+        let resumed = loop {
+            stage.time.advance_ms(ROOM_MS);
+            stage.ask(6, publish(stored + 1, &[1; 4_000]));
+            match stage.answer().await {
+                Err(Refusal::Busy { .. }) => {
+                    while stage.committer.checkpoints.is_running() {
+                        stage.turns(1).await;
+                    }
+                    std::thread::yield_now();
+                }
+                other => break other,
+            }
+        };
+        assert!(resumed.is_ok(), "{resumed:?}");
     });
 }
