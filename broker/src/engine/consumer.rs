@@ -27,6 +27,8 @@ pub struct Volatile {
     pub last_counter: u64,
     /// Whether the `Start` is on its way: a grant of the old term could be given twice.
     pub starting: bool,
+    /// Whether the disk has no room for more: nothing new is stored.
+    pub disk_is_full: bool,
     /// Whether a `Tick` is on its way.
     pub ticking: bool,
 }

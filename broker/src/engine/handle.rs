@@ -21,7 +21,10 @@ use super::consumer::{Consumer, Poll};
 use super::effect::{Effect, Effects, Origin, SessionId, Urgency};
 use super::producer::Seen;
 use super::runs::RangeSet;
-use super::{Engine, propose};
+use super::{Engine, PARTS_PER_COMMAND_MAX, propose};
+
+/// When to try again what a full disk refused.
+const DISK_RETRY_MS: u64 = 1_000;
 
 /// What a request leads to.
 enum Next {
@@ -154,17 +157,34 @@ impl Engine {
     ) -> Result<Next, Refusal> {
         let log = self.log_named(name)?;
         let publish = publish_command(log.id, ticket, &run);
-        // A full queue refuses before the bytes are logged, unless this is the retry of a request
-        // that was stored or is about to be.
+        // A full queue or disk refuses before the bytes are logged, unless this is the retry of a
+        // request that was stored or is about to be.
         if let Err(mut refusal) = log.has_room(publish.count().into(), publish.bytes())
-            && self.state.producers.seen(ticket.producer, ticket.sequence) == Seen::Fresh
-            && !self.volatile.in_flight.contains(&ticket)
+            && self.is_new(ticket)
         {
             self.meters.hint(&mut refusal, log.id);
             return Err(refusal);
         }
+        self.refuse_on_a_full_disk(ticket)?;
         self.volatile.in_flight.push_back(ticket);
         Ok(Next::Propose(Command::Publish(publish), vec![run.bytes]))
+    }
+
+    fn is_new(&self, ticket: ProducerTicket) -> bool {
+        self.state.producers.seen(ticket.producer, ticket.sequence) == Seen::Fresh
+            && !self.volatile.in_flight.contains(&ticket)
+    }
+
+    fn refuse_on_a_full_disk(&self, ticket: ProducerTicket) -> Result<(), Refusal> {
+        if self.volatile.disk_is_full && self.is_new(ticket) {
+            return Err(Refusal::Busy {
+                resource: "disk".into(),
+                limit: 0,
+                current: 0,
+                retry_after_ms: DISK_RETRY_MS,
+            });
+        }
+        Ok(())
     }
 
     fn propose_transaction(
@@ -202,6 +222,9 @@ impl Engine {
                     }
                 }
             });
+        }
+        if !runs.is_empty() {
+            self.refuse_on_a_full_disk(ticket)?;
         }
         self.volatile.in_flight.push_back(ticket);
         let ProducerTicket { producer, sequence } = ticket;
@@ -301,7 +324,7 @@ impl Engine {
         effects: &mut Effects,
     ) -> Option<()> {
         let (subscription, grants) = self.volatile.remove_consumer(session, number)?;
-        if !grants.is_empty() {
+        for grants in grants.chunks(PARTS_PER_COMMAND_MAX) {
             let (terms, counters) = grants
                 .iter()
                 .map(|grant| (grant.term, grant.counter))

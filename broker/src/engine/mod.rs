@@ -38,6 +38,10 @@ use meter::Meters;
 use settle::Standing;
 use state::State;
 
+/// Most ranges, or grants, that one command proposed by the engine itself names: it fits the smallest
+/// journal record. The rest goes with the next command.
+const PARTS_PER_COMMAND_MAX: usize = 1_000;
+
 /// All rules of one shard.
 #[derive(Debug, Default)]
 pub struct Engine {
@@ -103,6 +107,12 @@ impl Engine {
         }
         self.volatile.forget_polls(session);
         self.volatile.sessions.remove(&session);
+    }
+
+    /// The disk has no room for more, or has some again: meanwhile publishes are refused before they
+    /// are logged, and everything else goes on.
+    pub fn note_disk(&mut self, is_full: bool) {
+        self.volatile.disk_is_full = is_full;
     }
 
     /// A connection's outbound buffer is full, or has room again: nothing is handed over meanwhile.

@@ -2,6 +2,7 @@
 
 use siding_protocol::types::{Offset, OffsetRange};
 
+use super::PARTS_PER_COMMAND_MAX;
 use super::consumer::Room;
 use super::log::Log;
 use super::runs::RangeSet;
@@ -39,6 +40,15 @@ pub fn select(
                 return selection;
             }
             take(log, subscription, &part, &mut selection);
+            if selection.ranges.len() >= PARTS_PER_COMMAND_MAX {
+                selection.ranges.truncate(PARTS_PER_COMMAND_MAX);
+                let bytes = selection
+                    .ranges
+                    .iter()
+                    .map(|(range, _)| log.bytes_of(range));
+                selection.bytes = bytes.sum();
+                return selection;
+            }
             left.messages -= part.end - part.start;
             left.bytes = room.bytes.saturating_sub(selection.bytes);
             if left.messages == 0 || left.bytes == 0 || part.end < free.end {

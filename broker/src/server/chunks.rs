@@ -2,8 +2,12 @@
 //!
 //! Frames are slices of a chunk, so a chunk is free when all that was cut from it is gone. Fresh
 //! memory for every read would cost a page fault for every page: three times the CPU of a publish.
+//! Large chunks come from a pool that all connections of a core thread share: what was read is kept in
+//! memory for a while (the tail of the journal), and comes free in the order in which it was read.
 
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use bytes::BytesMut;
 use siding_protocol::frame;
@@ -12,21 +16,87 @@ use siding_protocol::frame;
 const IDLE_BYTES: usize = 4 << 10;
 /// Size of the chunks of a busy one.
 const BUSY_BYTES: usize = 1 << 20;
-/// Chunks kept to be used again.
-const KEPT_MAX: usize = 8;
+/// Of the chunks kept to be used again, so many of the oldest are looked at: one that is held for
+/// longer than the others must not stand in their way.
+const TRIES: usize = 4;
+/// Chunks kept beside those that the tail of the journal holds.
+const SLACK: usize = 32;
+/// Seconds in which nobody takes a chunk, after which none is kept.
+const CALM_SECONDS: u32 = 10;
 /// Reads that do not even half fill a small chunk, one after the other, that end being busy.
 const CALM_READS: u32 = 256;
 
+/// The large chunks that were read full, oldest first; shared by the connections of a core thread.
+#[derive(Debug)]
+pub(super) struct Pool {
+    used: RefCell<VecDeque<BytesMut>>,
+    kept_max: usize,
+    /// Seconds since the last one was taken.
+    calm_seconds: Cell<u32>,
+}
+
+impl Pool {
+    /// Keeps as many as it takes to hold `tail_bytes`, and a few more.
+    pub(super) fn new(tail_bytes: u64) -> Self {
+        let tail = usize::try_from(tail_bytes).unwrap_or(usize::MAX) / BUSY_BYTES;
+        Self {
+            used: RefCell::default(),
+            kept_max: tail.saturating_add(SLACK),
+            calm_seconds: Cell::new(0),
+        }
+    }
+
+    /// A second has passed.
+    pub(super) fn tick(&self) {
+        let calm = self.calm_seconds.get().saturating_add(1);
+        self.calm_seconds.set(calm);
+        if calm == CALM_SECONDS {
+            self.used.take();
+        }
+    }
+
+    fn take(&self) -> BytesMut {
+        self.calm_seconds.set(0);
+        let mut used = self.used.borrow_mut();
+        let mut oldest = used.iter_mut().take(TRIES);
+        let free = oldest.position(|chunk| chunk.try_reclaim(BUSY_BYTES));
+        let free = free.and_then(|free| used.remove(free));
+        free.unwrap_or_else(|| BytesMut::with_capacity(BUSY_BYTES))
+    }
+
+    /// Keeps a chunk until nothing that was cut from it is held any more.
+    fn give(&self, mut chunk: BytesMut) {
+        let mut used = self.used.borrow_mut();
+        if used.len() == self.kept_max {
+            used.pop_front();
+        }
+        chunk.clear();
+        used.push_back(chunk);
+    }
+}
+
 /// The chunks of one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Chunks {
     current: BytesMut,
-    used: VecDeque<BytesMut>,
+    /// Whether the current one is of the size that the pool keeps.
+    is_large: bool,
+    pool: Rc<Pool>,
     is_busy: bool,
     calm_reads: u32,
 }
 
 impl Chunks {
+    pub(super) fn new(pool: Rc<Pool>) -> Self {
+        Self {
+            current: BytesMut::new(),
+            is_large: false,
+            pool,
+            is_busy: false,
+            calm_reads: 0,
+        }
+    }
+
     /// The chunk to read into, with room for what the frame at its front still misses.
     pub(super) fn room(&mut self) -> &mut BytesMut {
         let missing = frame::missing(&self.current).max(1);
@@ -63,10 +133,9 @@ impl Chunks {
     fn calm_down(&mut self) {
         if self.is_busy {
             self.is_busy = false;
-            self.used.clear();
-            let rest = std::mem::take(&mut self.current);
-            self.current = BytesMut::with_capacity(IDLE_BYTES.max(rest.len()));
-            self.current.extend_from_slice(&rest);
+            let mut small = BytesMut::with_capacity(IDLE_BYTES.max(self.current.len()));
+            small.extend_from_slice(&self.current);
+            self.change(small, false);
         }
     }
 
@@ -82,18 +151,27 @@ impl Chunks {
         if self.current.try_reclaim(needed - begun) {
             return;
         }
-        let free = self
-            .used
-            .iter_mut()
-            .position(|chunk| chunk.try_reclaim(needed));
-        let next = free.and_then(|free| self.used.remove(free));
-        let mut next = next.unwrap_or_else(|| BytesMut::with_capacity(needed));
+        let is_large = self.is_busy && needed == BUSY_BYTES;
+        let mut next = if is_large {
+            self.pool.take()
+        } else {
+            BytesMut::with_capacity(needed)
+        };
         next.extend_from_slice(&self.current);
-        let mut used = std::mem::replace(&mut self.current, next);
-        if self.is_busy && self.used.len() < KEPT_MAX {
-            used.clear();
-            self.used.push_back(used);
+        self.change(next, is_large);
+    }
+
+    fn change(&mut self, next: BytesMut, is_large: bool) {
+        let used = std::mem::replace(&mut self.current, next);
+        if std::mem::replace(&mut self.is_large, is_large) {
+            self.pool.give(used);
         }
+    }
+}
+
+impl Drop for Chunks {
+    fn drop(&mut self) {
+        self.change(BytesMut::new(), false);
     }
 }
 
@@ -124,7 +202,8 @@ mod tests {
 
     #[test]
     fn an_idle_connection_has_one_small_chunk_and_a_busy_one_reuses_large_ones() {
-        let mut chunks = Chunks::default();
+        let pool = Rc::new(Pool::new(2 << 20));
+        let mut chunks = Chunks::new(Rc::clone(&pool));
         assert_eq!(chunks.room().capacity(), IDLE_BYTES);
         drop(fill(&mut chunks, 1000));
         let mut held = VecDeque::new();
@@ -139,12 +218,17 @@ mod tests {
         for _ in 0..=CALM_READS {
             chunks.note_read(100);
         }
-        assert!(chunks.used.is_empty() && chunks.room().capacity() <= IDLE_BYTES);
+        assert!(chunks.room().capacity() <= IDLE_BYTES);
+        assert!(!pool.used.borrow().is_empty());
+        for _ in 0..CALM_SECONDS {
+            pool.tick();
+        }
+        assert!(pool.used.borrow().is_empty());
     }
 
     #[test]
     fn room_follows_what_came_not_what_was_declared() {
-        let mut chunks = Chunks::default();
+        let mut chunks = Chunks::new(Rc::new(Pool::new(0)));
         let declared = 16_u32 << 20;
         chunks.room().put_u32(declared);
         let mut largest = 0;
@@ -164,5 +248,29 @@ mod tests {
             chunks.is_busy = false;
         }
         assert!(largest >= 1 << 20);
+    }
+
+    #[test]
+    fn what_the_tail_holds_comes_free_in_order_and_is_read_into_again() {
+        let held_max = 40;
+        let pool = Rc::new(Pool::new(held_max << 20));
+        let mut chunks = Chunks::new(Rc::clone(&pool));
+        drop(fill(&mut chunks, 1000));
+        let mut held = VecDeque::new();
+        let mut seen = std::collections::BTreeSet::new();
+        // One is held by somebody who takes his time.
+        let slow = fill(&mut chunks, 100_000);
+        for _ in 0..1_000 {
+            held.push_back(fill(&mut chunks, 100_000));
+            seen.insert(chunks.current.as_ptr() as usize / BUSY_BYTES);
+            held.drain(
+                ..held
+                    .len()
+                    .saturating_sub(usize::try_from(held_max).expect("small")),
+            );
+        }
+        assert!(seen.len() < 80, "{} chunks for 1000 reads", seen.len());
+        assert!(pool.used.borrow().len() <= pool.kept_max);
+        drop(slow);
     }
 }

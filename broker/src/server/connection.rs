@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tracing::{debug, info, warn};
 
-use super::chunks::Chunks;
+use super::chunks::{Chunks, Pool};
 use super::peer::{End, Peer};
 use super::peers::Peers;
 use super::registry::Seat;
@@ -41,6 +41,7 @@ pub(super) struct Shared {
     pub(super) limits: SessionLimits,
     pub(super) inbox: Rc<Inbox>,
     pub(super) peers: Rc<Peers>,
+    pub(super) chunks: Rc<Pool>,
 }
 
 /// Why a connection ended.
@@ -88,7 +89,7 @@ pub(super) async fn serve(
         session: Session::new(number, shared.node, shared.limits),
         peer,
         reader,
-        chunks: Chunks::default(),
+        chunks: Chunks::new(Rc::clone(&shared.chunks)),
         copies: BytesMut::new(),
         seat,
         shared,
@@ -161,8 +162,11 @@ impl Connection {
 
     async fn frame(&mut self, payload: Bytes) -> Result<(), Closed> {
         let charge = Peer::charge(payload.len());
-        if self.session.is_open() {
-            self.wait_for_room(charge).await?;
+        if self.session.is_open() && !self.has_room_for(charge) {
+            self.peer.hold_back(true);
+            let room = self.wait_for_room(charge).await;
+            self.peer.hold_back(false);
+            room?;
         }
         if self.shared.peers.is_draining() {
             self.session.drain();
@@ -174,6 +178,9 @@ impl Connection {
             } => {
                 self.copy_small_runs(&mut request);
                 self.peer.hold(charge);
+                if matches!(request, Request::Browse { .. } | Request::List { .. }) {
+                    self.peer.look(correlation);
+                }
                 let origin = Origin {
                     session: self.peer.number,
                     correlation,
@@ -206,6 +213,10 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    fn has_room_for(&self, charge: usize) -> bool {
+        self.peer.may_ask(charge) && self.shared.inbox.has_room_for(charge)
     }
 
     /// Back pressure: as long as its own limit or the shard's is reached, nothing more is read.
@@ -278,7 +289,6 @@ impl Connection {
             shared.peers.flush_one(&peer);
         }
         drop(present);
-        drop(seat);
         let finishing = Rc::downgrade(&peer);
         drop(peer);
         if speaks {
@@ -291,6 +301,8 @@ impl Connection {
             // It does not take the rest, and nobody watches it any more.
             peer.close(End::Stop);
         }
+        // Only now: until here it had a socket, and those are what the seats are counted for.
+        drop(seat);
     }
 }
 

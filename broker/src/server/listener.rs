@@ -1,11 +1,12 @@
 //! Accepts connections, within the limits.
 
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tracing::{debug, warn};
 
+use super::chunks::Pool;
 use super::connection::{self, Shared};
 use super::peers::Peers;
 use super::registry::Registry;
@@ -14,6 +15,7 @@ use crate::shard::inbox::Inbox;
 
 /// After a failed accept (most likely: no file descriptor left) the next try waits so long.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+const SECOND: Duration = Duration::from_secs(1);
 
 /// What is served, and to how many.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub struct Server {
     pub listener: TcpListener,
     /// This node's id.
     pub node: u64,
+    /// Memory for fresh message bodies, bytes: what is read is kept so long.
+    pub tail_bytes: u64,
     /// Of each connection.
     pub limits: SessionLimits,
     /// Of all connections.
@@ -45,11 +49,14 @@ impl Server {
             ..
         } = self;
         let (node, limits, inbox) = (self.node, self.limits, self.inbox);
+        let chunks = Rc::new(Pool::new(self.tail_bytes));
+        tokio::task::spawn_local(tick(Rc::downgrade(&chunks)));
         let shared = Rc::new(Shared {
             node,
             limits,
             inbox,
             peers,
+            chunks,
         });
         let mut is_full = false;
         for number in 1.. {
@@ -77,5 +84,13 @@ impl Server {
                 }
             }
         }
+    }
+}
+
+async fn tick(chunks: Weak<Pool>) {
+    while let Some(chunks) = chunks.upgrade() {
+        chunks.tick();
+        drop(chunks);
+        tokio::time::sleep(SECOND).await;
     }
 }

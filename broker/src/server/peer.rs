@@ -34,6 +34,10 @@ pub(super) struct Peer {
     is_paused: Cell<bool>,
     /// Its task reads nothing more until there is room.
     waits_for_room: Cell<bool>,
+    /// The look at many names or messages that is not answered yet.
+    looks_for: Cell<Option<u64>>,
+    /// The broker reads nothing of it: its silence is not its own.
+    is_held_back: Cell<bool>,
     is_open: Cell<bool>,
     heard: Cell<bool>,
     in_frame: Cell<bool>,
@@ -69,6 +73,8 @@ impl Peer {
             is_finishing: Cell::new(false),
             is_paused: Cell::new(false),
             waits_for_room: Cell::new(false),
+            looks_for: Cell::new(None),
+            is_held_back: Cell::new(false),
             is_open: Cell::new(false),
             heard: Cell::new(true),
             in_frame: Cell::new(false),
@@ -86,16 +92,31 @@ impl Peer {
     }
 
     /// Whether it may ask for `charge` more: one request larger than the limit passes alone, and
-    /// who does not take answers asks nothing more.
+    /// who does not take answers, or waits for one that may be large, asks nothing more.
     pub(super) fn may_ask(&self, charge: usize) -> bool {
         let in_flight = self.in_flight_bytes.get();
         (in_flight == 0 || in_flight + charge <= self.in_flight_bytes_max)
+            && self.looks_for.get().is_none()
             && self.out.borrow().len_bytes() < OUTBOUND_BYTES_MAX
     }
 
     pub(super) fn hold(&self, charge: usize) {
         self.in_flight_bytes
             .set(self.in_flight_bytes.get() + charge);
+    }
+
+    /// It looks at many names or messages: the answer may be a hundred thousand times larger than
+    /// the request, so the outbound buffer bounds it only if there is one such look at a time.
+    pub(super) fn look(&self, correlation: u64) {
+        self.looks_for.set(Some(correlation));
+    }
+
+    /// A request is answered.
+    pub(super) fn note_answered(&self, correlation: u64) {
+        if self.looks_for.get() == Some(correlation) {
+            self.looks_for.set(None);
+            self.note_room();
+        }
     }
 
     pub(super) fn release(&self, charge: usize) {
@@ -109,6 +130,11 @@ impl Peer {
         if self.waits_for_room.take() {
             self.changed.notify_one();
         }
+    }
+
+    /// Whether the broker itself reads nothing of it for now.
+    pub(super) fn hold_back(&self, is_held_back: bool) {
+        self.is_held_back.set(is_held_back);
     }
 
     /// Its task waits for room from here on.
@@ -153,7 +179,7 @@ impl Peer {
     pub(super) fn tick(&self) -> Option<Late> {
         let waits = Waits {
             is_open: self.is_open.get(),
-            heard: self.heard.replace(false),
+            heard: self.heard.replace(false) || self.is_held_back.get(),
             in_frame: self.in_frame.get(),
             stalled: self.is_finishing.get() && !self.has_written.replace(false),
         };

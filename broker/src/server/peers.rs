@@ -134,6 +134,7 @@ impl Peers {
     fn send(&self, to: Origin, kind: Kind) {
         self.with(to.session, |peer| {
             peer.send(to.correlation, kind);
+            peer.note_answered(to.correlation);
             self.touch(peer);
         });
     }
@@ -257,6 +258,56 @@ mod tests {
                 let mut bytes = [0; 4096];
                 assert!(client.read(&mut bytes).expect("answers") > 100);
             }
+        });
+    }
+
+    #[test]
+    fn a_connection_looks_at_one_page_at_a_time_however_many_it_asks_for() {
+        let mut builder = Builder::new_current_thread();
+        let runtime = builder
+            .enable_all()
+            .build_local(LocalOptions::default())
+            .expect("runtime");
+        runtime.block_on(async {
+            let peers = Peers::new(Rc::new(Inbox::new(1 << 20)));
+            let _client = connect(&peers, 1).await;
+            let peer = Rc::clone(peers.table.borrow().get(&1).expect("connected"));
+            let to = |correlation| Origin {
+                session: 1,
+                correlation,
+            };
+            assert!(peer.may_ask(100));
+            peer.look(7);
+            assert!(!peer.may_ask(100));
+            peers.answer(to(6), Ok(Answer::Done));
+            assert!(!peer.may_ask(100), "another answer");
+            peers.browsed(to(7), wire::Browsed::default());
+            assert!(peer.may_ask(100));
+        });
+    }
+
+    #[test]
+    fn a_connection_that_the_broker_does_not_read_is_not_closed_for_its_silence() {
+        let mut builder = Builder::new_current_thread();
+        let runtime = builder
+            .enable_all()
+            .build_local(LocalOptions::default())
+            .expect("runtime");
+        runtime.block_on(async {
+            let peers = Peers::new(Rc::new(Inbox::new(1 << 20)));
+            let _client = connect(&peers, 1).await;
+            let peer = Rc::clone(peers.table.borrow().get(&1).expect("connected"));
+            peer.set_open();
+            peer.hold_back(true);
+            for _ in 0..1_000 {
+                peers.tick();
+            }
+            assert_eq!(peer.end(), None);
+            peer.hold_back(false);
+            for _ in 0..100 {
+                peers.tick();
+            }
+            assert!(peer.end().is_some());
         });
     }
 }

@@ -33,6 +33,8 @@ use crate::storage::{DataDir, RecordAt, Snapshot, StorageError};
 
 /// After so much idleness the durable mark is written.
 const MARK_MS: u64 = 100;
+/// While the disk is full, room is looked for once in so long.
+const ROOM_MS: u64 = 1_000;
 /// Messages from other threads on their way: more than there can be reads, groups and snapshots.
 const OUTSIDE_MAX: usize = 32;
 
@@ -76,6 +78,8 @@ pub struct Committer<S> {
     to_core: Sender<Outside>,
     /// When the journal has been idle for long enough; `None`: the mark stands.
     mark_at: Option<Timestamp>,
+    /// While the disk is full: when to look for room again.
+    room_at: Option<Timestamp>,
     /// Holds the lock on the directory.
     _data_dir: DataDir,
 }
@@ -125,6 +129,7 @@ impl<S: Sessions> Committer<S> {
             outside,
             to_core,
             mark_at: None,
+            room_at: None,
             _data_dir: data_dir,
         };
         committer.begin_term()?;
@@ -212,6 +217,7 @@ impl<S: Sessions> Committer<S> {
 
     /// Takes what waits, as far as the open group has room for it.
     fn take_inputs(&mut self, now: Timestamp) -> Result<(), ShardError> {
+        self.look_for_room(now)?;
         while let Some(input) = self.inbox.pop_if(|input| self.core.has_room_for(input)) {
             if let Input::Closed { session } = &input {
                 self.performer.closed(*session);
@@ -220,6 +226,32 @@ impl<S: Sessions> Committer<S> {
         }
         self.inbox.notify_drained();
         Ok(self.performer.perform(self.core.deeds(), None)?)
+    }
+
+    /// While no spare journal file can be made, publishes are refused and the spares that are left
+    /// are for what makes room: acks, and the snapshot that lets the journal be cut.
+    fn look_for_room(&mut self, now: Timestamp) -> Result<(), ShardError> {
+        let is_full = self.door.journal().spare_gauge().is_failing();
+        self.core.note_disk(is_full);
+        if !is_full {
+            self.room_at = None;
+        } else if self.room_at.is_none_or(|at| at <= now) {
+            self.room_at = Some(now.plus_ms(ROOM_MS));
+            self.door.journal().files().retry_spares();
+            if self.door.written_bytes() > 0 && !self.checkpoints.is_running() {
+                self.start_checkpoint()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn start_checkpoint(&mut self) -> Result<(), ShardError> {
+        self.door.take_written_bytes();
+        let snapshot = self.gather();
+        let bodies = self.performer.bodies();
+        Ok(self
+            .checkpoints
+            .start(snapshot, bodies, self.to_core.clone())?)
     }
 
     /// Commits the open group if somebody waits for it, or it has waited long enough; hands out what
@@ -272,11 +304,7 @@ impl<S: Sessions> Committer<S> {
             self.inbox.wake();
         }
         if self.checkpoints.is_due(self.door.written_bytes()) {
-            self.door.take_written_bytes();
-            let snapshot = self.gather();
-            let bodies = self.performer.bodies();
-            self.checkpoints
-                .start(snapshot, bodies, self.to_core.clone())?;
+            self.start_checkpoint()?;
         }
         Ok(())
     }
@@ -302,7 +330,7 @@ impl<S: Sessions> Committer<S> {
             }
         }
         let now = self.clock.now();
-        if !self.core.open().is_empty() {
+        while !self.core.open().is_empty() {
             let pending = self.core.close_group(now);
             let applied = self.door.commit_here(pending, Level::Synced)?;
             self.core.committed(now, &applied.pending);

@@ -147,6 +147,11 @@ impl Core {
         self.sort(now, asked, &[]);
     }
 
+    /// The disk has no room for more, or has some again.
+    pub fn note_disk(&mut self, is_full: bool) {
+        self.engine.note_disk(is_full);
+    }
+
     /// A group is committed: applies it, answers who waited for it.
     pub fn committed(&mut self, now: Timestamp, pending: &Pending) {
         self.engine.apply(&pending.entry, &mut self.effects);

@@ -1,5 +1,7 @@
 //! The open group: what one commit gathers, and who waits for each command of it.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use siding_protocol::types::Timestamp;
 
@@ -24,14 +26,23 @@ pub struct Pending {
     pub waiters: Vec<Option<Waiter>>,
     /// Bytes of head and runs, nearly.
     pub bytes: usize,
+    awaited: bool,
 }
 
+/// Entries hold so many times what requests are gathered up to; what the engine proposes on its own
+/// (leases, returns) may fill an entry that far, and then begins another.
+const ENTRY_SHARE: usize = 2;
+
 /// Gathers commands until it is closed.
+///
+/// **Invariant**: an entry fits a journal record. Requests are let in as far as there is room; the
+/// engine's own proposals cannot be turned away, so they are cut into as many entries as it takes.
 #[derive(Debug)]
 pub struct OpenGroup {
     pending: Pending,
+    /// What did not fit the entry before, in order. Nearly always empty.
+    later: VecDeque<Pending>,
     bytes_max: usize,
-    awaited: bool,
     since: Option<Timestamp>,
 }
 
@@ -40,8 +51,8 @@ impl OpenGroup {
     pub fn new(bytes_max: usize) -> Self {
         Self {
             pending: Pending::empty(),
+            later: VecDeque::new(),
             bytes_max,
-            awaited: false,
             since: None,
         }
     }
@@ -55,28 +66,37 @@ impl OpenGroup {
         (waiter, urgency): (Option<Waiter>, Urgency),
     ) {
         self.since.get_or_insert(now);
-        self.awaited |= urgency == Urgency::Awaited;
         let run_bytes: usize = runs.iter().map(Bytes::len).sum();
-        self.pending.bytes += command.encoded_len() + run_bytes;
-        self.pending.entry.runs.extend(runs);
-        self.pending.entry.commands.push(command);
-        self.pending.waiters.push(waiter);
+        let bytes = command.encoded_len() + run_bytes;
+        let last = self.later.back().unwrap_or(&self.pending);
+        if !last.is_empty() && last.bytes + bytes > ENTRY_SHARE * self.bytes_max {
+            self.later.push_back(Pending::empty());
+        }
+        let pending = self.later.back_mut().unwrap_or(&mut self.pending);
+        pending.awaited |= urgency == Urgency::Awaited;
+        pending.bytes += bytes;
+        pending.entry.runs.extend(runs);
+        pending.entry.commands.push(command);
+        pending.waiters.push(waiter);
     }
 
     /// Whether a request of `bytes` may join: there is room, and one too large to share an entry
     /// has one to itself.
     pub fn has_room_for(&self, bytes: usize) -> bool {
-        self.is_empty() || (self.pending.bytes < self.bytes_max && bytes < self.bytes_max)
+        self.is_empty()
+            || (self.later.is_empty()
+                && self.pending.bytes < self.bytes_max
+                && bytes < self.bytes_max)
     }
 
     /// Whether nothing waits to be logged.
     pub fn is_empty(&self) -> bool {
-        self.pending.entry.commands.is_empty()
+        self.pending.is_empty()
     }
 
     /// Whether somebody waits for this group: it must be committed now.
     pub fn is_awaited(&self) -> bool {
-        self.awaited
+        self.pending.awaited || self.later.iter().any(|later| later.awaited)
     }
 
     /// When its first command came.
@@ -84,15 +104,16 @@ impl OpenGroup {
         self.since
     }
 
-    /// Bytes gathered.
+    /// Bytes of the entry that [`Self::close`] gives.
     pub fn bytes(&self) -> usize {
         self.pending.bytes
     }
 
-    /// Closes it, stamped `now`; the next one is open.
+    /// Closes its first entry, stamped `now`; what did not fit it stays open.
     pub fn close(&mut self, now: Timestamp) -> Pending {
-        (self.awaited, self.since) = (false, None);
-        let mut pending = std::mem::replace(&mut self.pending, Pending::empty());
+        let next = self.later.pop_front().unwrap_or_else(Pending::empty);
+        let mut pending = std::mem::replace(&mut self.pending, next);
+        self.since.take_if(|_| self.pending.is_empty());
         pending.entry.now = now;
         pending
     }
@@ -104,7 +125,12 @@ impl Pending {
             entry: Entry::default(),
             waiters: Vec::new(),
             bytes: 0,
+            awaited: false,
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.entry.commands.is_empty()
     }
 }
 
@@ -145,5 +171,30 @@ mod tests {
         assert!(!group.has_room_for(5_000));
         group.push(Timestamp(1), tick(), vec![Bytes::from(vec![0; 50])], NOTE);
         assert!(!group.has_room_for(1));
+    }
+
+    #[test]
+    fn what_the_engine_proposes_beyond_an_entry_goes_to_the_next_ones_in_order() {
+        let mut group = OpenGroup::new(100);
+        let purge = |subscription| Command::Purge(Purge { subscription });
+        for subscription in 0..100 {
+            let run = vec![Bytes::from(vec![0; 90])];
+            let urgency = if subscription == 99 {
+                Urgency::Awaited
+            } else {
+                Urgency::Lazy
+            };
+            group.push(Timestamp(1), purge(subscription), run, (None, urgency));
+        }
+        let mut came = Vec::new();
+        while !group.is_empty() {
+            assert!(group.is_awaited() && group.since().is_some() && !group.has_room_for(1));
+            assert!(group.bytes() <= 200);
+            let pending = group.close(Timestamp(2));
+            assert_eq!(pending.entry.runs.len(), pending.entry.commands.len());
+            came.extend(pending.entry.commands);
+        }
+        assert_eq!(came, (0..100).map(purge).collect::<Vec<_>>());
+        assert!(!group.is_awaited() && group.since().is_none());
     }
 }

@@ -92,6 +92,9 @@ pub struct Torn {
 /// (1: there is none): entries below it are checked, but not handed to `sink`. Records without an
 /// index always are, marks excepted. Files whose entries all lie below are kept until they are
 /// retired: bodies may lie in them.
+///
+/// # Errors
+/// Damage, the absence of all files beside a snapshot of shard 0 included. Nothing was changed then.
 pub fn recover(
     options: &JournalOptions,
     from: &dyn Fn(u32) -> u64,
@@ -99,6 +102,14 @@ pub fn recover(
 ) -> Result<(Writer, Report), StorageError> {
     options.check()?;
     let mut all = open_all(options)?;
+    if all.is_empty() && from(0) > 1 {
+        // A journal that was cut still has the file that it goes on in, or a spare.
+        return Err(StorageError::damaged(
+            &options.directory,
+            0,
+            Damage::Missing,
+        ));
+    }
     let mut buffer = Vec::new();
     let newest = find_newest(&all, &mut buffer)?;
     let spares = all.split_off(

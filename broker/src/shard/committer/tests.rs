@@ -1,5 +1,7 @@
 //! A shard on a disk in memory, with a manual clock and sessions that only take notes.
 
+mod edges;
+
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -7,7 +9,7 @@ use std::sync::Arc;
 
 use siding_protocol::event::Answer;
 use siding_protocol::frame::BatchParts;
-use siding_protocol::refusal::Refusal;
+use siding_protocol::refusal::{Refusal, State};
 use siding_protocol::request::{Consume, ProducerTicket, Request};
 use siding_protocol::run::{MessageFields, RunBuilder, RunLimits, scan};
 use siding_protocol::settings::QueueSettings;
@@ -16,10 +18,11 @@ use siding_protocol::wire;
 use tokio::runtime::{Builder, LocalOptions};
 
 use super::super::clock::ManualTime;
-use super::super::recovery::{self, Settings};
+use super::super::recovery::{self, RecoveryError, Settings};
 use super::*;
 use crate::engine::effect::{DeliverTo, Origin, SessionId};
 use crate::storage::bodies::Budgets;
+use crate::storage::fs::Fs;
 use crate::storage::memory_fs::{MemoryFs, Operation};
 use crate::storage::{Filling, Snapshots};
 
@@ -29,7 +32,9 @@ struct Notes {
     /// Answers and deliveries since the last flush, then of each flush that had any.
     open: Cell<usize>,
     flushed: RefCell<Vec<usize>>,
-    deliveries: Cell<usize>,
+    deliveries: Cell<u64>,
+    /// Messages of the last browse.
+    browsed: Cell<usize>,
 }
 
 impl Notes {
@@ -64,7 +69,8 @@ impl Sessions for Notes {
         self.note();
     }
 
-    fn browsed(&self, _: Origin, _: wire::Browsed) {
+    fn browsed(&self, _: Origin, answer: wire::Browsed) {
+        self.browsed.set(answer.messages.len());
         self.note();
     }
 
@@ -90,10 +96,14 @@ impl Stage {
     }
 
     fn on(fs: MemoryFs) -> Self {
+        Self::with(fs, 1 << 20, Filling::Inline)
+    }
+
+    fn with(fs: MemoryFs, journal_file_bytes: u64, filling: Filling) -> Self {
         let budgets = Budgets::default();
         let settings = Settings {
-            journal_file_bytes: 1 << 20,
-            filling: Filling::Inline,
+            journal_file_bytes,
+            filling,
             budgets,
         };
         let recovery = recovery::start(Arc::new(fs.clone()), Path::new("/data"), settings);
@@ -113,8 +123,12 @@ impl Stage {
     }
 
     fn ask(&self, correlation: u64, request: Request) {
+        self.ask_as(1, correlation, request);
+    }
+
+    fn ask_as(&self, session: SessionId, correlation: u64, request: Request) {
         let origin = Origin {
-            session: 1,
+            session,
             correlation,
         };
         self.inbox.push(Input::Request {
@@ -132,7 +146,11 @@ impl Stage {
 
     /// A session, the queue `jobs`, a producer.
     async fn prepared() -> Self {
-        let mut stage = Self::new();
+        Self::new().prepare().await
+    }
+
+    async fn prepare(self) -> Self {
+        let mut stage = self;
         stage.inbox.push(Input::Opened {
             session: 1,
             holder: "me".into(),
@@ -150,6 +168,24 @@ impl Stage {
         assert_eq!(stage.notes.oks(), 2);
         stage.notes.flushed.take();
         stage
+    }
+
+    /// The next answer.
+    async fn answer(&mut self) -> Result<Answer, Refusal> {
+        loop {
+            if let Some((_, answer)) = self.notes.answers.borrow_mut().pop() {
+                return answer;
+            }
+            self.turns(1).await;
+        }
+    }
+
+    /// Lets the thread that makes spare files come to its end.
+    fn spares_settle(&self) {
+        let gauge = self.committer.door.journal().spare_gauge();
+        while gauge.ready() < 3 && !gauge.is_failing() {
+            std::thread::yield_now();
+        }
     }
 
     fn writes_and_syncs(&self) -> (u64, u64) {

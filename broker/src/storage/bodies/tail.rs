@@ -1,4 +1,7 @@
 //! Fresh bodies in memory, bounded in bytes: the oldest go first, whatever log they belong to.
+//!
+//! The budget counts all that came since the oldest one held, not only what is still needed of it:
+//! bodies are slices of larger chunks, so one message left of each chunk keeps all of them.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,13 +17,22 @@ pub(super) struct Chunk {
     pub(super) bytes: Bytes,
 }
 
+#[derive(Debug)]
+struct Held {
+    chunk: Chunk,
+    /// Bytes that came before it.
+    before: u64,
+}
+
 /// Chunks by ticket. Tickets rise in order of placing, so a piece knows its own by a range, and
 /// dropping the oldest touches no piece.
 #[derive(Debug)]
 pub(super) struct Tail {
-    chunks: BTreeMap<u64, Chunk>,
+    chunks: BTreeMap<u64, Held>,
     next: u64,
     bytes: u64,
+    /// Bytes that ever came.
+    came: u64,
     budget: u64,
 }
 
@@ -30,20 +42,24 @@ impl Tail {
             chunks: BTreeMap::new(),
             next: 0,
             bytes: 0,
+            came: 0,
             budget,
         }
     }
 
-    /// Takes a chunk in and drops the oldest over the budget; answers the chunk's ticket.
+    /// Takes a chunk in and drops those that came longer ago than the budget reaches; answers the
+    /// chunk's ticket.
     pub(super) fn push(&mut self, chunk: Chunk) -> u64 {
         let ticket = self.next;
         self.next += 1;
-        self.bytes += chunk.bytes.len() as u64;
-        self.chunks.insert(ticket, chunk);
-        while self.bytes > self.budget
-            && let Some((_, oldest)) = self.chunks.pop_first()
+        let (before, bytes) = (self.came, chunk.bytes.len() as u64);
+        self.came += bytes;
+        self.bytes += bytes;
+        self.chunks.insert(ticket, Held { chunk, before });
+        while let Some(oldest) = self.chunks.first_entry()
+            && self.came - oldest.get().before > self.budget
         {
-            self.bytes -= oldest.bytes.len() as u64;
+            self.bytes -= oldest.remove().chunk.bytes.len() as u64;
         }
         ticket
     }
@@ -61,7 +77,7 @@ impl Tail {
         wanted: &OffsetRange,
     ) -> impl Iterator<Item = &Chunk> {
         let ends_before = |ticket| {
-            let chunk: Option<&Chunk> = self.chunks.get(&ticket);
+            let chunk = self.chunks.get(&ticket).map(|held| &held.chunk);
             chunk.is_some_and(|chunk| chunk.first + u64::from(chunk.count) <= wanted.start)
         };
         // A piece of many small publishes has many chunks, and a small credit wants few of them.
@@ -77,14 +93,17 @@ impl Tail {
                 high = middle;
             }
         }
-        let from = self.chunks.range(low..tickets.end).map(|(_, chunk)| chunk);
+        let from = self
+            .chunks
+            .range(low..tickets.end)
+            .map(|(_, held)| &held.chunk);
         from.take_while(|chunk| chunk.first < wanted.end)
     }
 
     pub(super) fn remove(&mut self, tickets: Range<u64>) {
         for ticket in tickets {
-            if let Some(chunk) = self.chunks.remove(&ticket) {
-                self.bytes -= chunk.bytes.len() as u64;
+            if let Some(held) = self.chunks.remove(&ticket) {
+                self.bytes -= held.chunk.bytes.len() as u64;
             }
         }
     }

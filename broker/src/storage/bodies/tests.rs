@@ -290,6 +290,32 @@ fn over_its_budget_the_tail_drops_the_oldest_pieces_of_whatever_log() {
 }
 
 #[test]
+fn one_body_left_of_each_chunk_does_not_keep_more_chunks_in_memory_than_the_budget() {
+    let (_, run) = one_piece(0, 10, 90);
+    let chunks = 1_000;
+    let mut bodies = Bodies::new(Budgets {
+        tail_bytes: 20 * run.len() as u64,
+        read_bytes: 0,
+    });
+    let mut weak = Vec::new();
+    for chunk in 0..chunks {
+        // Ten runs are slices of one chunk; nine are settled at once.
+        let chunk_bytes = Bytes::from(run.repeat(10));
+        for part in 0..10 {
+            let (placed, _) = one_piece((chunk * 10 + part) * 10, 10, 90);
+            let at = usize::try_from(part).unwrap() * run.len();
+            bodies.place(placed, Some(chunk_bytes.slice(at..at + run.len())));
+            if part > 0 {
+                bodies.discard(1, &(placed.first..placed.first + 10));
+            }
+        }
+        weak.push(chunk_bytes);
+    }
+    let held = weak.iter().filter(|chunk| !chunk.is_unique()).count();
+    assert!((1..=3).contains(&held), "{held} chunks held");
+}
+
+#[test]
 fn small_publishes_of_one_entry_become_one_piece() {
     let mut bodies = Bodies::new(Budgets::default());
     let run = run_of(&[vec![1; 50]]);
