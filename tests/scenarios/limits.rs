@@ -16,6 +16,17 @@ fn a_full_queue_refuses_with_the_numbers_and_a_hint() {
 }
 
 #[test]
+fn what_would_not_fit_an_empty_queue_is_too_large_and_waits_for_nothing() {
+    check(
+        "
+        queue jobs max_messages=3
+        publish jobs n=4           -> refuse: max_messages is larger than 3
+        publish jobs n=3           -> confirm jobs@0-2
+        ",
+    );
+}
+
+#[test]
 fn a_refused_publish_takes_no_offset_and_may_be_sent_again_under_its_sequence() {
     check(
         "
@@ -50,7 +61,7 @@ fn bytes_are_charged_by_the_share_of_live_messages_and_are_zero_when_drained() {
     check(
         "
         queue jobs max_bytes=420
-        publish jobs n=5 size=90   -> refuse: busy max_bytes 0 of 420, retry after 1000 ms
+        publish jobs n=5 size=90   -> refuse: max_bytes is larger than 420
         publish jobs n=4 size=90   -> confirm jobs@0-3
         publish jobs size=90       -> refuse: busy max_bytes 376 of 420, retry after 1000 ms
         receive alice jobs         -> alice receives jobs@0-3 attempt 1

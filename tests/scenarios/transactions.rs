@@ -26,7 +26,7 @@ fn a_refused_transaction_does_nothing_and_names_the_first_operation_that_failed(
         queue out max_messages=1
         publish jobs n=2           -> confirm jobs@0-1
         consume alice jobs credit=2 -> alice gets jobs@0-1 attempt 1
-        transaction ack alice jobs@0 + publish out n=2 -> refuse: operation 1: busy max_messages 0 of 1, retry after 1000 ms
+        transaction ack alice jobs@0 + publish out n=2 -> refuse: operation 1: max_messages is larger than 1
         transaction ack alice jobs@0 + publish nowhere -> refuse: operation 1: not found nowhere
         pause alice                ->
         advance 1s                 ->
@@ -46,7 +46,7 @@ fn a_refused_transaction_frees_no_credit_and_its_leases_still_end_with_the_conne
         queue out max_messages=1
         publish jobs n=2           -> confirm jobs@0-1
         consume alice jobs credit=1 -> alice gets jobs@0 attempt 1
-        transaction ack alice jobs@0 + publish out n=2 -> refuse: operation 1: busy max_messages 0 of 1, retry after 1000 ms
+        transaction ack alice jobs@0 + publish out n=2 -> refuse: operation 1: max_messages is larger than 1
         describe jobs              -> jobs 0..2, 1 ready, 1 leased, 1 consumers
         close alice                ->
         describe jobs              -> jobs 0..2, 2 ready

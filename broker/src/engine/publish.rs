@@ -92,7 +92,8 @@ impl Log {
     /// Whether so much more fits its limits.
     ///
     /// # Errors
-    /// `Busy` with the limit that is hit; the hint when to retry is the caller's to add.
+    /// `TooLarge` if it does not fit an empty queue: no waiting helps. Otherwise `Busy` with the limit
+    /// that is hit; the hint when to retry is the caller's to add.
     pub fn has_room(&self, messages: u64, bytes: u64) -> Result<(), Refusal> {
         let Kind::Queue(settings) = &self.kind else {
             return Ok(());
@@ -107,6 +108,12 @@ impl Log {
             ("max_bytes", settings.max_bytes, self.bytes, bytes),
         ];
         for (resource, limit, current, more) in limits {
+            if more > limit {
+                return Err(Refusal::TooLarge {
+                    field: resource.into(),
+                    max: limit,
+                });
+            }
             if current.saturating_add(more) > limit {
                 let resource = resource.into();
                 return Err(Refusal::Busy {

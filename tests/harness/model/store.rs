@@ -23,6 +23,10 @@ impl Model {
             ("max_messages", settings.max_messages, messages, asked.0),
             ("max_bytes", settings.max_bytes, bytes, asked.1),
         ] {
+            if asked > limit {
+                let field = resource.into();
+                return Err(Refusal::TooLarge { field, max: limit });
+            }
             if current + asked > limit {
                 let resource = resource.into();
                 return Err(Refusal::Busy {
