@@ -104,6 +104,8 @@ pub const CONSUMERS_PER_CONNECTION_MAX: usize = 1_024;
 pub const RECEIVES_PER_CONNECTION_MAX: usize = 1_024;
 /// Publish bytes of one connection that are not answered yet.
 pub const IN_FLIGHT_BYTES_MAX: usize = 8 << 20;
+/// The windows of all consumers of one connection, in bytes: so much can be on its way to it.
+pub const CREDIT_BYTES_PER_CONNECTION_MAX: u64 = 64 << 20;
 /// Bytes waiting to be sent on one connection.
 pub const OUTBOUND_BYTES_MAX: usize = 8 << 20;
 /// Messages of one extent.

@@ -255,7 +255,7 @@ impl Transcript {
             "stop" => Request::StopConsume { consumer: 1 },
             "consume" => Request::Consume(Consume {
                 address: address(),
-                consumer: 1,
+                consumer: words.number("number").unwrap_or(1),
                 credit_messages: words.number("credit").unwrap_or(100),
                 credit_bytes: bytes,
                 visibility_timeout_ms,

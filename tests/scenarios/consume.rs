@@ -29,6 +29,18 @@ fn credit_counts_bytes_too_and_one_message_is_always_sent() {
 }
 
 #[test]
+fn the_windows_of_one_connection_are_bounded_together() {
+    check(
+        "
+        queue jobs
+        consume alice jobs number=1 bytes=67108000 ->
+        consume alice jobs number=2 bytes=865 -> refuse: busy credit_bytes 67108000 of 67108864, retry after 1000 ms
+        consume alice jobs number=2 bytes=864 ->
+        ",
+    );
+}
+
+#[test]
 fn an_expiry_frees_no_credit_but_the_settle_of_a_lost_lease_does() {
     check(
         "

@@ -16,7 +16,9 @@ pub struct Volatile {
     /// By subscription: who waits for its messages.
     pub readers: BTreeMap<u64, Readers>,
     /// By grant: what consumers hold against their credit.
-    pub held: BTreeMap<Grant, Held>,
+    held: BTreeMap<Grant, Held>,
+    /// The grants of `held` by connection and consumer.
+    grants: BTreeSet<(SessionId, u32, Grant)>,
     /// Subscriptions that may have something to hand over.
     pub touched: BTreeSet<u64>,
     /// When long polls end.
@@ -40,10 +42,19 @@ pub struct Session {
     pub holder: String,
     /// Gets no deliveries while its outbound buffer is full.
     pub paused: bool,
-    /// The client's number to the subscription.
-    pub consumers: BTreeMap<u32, u64>,
+    /// By the client's number.
+    pub consumers: BTreeMap<u32, Attached>,
     /// Long polls that wait.
     pub polls: usize,
+}
+
+/// What a session knows of one of its consumers.
+#[derive(Clone, Copy, Debug)]
+pub struct Attached {
+    /// What it reads.
+    pub subscription: u64,
+    /// Its window.
+    pub credit_bytes: u64,
 }
 
 /// Who waits for messages of one subscription, the next to be served first.
@@ -124,6 +135,28 @@ impl Consumer {
     }
 }
 
+impl Session {
+    /// A session of a client instance, without consumers.
+    pub fn new(holder: &str) -> Self {
+        Self {
+            holder: holder.to_owned(),
+            paused: false,
+            consumers: BTreeMap::new(),
+            polls: 0,
+        }
+    }
+
+    /// The windows of its consumers together: so much can be on its way to it.
+    pub fn credit_bytes(&self) -> u64 {
+        self.consumers.values().map(|each| each.credit_bytes).sum()
+    }
+
+    /// Forgets a consumer; returns what it read.
+    fn forget_consumer(&mut self, number: u32) -> Option<u64> {
+        Some(self.consumers.remove(&number)?.subscription)
+    }
+}
+
 impl Volatile {
     /// The holder's name of a session.
     pub fn holder(&self, session: SessionId) -> &str {
@@ -148,6 +181,7 @@ impl Volatile {
         let (subscription, session, number) = (held.subscription, held.session, held.number);
         if held.ranges.is_empty() {
             self.held.remove(&grant);
+            self.grants.remove(&(session, number, grant));
         }
         if let Some(consumer) = self.consumer(subscription, session, number) {
             consumer.held_messages -= messages;
@@ -208,11 +242,11 @@ impl Volatile {
         for readers in &orphans {
             for consumer in &readers.consumers {
                 if let Some(session) = self.sessions.get_mut(&consumer.session) {
-                    session.consumers.remove(&consumer.number);
+                    session.forget_consumer(consumer.number);
                 }
+                self.forget_held(consumer.session, consumer.number);
             }
         }
-        self.held.retain(|_, held| known(held.subscription));
         let gone: Vec<_> = self
             .polls
             .extract_if(.., |(_, id, _)| !known(*id))
@@ -251,24 +285,29 @@ impl Volatile {
         session: SessionId,
         number: u32,
     ) -> Option<(u64, Vec<Grant>)> {
-        let subscription = self.sessions.get_mut(&session)?.consumers.remove(&number)?;
+        let subscription = self.sessions.get_mut(&session)?.forget_consumer(number)?;
         if let Some(readers) = self.readers.get_mut(&subscription) {
             readers
                 .consumers
                 .retain(|c| c.session != session || c.number != number);
             self.touched.insert(subscription);
         }
-        let mine = |held: &Held| held.session == session && held.number == number;
-        let grants: Vec<_> = self
-            .held
-            .iter()
-            .filter(|(_, held)| mine(held))
-            .map(|(grant, _)| *grant)
-            .collect();
+        Some((subscription, self.forget_held(session, number)))
+    }
+
+    /// Forgets what a consumer holds; returns its grants.
+    fn forget_held(&mut self, session: SessionId, number: u32) -> Vec<Grant> {
+        let last = Grant {
+            term: u64::MAX,
+            counter: u64::MAX,
+        };
+        let mine = (session, number, Grant::default())..=(session, number, last);
+        let grants = self.grants.extract_if(mine, |_| true);
+        let grants: Vec<_> = grants.map(|(_, _, grant)| grant).collect();
         for grant in &grants {
             self.held.remove(grant);
         }
-        Some((subscription, grants))
+        grants
     }
 
     /// Notes what was handed over to a consumer; a `Receive` has no credit.
@@ -286,6 +325,7 @@ impl Volatile {
         } = to
         {
             let ranges = taken.into_iter().collect();
+            self.grants.insert((session, number, grant));
             self.held.insert(
                 grant,
                 Held {

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use siding_protocol::event::Answer;
-use siding_protocol::limits::{CONSUMERS_PER_CONNECTION_MAX, RECEIVES_PER_CONNECTION_MAX};
+use siding_protocol::limits::{
+    CONSUMERS_PER_CONNECTION_MAX, CREDIT_BYTES_PER_CONNECTION_MAX, RECEIVES_PER_CONNECTION_MAX,
+};
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request::{self, Action, ProducerTicket, Request};
 use siding_protocol::run::ScannedRun;
@@ -17,7 +19,7 @@ use super::command::{
     Command, CreateQueue, CreateSubscription, CreateTopic, Delete, Empty, LoggedRange, Operation,
     Piece, Publish, Purge, Redrive, Return, Settle, SettleKind, Transaction,
 };
-use super::consumer::{Consumer, Poll};
+use super::consumer::{Attached, Consumer, Poll};
 use super::effect::{Effect, Effects, Origin, SessionId, Urgency};
 use super::producer::Seen;
 use super::runs::RangeSet;
@@ -297,7 +299,21 @@ impl Engine {
         if open.consumers.len() >= CONSUMERS_PER_CONNECTION_MAX {
             return Err(full("consumers", CONSUMERS_PER_CONNECTION_MAX));
         }
-        open.consumers.insert(consume.consumer, subscription);
+        let (current, more) = (open.credit_bytes(), consume.credit_bytes);
+        if current + more > CREDIT_BYTES_PER_CONNECTION_MAX {
+            return Err(Refusal::Busy {
+                resource: "credit_bytes".into(),
+                limit: CREDIT_BYTES_PER_CONNECTION_MAX,
+                current,
+                retry_after_ms: 1_000,
+            });
+        }
+        let credit_bytes = consume.credit_bytes;
+        let attached = Attached {
+            subscription,
+            credit_bytes,
+        };
+        open.consumers.insert(consume.consumer, attached);
         self.volatile
             .readers
             .entry(subscription)

@@ -82,17 +82,7 @@ impl Engine {
 
     /// A connection has said hello.
     pub fn open_session(&mut self, session: SessionId, holder: &str) {
-        let holder = holder.to_owned();
-        let consumers = std::collections::BTreeMap::new();
-        self.volatile.sessions.insert(
-            session,
-            Session {
-                holder,
-                paused: false,
-                consumers,
-                polls: 0,
-            },
-        );
+        self.volatile.sessions.insert(session, Session::new(holder));
     }
 
     /// A connection closed: what its consumers hold lapses. What it received by long poll stays
@@ -119,7 +109,8 @@ impl Engine {
     pub fn pause_session(&mut self, session: SessionId, paused: bool) {
         if let Some(open) = self.volatile.sessions.get_mut(&session) {
             open.paused = paused;
-            self.volatile.touched.extend(open.consumers.values());
+            let read = open.consumers.values().map(|each| each.subscription);
+            self.volatile.touched.extend(read);
             let polls = self.volatile.polls.iter();
             let mine = polls.filter(|(_, _, origin)| origin.session == session);
             self.volatile.touched.extend(mine.map(|(_, id, _)| *id));

@@ -93,8 +93,14 @@ impl Producers {
         };
         producer.last_used = now;
         let answers = &mut producer.answers;
-        let at = answers.partition_point(|(older, _)| *older < sequence);
-        answers.insert(at, (sequence, answer));
+        match answers.back() {
+            // The retry of a refused request; every other one is the newest.
+            Some((newest, _)) if *newest > sequence => {
+                let at = answers.partition_point(|(older, _)| *older < sequence);
+                answers.insert(at, (sequence, answer));
+            }
+            _ => answers.push_back((sequence, answer)),
+        }
         let newest = answers.back().map_or(0, |(newest, _)| *newest);
         let oldest = newest.saturating_sub(u64::from(PRODUCER_REQUESTS_MAX) - 1);
         while answers
