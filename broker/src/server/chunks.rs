@@ -130,7 +130,8 @@ impl Chunks {
         is_full
     }
 
-    fn calm_down(&mut self) {
+    /// Gives a large chunk back: a small one does.
+    pub(super) fn calm_down(&mut self) {
         if self.is_busy {
             self.is_busy = false;
             let mut small = BytesMut::with_capacity(IDLE_BYTES.max(self.current.len()));

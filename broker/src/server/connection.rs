@@ -131,6 +131,9 @@ impl Connection {
             if let Some(end) = self.peer.end() {
                 return Err(Closed::Ended(end));
             }
+            if self.peer.is_silent() {
+                self.chunks.calm_down();
+            }
             tokio::select! {
                 biased;
                 read = self.reader.read_buf(self.chunks.room()) => return match read {

@@ -40,6 +40,8 @@ pub(super) struct Peer {
     is_held_back: Cell<bool>,
     is_open: Cell<bool>,
     heard: Cell<bool>,
+    /// Nothing came for a second: it needs no large chunk to read into.
+    is_silent: Cell<bool>,
     in_frame: Cell<bool>,
     has_written: Cell<bool>,
     watch: RefCell<Watch>,
@@ -77,6 +79,7 @@ impl Peer {
             is_held_back: Cell::new(false),
             is_open: Cell::new(false),
             heard: Cell::new(true),
+            is_silent: Cell::new(false),
             in_frame: Cell::new(false),
             has_written: Cell::new(false),
             watch: RefCell::default(),
@@ -172,7 +175,13 @@ impl Peer {
     /// Something came; `in_frame`: the last frame of it is not whole.
     pub(super) fn note_read(&self, in_frame: bool) {
         self.heard.set(true);
+        self.is_silent.set(false);
         self.in_frame.set(in_frame);
+    }
+
+    /// Whether nothing came for a second or longer.
+    pub(super) fn is_silent(&self) -> bool {
+        self.is_silent.get()
     }
 
     /// A second has passed.
@@ -183,6 +192,9 @@ impl Peer {
             in_frame: self.in_frame.get(),
             stalled: self.is_finishing.get() && !self.has_written.replace(false),
         };
+        if !waits.heard && !self.is_silent.replace(true) {
+            self.changed.notify_one();
+        }
         self.watch.borrow_mut().tick(waits)
     }
 

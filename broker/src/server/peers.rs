@@ -310,4 +310,25 @@ mod tests {
             assert!(peer.end().is_some());
         });
     }
+
+    #[test]
+    fn a_connection_that_falls_silent_hears_of_it_and_gives_its_large_chunk_back() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("runtime");
+        runtime.block_on(async {
+            let peers = Peers::new(Rc::new(Inbox::new(1 << 20)));
+            let _client = connect(&peers, 1).await;
+            let peer = Rc::clone(peers.table.borrow().get(&1).expect("connected"));
+            peer.note_read(false);
+            peers.tick();
+            assert!(!peer.is_silent());
+            peers.tick();
+            peer.changed().await;
+            assert!(peer.is_silent());
+            peer.note_read(false);
+            assert!(!peer.is_silent());
+        });
+    }
 }
