@@ -260,8 +260,7 @@ impl Delivery {
 
     /// The first header of that name.
     pub fn header(&self, name: &str) -> Option<HeaderValue<'_>> {
-        let mut headers = self.view().headers();
-        headers.find_map(|(found, value)| (found == name).then_some(value))
+        self.view().header(name)
     }
 
     /// Everything the publisher wrote, borrowed.

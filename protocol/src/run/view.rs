@@ -91,6 +91,12 @@ impl<'a> MessageView<'a> {
         }
     }
 
+    /// The value of the first header of that name.
+    pub fn header(&self, name: &str) -> Option<HeaderValue<'a>> {
+        self.headers()
+            .find_map(|(found, value)| (found == name).then_some(value))
+    }
+
     /// 0 to 9, 9 first; 4 where none was sent.
     pub fn priority(&self) -> u32 {
         self.varint(5)
