@@ -228,14 +228,18 @@ mod tests {
         client
     }
 
-    #[test]
-    fn every_touched_connection_is_written_once_whatever_it_got() {
+    fn on_a_core_thread(test: impl Future<Output = ()>) {
         let mut builder = Builder::new_current_thread();
         let runtime = builder
             .enable_all()
             .build_local(LocalOptions::default())
             .expect("runtime");
-        runtime.block_on(async {
+        runtime.block_on(test);
+    }
+
+    #[test]
+    fn every_touched_connection_is_written_once_whatever_it_got() {
+        on_a_core_thread(async {
             let peers = Peers::new(Rc::new(Inbox::new(1 << 20)));
             let mut clients = [connect(&peers, 1).await, connect(&peers, 2).await];
             let _untouched = connect(&peers, 3).await;
@@ -263,12 +267,7 @@ mod tests {
 
     #[test]
     fn a_connection_looks_at_one_page_at_a_time_however_many_it_asks_for() {
-        let mut builder = Builder::new_current_thread();
-        let runtime = builder
-            .enable_all()
-            .build_local(LocalOptions::default())
-            .expect("runtime");
-        runtime.block_on(async {
+        on_a_core_thread(async {
             let peers = Peers::new(Rc::new(Inbox::new(1 << 20)));
             let _client = connect(&peers, 1).await;
             let peer = Rc::clone(peers.table.borrow().get(&1).expect("connected"));
@@ -288,12 +287,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_the_broker_does_not_read_is_not_closed_for_its_silence() {
-        let mut builder = Builder::new_current_thread();
-        let runtime = builder
-            .enable_all()
-            .build_local(LocalOptions::default())
-            .expect("runtime");
-        runtime.block_on(async {
+        on_a_core_thread(async {
             let peers = Peers::new(Rc::new(Inbox::new(1 << 20)));
             let _client = connect(&peers, 1).await;
             let peer = Rc::clone(peers.table.borrow().get(&1).expect("connected"));
@@ -313,11 +307,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_falls_silent_hears_of_it_and_gives_its_large_chunk_back() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("runtime");
-        runtime.block_on(async {
+        on_a_core_thread(async {
             let peers = Peers::new(Rc::new(Inbox::new(1 << 20)));
             let _client = connect(&peers, 1).await;
             let peer = Rc::clone(peers.table.borrow().get(&1).expect("connected"));
