@@ -72,7 +72,7 @@ pub(crate) enum Command {
     /// Create, list, show, remove, purge queues.
     #[command(subcommand)]
     Queue(object::QueueCommand),
-    /// Create, list, show, remove topics.
+    /// Create, list, show, remove, purge topics.
     #[command(subcommand)]
     Topic(object::TopicCommand),
     /// Create, list, show, remove, purge subscriptions.

@@ -317,3 +317,38 @@ async fn what_peek_and_consume_print_as_json_can_be_published_again() -> Result<
     assert_eq!(parts(&again.stdout)?, parts(lines)?);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_drops_what_waits_in_a_queue_a_subscription_or_every_one_of_a_topic() -> Result<()>
+{
+    let dir = tempfile::tempdir()?;
+    let broker = Broker::start(dir.path()).await?;
+    let url = broker.url();
+    let run = async |line: &str| {
+        let words: Vec<_> = line.split(' ').collect();
+        siding(&url, &words, "").await
+    };
+    assert_eq!(run("topic create news").await.code, 0);
+    for sub in ["a", "b", "c"] {
+        assert_eq!(run(&format!("sub create news/{sub}")).await.code, 0);
+    }
+    assert_eq!(run("publish news hello").await.code, 0);
+    assert_eq!(run("publish jobs work --create").await.code, 0);
+    for (line, code, stdout) in [
+        ("queue purge news --yes", 2, ""),
+        ("queue purge jobs", 2, ""),
+        ("queue purge jobs --yes", 0, "purged\t1\n"),
+        ("sub purge news/a --yes", 0, "purged\t1\n"),
+        ("topic purge news --yes", 0, "purged\t2\n"),
+        ("topic purge news --yes", 1, "purged\t0\n"),
+    ] {
+        let ran = run(line).await;
+        assert_eq!(
+            (ran.code, ran.stdout.as_str()),
+            (code, stdout),
+            "{line}: {}",
+            ran.stderr
+        );
+    }
+    Ok(())
+}

@@ -86,6 +86,13 @@ pub(crate) enum TopicCommand {
         #[command(flatten)]
         consent: Consent,
     },
+    /// Drop what is ready or delayed in every subscription; the log keeps its messages.
+    Purge {
+        /// The topic.
+        name: String,
+        #[command(flatten)]
+        consent: Consent,
+    },
 }
 
 /// `siding sub …`
@@ -192,7 +199,9 @@ pub(crate) async fn queue(global: &Global, verb: QueueCommand) -> Result<Exit> {
         QueueCommand::Ls { prefix } => list(global, &client, &prefix, Kind::Queue).await,
         QueueCommand::Show { name } => show(global, &client, &name, Kind::Queue).await,
         QueueCommand::Rm { name, consent } => remove(&client, &name, Kind::Queue, consent).await,
-        QueueCommand::Purge { name, consent } => purge(global, &client, &name, consent).await,
+        QueueCommand::Purge { name, consent } => {
+            purge(global, &client, (&name, Kind::Queue), consent).await
+        }
     }
 }
 
@@ -212,6 +221,9 @@ pub(crate) async fn topic(global: &Global, verb: TopicCommand) -> Result<Exit> {
         TopicCommand::Ls { prefix } => list(global, &client, &prefix, Kind::Topic).await,
         TopicCommand::Show { name } => show(global, &client, &name, Kind::Topic).await,
         TopicCommand::Rm { name, consent } => remove(&client, &name, Kind::Topic, consent).await,
+        TopicCommand::Purge { name, consent } => {
+            purge(global, &client, (&name, Kind::Topic), consent).await
+        }
     }
 }
 
@@ -232,7 +244,9 @@ pub(crate) async fn sub(global: &Global, verb: SubCommand) -> Result<Exit> {
         SubCommand::Ls { prefix } => list(global, &client, &prefix, Kind::Sub).await,
         SubCommand::Show { address } => show(global, &client, &address, Kind::Sub).await,
         SubCommand::Rm { address, consent } => remove(&client, &address, Kind::Sub, consent).await,
-        SubCommand::Purge { address, consent } => purge(global, &client, &address, consent).await,
+        SubCommand::Purge { address, consent } => {
+            purge(global, &client, (&address, Kind::Sub), consent).await
+        }
     }
 }
 
@@ -329,15 +343,27 @@ async fn remove(client: &Client, address: &str, kind: Kind, consent: Consent) ->
     Ok(Exit::Ok)
 }
 
-async fn purge(global: &Global, client: &Client, address: &str, consent: Consent) -> Result<Exit> {
+/// A queue, a subscription, or every subscription of a topic.
+async fn purge(
+    global: &Global,
+    client: &Client,
+    (address, kind): (&str, Kind),
+    consent: Consent,
+) -> Result<Exit> {
     let info = client.describe(address).await?;
-    let sub = info.subscriptions.iter().find(|sub| sub.address == address);
-    let books = sub.map(books).unwrap_or_default();
-    let waiting = books.ready.saturating_add(books.delayed);
+    kind.check(address, &info)?;
+    let waiting = info.subscriptions.iter().map(|sub| {
+        let books = books(sub);
+        books.ready.saturating_add(books.delayed)
+    });
+    let waiting: u64 = waiting.sum();
     if !consent.given(&format!("drop {waiting} messages of {address}"))? {
         return Ok(Exit::Ok);
     }
-    let purged = client.purge(address).await?;
+    let mut purged = 0_u64;
+    for sub in &info.subscriptions {
+        purged = purged.saturating_add(client.purge(&sub.address).await?);
+    }
     let mut output = Output::new(global.output);
     output.record(&[("purged", purged.into())]);
     output.flush().await?;
