@@ -151,7 +151,7 @@ impl<S: Sessions> Committer<S> {
     /// Why it cannot go on: nothing more was or will be confirmed.
     ///
     /// # Cancel safety
-    /// Dropping the future loses nothing: [`Self::finish`] or another call goes on.
+    /// Dropping the future loses nothing: [`Self::finish`] goes on with what waits.
     pub async fn run(&mut self) -> ShardError {
         loop {
             if let Err(error) = self.turn().await {
@@ -166,7 +166,14 @@ impl<S: Sessions> Committer<S> {
         tokio::select! {
             biased;
             Some(outside) = self.outside.recv() => self.bring(outside),
-            () = self.inbox.filled() => self.work(),
+            () = self.inbox.filled() => {
+                // Where several ask, more are on their way: the sockets are looked at once more. A lone
+                // request is committed at once.
+                if self.inbox.holds_several() {
+                    tokio::task::yield_now().await;
+                }
+                self.work()
+            }
             () = self.clock.reach(wake_at) => self.work(),
         }
     }

@@ -82,6 +82,11 @@ impl Inbox {
         self.drained.notify_waiters();
     }
 
+    /// Whether more than one input waits.
+    pub fn holds_several(&self) -> bool {
+        self.inputs.borrow().len() > 1
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.inputs.borrow().is_empty()
