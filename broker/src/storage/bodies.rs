@@ -259,11 +259,6 @@ impl Bodies {
         inside.last().map_or(from, |piece| piece.kept().end)
     }
 
-    /// Whether a body in this journal file is still needed.
-    pub fn file_is_live(&self, file: u64) -> bool {
-        self.records.file_is_live(file)
-    }
-
     /// Numbers of the journal files in which a body is still needed, rising.
     pub fn live_files(&self) -> impl Iterator<Item = u64> {
         self.records.live_files()

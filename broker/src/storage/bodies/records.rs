@@ -79,10 +79,6 @@ impl Records {
         self.by_place.contains_key(&at)
     }
 
-    pub(super) fn file_is_live(&self, file: u64) -> bool {
-        self.first_from(file).is_some_and(|found| found == file)
-    }
-
     /// Rising. A look-up per file, however many records it holds.
     pub(super) fn live_files(&self) -> impl Iterator<Item = u64> {
         let next = |file: &u64| file.checked_add(1).and_then(|next| self.first_from(next));
