@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::limits;
 use crate::refusal::{Refusal, State};
-use crate::run::{self, RunLimits, ScannedRun};
+use crate::run::{self, RunLimits, ScannedRun, Special};
 use crate::settings::{
     DeliverySettings, QueueSettings, StartAt, TopicSettings, visibility_timeout, within,
 };
@@ -352,10 +352,23 @@ fn parse_publish(
 
 fn parse_run(run: Bytes, run_limits: RunLimits) -> Result<ScannedRun, Refusal> {
     let scanned = run::scan(run, run_limits).map_err(run::ScanError::to_refusal)?;
-    match &scanned.special {
-        None => Ok(scanned),
-        Some(special) => Err(Refusal::Unsupported {
-            field: special.field().into(),
+    scanned.specials.iter().try_for_each(refuse_unsupported)?;
+    Ok(scanned)
+}
+
+/// What a message may ask for and this broker does not do yet.
+fn refuse_unsupported(special: &Special) -> Result<(), Refusal> {
+    let asked = [
+        ("priority", special.priority != limits::PRIORITY_DEFAULT),
+        ("delay_ms", special.delay_ms > 0),
+        ("deliver_at_ms", special.deliver_at_ms > 0),
+        ("ttl_ms", special.ttl_ms > 0),
+        ("dedup_id", !special.dedup_id.is_empty()),
+    ];
+    match asked.into_iter().find(|(_, asked)| *asked) {
+        None => Ok(()),
+        Some((field, _)) => Err(Refusal::Unsupported {
+            field: field.into(),
         }),
     }
 }

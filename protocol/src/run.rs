@@ -32,7 +32,7 @@ pub use build::{MessageError, MessageFields, RunBuilder, encoded_len};
 pub use error::{OutOfRange, ScanError, ScanReason};
 pub use header::HeaderValue;
 pub use piece::Piece;
-pub use scan::{ScannedRun, Special, SpecialField, scan};
+pub use scan::{ScannedRun, Special, scan};
 pub use view::{Headers, MessageView, Messages, messages, skip};
 
 use crate::limits::BODY_BYTES_DEFAULT;

@@ -123,6 +123,7 @@ fn assert_passed(scanned: &ScannedRun) {
     let run = wire::Run::decode(scanned.bytes.clone()).expect("passed, so it decodes");
     assert_eq!(run.message.len(), scanned.count as usize);
     assert_views(&scanned.bytes, &run);
+    assert_specials(scanned);
     let mut at = 0;
     for piece in &scanned.pieces {
         let bytes = skip(&scanned.bytes[at..], piece.count).expect("at a boundary");
@@ -132,6 +133,28 @@ fn assert_passed(scanned: &ScannedRun) {
         at += bytes;
     }
     assert_eq!(at, scanned.bytes.len());
+}
+
+/// What is handed over of special messages is what their views say.
+fn assert_specials(scanned: &ScannedRun) {
+    let mut specials = scanned.specials.iter().peekable();
+    for (index, view) in (0..).zip(messages(&scanned.bytes)) {
+        let special = specials.next_if(|special| special.message == index);
+        let special = special.cloned().unwrap_or_default();
+        let id = special.dedup_id.start as usize..special.dedup_id.end as usize;
+        assert_eq!(view.priority(), special.priority);
+        assert_eq!(view.delay_ms(), special.delay_ms);
+        assert_eq!(view.deliver_at_ms(), special.deliver_at_ms);
+        assert_eq!(view.ttl_ms(), special.ttl_ms);
+        assert_eq!(view.dedup_id().as_bytes(), &scanned.bytes[id]);
+        if special != Special::default() {
+            let place = special.bytes.start as usize..special.bytes.end as usize;
+            let mut alone = messages(&scanned.bytes[place]);
+            assert_eq!(alone.next().map(|view| view.body()), Some(view.body()));
+            assert!(alone.next().is_none(), "one message");
+        }
+    }
+    assert!(specials.next().is_none(), "all are messages of the run");
 }
 
 proptest! {

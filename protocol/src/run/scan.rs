@@ -4,6 +4,8 @@
 //! and can be cut at any message boundary. This is the hottest loop of the broker: a message that
 //! is only a body costs one pattern match.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use super::piece::{Piece, Pieces};
@@ -27,43 +29,53 @@ pub struct ScannedRun {
     pub count: u32,
     /// Consecutive pieces that cover the run, each fit to be one extent.
     pub pieces: Vec<Piece>,
-    /// The first field that makes a message more than body, key, routing key and headers.
-    pub special: Option<Special>,
+    /// The messages that are more than body, key, routing key and headers, rising.
+    pub specials: Vec<Special>,
 }
 
-/// A message that is not plain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A message that is not plain: what changes when or in which order it is delivered, or whether it
+/// is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Special {
     /// Which message of the run, from 0.
     pub message: u32,
-    /// What makes it so.
-    pub field: SpecialField,
+    /// Where it lies in the run, its tag and length included: a place to cut.
+    pub bytes: Range<u32>,
+    /// 0 to 9, 9 first.
+    pub priority: u32,
+    /// ms, at most ten years; 0: none. Never both this and `deliver_at_ms`.
+    pub delay_ms: u64,
+    /// Unix ms, any; 0: none.
+    pub deliver_at_ms: u64,
+    /// ms, at most ten years; 0: none.
+    pub ttl_ms: u64,
+    /// Where its deduplication id lies in the run; empty: none.
+    pub dedup_id: Range<u32>,
 }
 
-/// A field that changes when or in which order a message is delivered, or whether it is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SpecialField {
-    /// A priority other than the default.
-    Priority,
-    /// A delay over 0.
-    Delay,
-    /// An instant of delivery.
-    DeliverAt,
-    /// A time to live over 0.
-    Ttl,
-    /// A deduplication id.
-    DedupId,
+impl Default for Special {
+    fn default() -> Self {
+        Self {
+            message: 0,
+            bytes: 0..0,
+            priority: PRIORITY_DEFAULT,
+            delay_ms: 0,
+            deliver_at_ms: 0,
+            ttl_ms: 0,
+            dedup_id: 0..0,
+        }
+    }
 }
 
 impl Special {
-    /// The field, as the `.proto` names it.
-    pub const fn field(&self) -> &'static str {
-        match self.field {
-            SpecialField::Priority => "priority",
-            SpecialField::Delay => "delay_ms",
-            SpecialField::DeliverAt => "deliver_at_ms",
-            SpecialField::Ttl => "ttl_ms",
-            SpecialField::DedupId => "dedup_id",
+    /// At its place: the message lies between `rest` and `after`, both the last bytes of a run of
+    /// `run_bytes`.
+    fn at(self, message: u32, run_bytes: usize, rest: &[u8], after: &[u8]) -> Self {
+        let position = |left: &[u8]| narrow(run_bytes.saturating_sub(left.len()));
+        Self {
+            message,
+            bytes: position(rest)..position(after),
+            ..self
         }
     }
 }
@@ -82,7 +94,7 @@ pub fn scan(run: Bytes, limits: RunLimits) -> Result<ScannedRun, ScanError> {
         }
     })?;
     let mut pieces = Pieces::new();
-    let mut special = None;
+    let mut specials = Vec::new();
     let mut count = 0_u32;
     let mut rest: &[u8] = &run;
     while !rest.is_empty() {
@@ -90,11 +102,8 @@ pub fn scan(run: Bytes, limits: RunLimits) -> Result<ScannedRun, ScanError> {
             Some(after) => after,
             None => match after_any(rest, run.len(), limits) {
                 Ok((after, None)) => after,
-                Ok((after, Some(field))) => {
-                    special = special.or(Some(Special {
-                        message: count,
-                        field,
-                    }));
+                Ok((after, Some(special))) => {
+                    specials.push(special.at(count, run.len(), rest, after));
                     after
                 }
                 Err(fault) => return Err(at_message(count, fault)),
@@ -112,7 +121,7 @@ pub fn scan(run: Bytes, limits: RunLimits) -> Result<ScannedRun, ScanError> {
         bytes: run,
         count,
         pieces: pieces.close(),
-        special,
+        specials,
     })
 }
 
@@ -166,7 +175,7 @@ fn after_plain(run: &[u8], body_bytes_max: usize) -> Option<&[u8]> {
     rest.get(body_bytes..)
 }
 
-type Judged<'a> = (&'a [u8], Option<SpecialField>);
+type Judged<'a> = (&'a [u8], Option<Special>);
 
 /// What follows the first message of `run`, the last bytes of a run of `run_bytes`.
 #[cold]
@@ -189,17 +198,11 @@ struct MessageScan {
     headers: usize,
     headers_bytes: usize,
     carried_bytes: usize,
-    delay_ms: u64,
-    deliver_at_ms: u64,
-    special: Option<SpecialField>,
+    special: Special,
 }
 
 impl MessageScan {
-    fn scan(
-        mut self,
-        mut fields: Cursor<'_>,
-        limits: RunLimits,
-    ) -> Result<Option<SpecialField>, Fault> {
+    fn scan(mut self, mut fields: Cursor<'_>, limits: RunLimits) -> Result<Option<Special>, Fault> {
         while !fields.is_empty() {
             let start = fields;
             let (number, value) = fields.field()?;
@@ -215,7 +218,7 @@ impl MessageScan {
             };
             judged.map_err(|reason| start.fault(reason))?;
         }
-        Ok(self.special)
+        Ok((self.special != Special::default()).then_some(self.special))
     }
 
     fn known(&mut self, field: u32, value: Value<'_>, limits: RunLimits) -> Result<(), ScanReason> {
@@ -228,32 +231,28 @@ impl MessageScan {
             (3, Value::Bytes(key)) => text("routing_key", key, 0, KEY_BYTES_MAX)?,
             (5, Value::Varint(priority)) => {
                 OutOfRange::check("priority", priority, 0, u64::from(PRIORITY_MAX))?;
-                self.note(
-                    priority != u64::from(PRIORITY_DEFAULT),
-                    SpecialField::Priority,
-                );
+                self.special.priority = u32::try_from(priority).unwrap_or(PRIORITY_MAX);
             }
             (6, Value::Varint(delay_ms)) => {
                 OutOfRange::check("delay_ms", delay_ms, 0, DELAY_MS_MAX)?;
-                self.delay_ms = delay_ms;
-                self.note(delay_ms > 0, SpecialField::Delay);
+                self.special.delay_ms = delay_ms;
             }
-            (7, Value::Varint(deliver_at_ms)) => {
-                self.deliver_at_ms = deliver_at_ms;
-                self.note(deliver_at_ms > 0, SpecialField::DeliverAt);
-            }
+            (7, Value::Varint(deliver_at_ms)) => self.special.deliver_at_ms = deliver_at_ms,
             (8, Value::Varint(ttl_ms)) => {
                 OutOfRange::check("ttl_ms", ttl_ms, 0, DELAY_MS_MAX)?;
-                self.note(ttl_ms > 0, SpecialField::Ttl);
+                self.special.ttl_ms = ttl_ms;
             }
             (9, Value::Bytes(id)) => {
                 text("dedup_id", id, 0, DEDUP_ID_BYTES_MAX)?;
-                self.note(!id.is_empty(), SpecialField::DedupId);
+                let end = id.position().saturating_add(id.rest().len());
+                if end > id.position() {
+                    self.special.dedup_id = narrow(id.position())..narrow(end);
+                }
             }
             (1..=9, _) => return Err(ScanReason::WireType { field }),
             _ => return Err(ScanReason::UnknownField { field }),
         }
-        if self.delay_ms > 0 && self.deliver_at_ms > 0 {
+        if self.special.delay_ms > 0 && self.special.deliver_at_ms > 0 {
             return Err(ScanReason::DelayAndDeliverAt);
         }
         Ok(())
@@ -309,12 +308,6 @@ impl MessageScan {
             CARRIED_BYTES_MAX,
         )?)
     }
-
-    fn note(&mut self, is_special: bool, field: SpecialField) {
-        if is_special {
-            self.special = self.special.or(Some(field));
-        }
-    }
 }
 
 fn text(field: &'static str, value: Cursor<'_>, min: usize, max: usize) -> Result<(), ScanReason> {
@@ -323,6 +316,11 @@ fn text(field: &'static str, value: Cursor<'_>, min: usize, max: usize) -> Resul
         Ok(_) => Ok(()),
         Err(_) => Err(ScanReason::NotUtf8 { field }),
     }
+}
+
+/// A position in a run, which is far below 4 GiB.
+fn narrow(position: usize) -> u32 {
+    u32::try_from(position).unwrap_or(u32::MAX)
 }
 
 fn header_value(value: &[u8]) -> Result<(), ScanReason> {

@@ -51,7 +51,8 @@ fn plain_messages_of_every_length_pass_and_are_not_special() {
     for length in lengths {
         let run = plain(&[&bytes[..length], b"next"]);
         let scanned = judge(&run).expect("valid");
-        assert_eq!((scanned.count, scanned.special), (2, None), "{length}");
+        assert_eq!(scanned.count, 2, "{length}");
+        assert!(scanned.specials.is_empty(), "{length}");
         let bodies: Vec<_> = messages(&run).map(|m| m.body().len()).collect();
         assert_eq!(bodies, [length, 4]);
         assert_eq!(skip(&run, 2), Some(run.len()));
@@ -277,17 +278,7 @@ fn the_configured_body_limit_holds_and_the_place_is_named() {
 }
 
 #[test]
-fn the_first_field_that_is_not_plain_is_named() {
-    let special = |message: wire::Message| {
-        let run = wire::Run {
-            message: vec![wire::Message::default(), message],
-        };
-        let special = judge(&run.encode_to_vec()).expect("valid").special;
-        special.map(|special| {
-            assert_eq!(special.message, 1);
-            special.field
-        })
-    };
+fn a_message_that_is_not_plain_is_handed_over_with_its_place_and_what_makes_it_so() {
     let message = wire::Message::default;
     let plain = wire::Message {
         key: "k".into(),
@@ -299,46 +290,44 @@ fn the_first_field_that_is_not_plain_is_named() {
         }],
         ..message()
     };
-    assert_eq!(special(plain), None);
-    for (message, field) in [
-        (
-            wire::Message {
-                priority: Some(0),
-                ..message()
-            },
-            SpecialField::Priority,
-        ),
-        (
-            wire::Message {
-                delay_ms: 1,
-                ..message()
-            },
-            SpecialField::Delay,
-        ),
-        (
-            wire::Message {
-                deliver_at_ms: 1,
-                ..message()
-            },
-            SpecialField::DeliverAt,
-        ),
-        (
-            wire::Message {
-                ttl_ms: 1,
-                ..message()
-            },
-            SpecialField::Ttl,
-        ),
-        (
-            wire::Message {
-                dedup_id: "d".into(),
-                ..message()
-            },
-            SpecialField::DedupId,
-        ),
-    ] {
-        assert_eq!(special(message), Some(field));
+    let special = wire::Message {
+        body: vec![7; 200].into(),
+        priority: Some(9),
+        delay_ms: 5,
+        ttl_ms: 6,
+        dedup_id: "order-7".into(),
+        ..message()
+    };
+    let later = wire::Message {
+        deliver_at_ms: u64::MAX,
+        ..message()
+    };
+    let run = wire::Run {
+        message: vec![plain.clone(), special.clone(), plain, later.clone()],
     }
+    .encode_to_vec();
+    let found = judge(&run).expect("valid").specials;
+    let alone = |message: wire::Message| {
+        wire::Run {
+            message: vec![message],
+        }
+        .encode_to_vec()
+    };
+    let at = |special: &Special| special.bytes.start as usize..special.bytes.end as usize;
+    let [first, second] = &found[..] else {
+        panic!("two are special: {found:?}");
+    };
+    assert_eq!((first.message, second.message), (1, 3));
+    assert_eq!(run[at(first)], alone(special));
+    assert_eq!(run[at(second)], alone(later));
+    assert_eq!((first.priority, first.delay_ms, first.ttl_ms), (9, 5, 6));
+    let id = first.dedup_id.start as usize..first.dedup_id.end as usize;
+    assert_eq!(&run[id], b"order-7");
+    assert_eq!((first.deliver_at_ms, second.deliver_at_ms), (0, u64::MAX));
+    assert_eq!(
+        (second.priority, &second.dedup_id),
+        (PRIORITY_DEFAULT, &(0..0))
+    );
 }
 
 #[test]
