@@ -185,18 +185,13 @@ impl Engine {
             );
         }
         if wanted(State::Delayed) {
-            let delayed = subscription
-                .exceptions
-                .overlap(all.clone())
-                .filter_map(|(range, e)| {
-                    Some((
-                        range,
-                        Found {
-                            at: e.due?,
-                            ..plain(State::Delayed)
-                        },
-                    ))
-                });
+            let delayed = subscription.exceptions.overlap(all.clone());
+            let delayed = delayed.filter(|(_, exception)| exception.is_delayed());
+            let delayed = delayed.map(|(range, exception)| {
+                let at = exception.due;
+                let like = plain(State::Delayed);
+                (range, Found { at, ..like })
+            });
             collect(&mut found, delayed, limit);
         }
         if wanted(State::Leased) {

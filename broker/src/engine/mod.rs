@@ -17,6 +17,7 @@ mod meter;
 mod names;
 pub mod producer;
 mod publish;
+pub mod ready;
 pub mod retry;
 pub mod runs;
 pub mod select;

@@ -76,7 +76,7 @@ impl State {
         let name = Some(create.name.clone());
         let settings = create.settings.clone();
         let mut subscription = Subscription::new(id, create.log, name, settings, start);
-        subscription.ready.add(start..end);
+        subscription.make_ready(start..end);
         self.subscriptions.insert(id, subscription);
         self.attach(create.log, id);
         touched.insert(id);

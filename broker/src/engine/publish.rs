@@ -65,9 +65,7 @@ impl State {
         }
         for id in &log.subscriptions {
             if let Some(subscription) = self.subscriptions.get_mut(id) {
-                subscription
-                    .ready
-                    .add(first_offset.max(subscription.start)..log.end);
+                subscription.make_ready(first_offset.max(subscription.start)..log.end);
                 touched.insert(*id);
             }
         }

@@ -10,7 +10,7 @@ use siding_protocol::types::{OffsetRange, Timestamp};
 use super::command::{Settle, SettleKind};
 use super::log::Change;
 use super::runs::RangeSet;
-use super::subscription::{Comeback, Death, Reason, Remembered, Subscription};
+use super::subscription::{Comeback, Context, Death, Reason, Remembered, Subscription};
 
 /// How a grant stands to a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,13 +59,14 @@ impl Subscription {
     ) {
         // An extend moves a live deadline; it does not lease again.
         let extend = settle.kind() == SettleKind::Extend;
-        for (part, exception) in self.exceptions_of(range) {
-            if exception.lapsed == Some(settle.grant()) && !extend {
-                parts.push((part, Standing::Lapsed));
-            } else {
-                foreign.add(part);
-            }
+        let mut at = range.start;
+        let lapsed = self.lapsed.overlap(range.clone());
+        for (part, _) in lapsed.filter(|(_, grant)| **grant == settle.grant() && !extend) {
+            foreign.add(at..part.start);
+            at = part.end;
+            parts.push((part, Standing::Lapsed));
         }
+        foreign.add(at..range.end);
     }
 
     fn classify_foreign(
@@ -99,7 +100,7 @@ impl Subscription {
             let dead = self.dead.overlap(range.clone());
             states.extend(dead.map(|(part, _)| (part, State::Dead)));
             let exceptions = self.exceptions.overlap(range);
-            let delayed = exceptions.filter(|(_, exception)| exception.due.is_some());
+            let delayed = exceptions.filter(|(_, exception)| exception.is_delayed());
             states.extend(delayed.map(|(part, _)| (part, State::Delayed)));
         }
         let leased = self.leases.values().flat_map(|lease| lease.ranges.iter());
@@ -109,19 +110,14 @@ impl Subscription {
     }
 
     /// Settles what the grant still may settle; what it may not is told, part by part.
-    pub fn settle(
-        &mut self,
-        settle: &Settle,
-        now: Timestamp,
-        changes: &mut Vec<Change>,
-    ) -> Settled {
+    pub fn settle(&mut self, settle: &Settle, context: &mut Context<'_>) -> Settled {
         let parts = self.classify(settle);
         let live = parts
             .iter()
             .filter(|(_, standing)| *standing == Standing::Live);
         let live = live.map(|(range, _)| range.clone());
         if settle.kind() == SettleKind::Extend {
-            let deadline = now.plus_ms(settle.delay_ms.unwrap_or(0));
+            let deadline = context.now.plus_ms(settle.delay_ms.unwrap_or(0));
             self.set_deadline(settle.grant(), live, deadline);
         } else {
             self.take_from_lease(settle.grant(), live);
@@ -133,9 +129,9 @@ impl Subscription {
                 Standing::Repeated => done.settled += count,
                 Standing::Live => {
                     done.settled += count;
-                    self.act(settle, range, false, now, changes);
+                    self.act(settle, range, false, context);
                 }
-                Standing::Lapsed => self.settle_late(settle, range, now, changes, &mut done),
+                Standing::Lapsed => self.settle_late(settle, range, context, &mut done),
                 Standing::Lost(state) => {
                     note(
                         &mut done.outcomes,
@@ -154,12 +150,11 @@ impl Subscription {
         &mut self,
         settle: &Settle,
         range: OffsetRange,
-        now: Timestamp,
-        changes: &mut Vec<Change>,
+        context: &mut Context<'_>,
         done: &mut Settled,
     ) {
-        let lapsed = self.exceptions.overlap(range.clone());
-        let lapsed = lapsed.filter(|(_, exception)| exception.lapsed == Some(settle.grant()));
+        let lapsed = self.lapsed.overlap(range.clone());
+        let lapsed = lapsed.filter(|(_, grant)| **grant == settle.grant());
         let still: RangeSet = lapsed.map(|(part, _)| part).collect();
         for gone in still.gaps(range) {
             let lost = SettleOutcomeKind::LeaseLost(State::Settled);
@@ -168,28 +163,21 @@ impl Subscription {
         for part in still.ranges() {
             done.settled += part.end - part.start;
             note(&mut done.outcomes, part.clone(), SettleOutcomeKind::Late);
-            self.act(settle, part, true, now, changes);
+            self.act(settle, part, true, context);
         }
     }
 
     /// Does what the settle asks to messages that no lease holds any more.
-    fn act(
-        &mut self,
-        settle: &Settle,
-        range: OffsetRange,
-        late: bool,
-        now: Timestamp,
-        changes: &mut Vec<Change>,
-    ) {
+    fn act(&mut self, settle: &Settle, range: OffsetRange, late: bool, context: &mut Context<'_>) {
         let (grant, kind) = (settle.grant(), settle.kind());
         match kind {
             // The deadline is set.
             SettleKind::Extend => return,
             SettleKind::Ack => {
-                self.take_out(range.clone(), late, changes);
-                self.exceptions.remove(range.clone());
+                self.take_out(range.clone(), late, context);
+                self.forget(range.clone());
                 self.settled += range.end - range.start;
-                changes.push(Change::Gone(range.clone()));
+                context.changes.push(Change::Gone(range.clone()));
             }
             SettleKind::Nack => {
                 // A lapsed lease was charged when it ended.
@@ -198,7 +186,7 @@ impl Subscription {
                     delay_ms: settle.delay_ms,
                     lapsed: None,
                 };
-                self.give_back(range.clone(), comeback, late, now, changes);
+                self.give_back(range.clone(), comeback, late, context);
             }
             SettleKind::Release => {
                 let comeback = Comeback {
@@ -206,33 +194,32 @@ impl Subscription {
                     delay_ms: Some(settle.delay_ms.unwrap_or(0)),
                     lapsed: None,
                 };
-                self.give_back(range.clone(), comeback, late, now, changes);
+                self.give_back(range.clone(), comeback, late, context);
             }
             SettleKind::Reject => {
-                self.take_out(range.clone(), late, changes);
-                self.edit_exceptions(range.clone(), |exception| {
-                    (exception.due, exception.lapsed) = (None, None);
-                });
+                self.take_out(range.clone(), late, context);
+                self.lapsed.remove(range.clone());
+                self.edit_exceptions(range.clone(), |exception| exception.due = Timestamp(0));
                 let death = Death {
                     reason: Reason::Rejected,
-                    at: now,
+                    at: context.now,
                     detail: settle.reason.clone(),
                 };
-                self.die(range.clone(), death, changes);
+                self.die(range.clone(), death, context);
             }
         }
         self.remember(Remembered { grant, range, kind });
     }
 
     /// Takes messages that a lapsed grant still reaches from wherever they are.
-    fn take_out(&mut self, range: OffsetRange, late: bool, changes: &mut Vec<Change>) {
+    fn take_out(&mut self, range: OffsetRange, late: bool, context: &mut Context<'_>) {
         if !late {
             return;
         }
         let dead = self.dead.overlap(range.clone()).map(|(part, _)| part);
         for part in dead.collect::<Vec<_>>() {
             self.bury(part.clone());
-            changes.push(Change::Revived(part));
+            context.changes.push(Change::Revived(part));
         }
         self.withdraw(range);
     }
@@ -243,17 +230,16 @@ impl Subscription {
         range: OffsetRange,
         comeback: Comeback,
         late: bool,
-        now: Timestamp,
-        changes: &mut Vec<Change>,
+        context: &mut Context<'_>,
     ) {
         let dead = self.dead.overlap(range.clone()).map(|(part, _)| part);
         let dead: RangeSet = dead.collect();
         for part in dead.gaps(range) {
-            self.take_out(part.clone(), late, changes);
-            self.come_back(part, comeback, now, changes);
+            self.take_out(part.clone(), late, context);
+            self.come_back(part, comeback, context);
         }
         for part in dead.ranges() {
-            self.edit_exceptions(part, |exception| exception.lapsed = None);
+            self.lapsed.remove(part);
         }
     }
 }

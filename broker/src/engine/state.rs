@@ -12,8 +12,7 @@ use super::command::{Command, Entry};
 use super::effect::{Effect, Effects};
 use super::log::{Change, Kind, Log};
 use super::producer::Producers;
-use super::runs::RangeSet;
-use super::subscription::{Lease, Subscription};
+use super::subscription::{Context, Lease, Subscription};
 
 /// Leases and delays that may end with one entry; the rest with the next.
 const TRANSITIONS_MAX: usize = 10_000;
@@ -108,9 +107,9 @@ impl State {
                     returned.subscription,
                     effects,
                     touched,
-                    |subscription, changes, now| {
+                    |subscription, context| {
                         for grant in grants {
-                            subscription.lapse(grant, Timestamp(u64::MAX), now, changes);
+                            subscription.lapse(grant, Timestamp(u64::MAX), context);
                         }
                     },
                 );
@@ -121,14 +120,14 @@ impl State {
             Command::CreateSubscription(create) => self.create_subscription(create, touched),
             Command::Delete(delete) => self.delete(*delete, effects),
             Command::Purge(purge) => {
-                self.count(purge.subscription, effects, touched, |s, changes, _| {
-                    s.purge(changes)
+                self.count(purge.subscription, effects, touched, |s, context| {
+                    s.purge(context)
                 })
             }
             Command::Redrive(redrive) => {
                 let limit = redrive.limit;
-                self.count(redrive.subscription, effects, touched, |s, changes, _| {
-                    s.redrive(limit, changes)
+                self.count(redrive.subscription, effects, touched, |s, context| {
+                    s.redrive(limit, context)
                 })
             }
         })
@@ -157,11 +156,11 @@ impl State {
                 id,
                 effects,
                 touched,
-                |subscription, changes, now| match subscription
+                |subscription, context| match subscription
                     .first_deadline()
                     .filter(|(at, _)| *at <= due)
                 {
-                    Some((at, grant)) => subscription.lapse(grant, at, now, changes),
+                    Some((at, grant)) => subscription.lapse(grant, at, context),
                     None => {
                         if let Some((at, range)) = subscription.delayed.first() {
                             subscription.ripen(at, range);
@@ -178,12 +177,17 @@ impl State {
         id: u64,
         effects: &mut Effects,
         touched: &mut BTreeSet<u64>,
-        change: impl FnOnce(&mut Subscription, &mut Vec<Change>, Timestamp) -> T,
+        change: impl FnOnce(&mut Subscription, &mut Context<'_>) -> T,
     ) -> Option<T> {
         let subscription = self.subscriptions.get_mut(&id)?;
-        let mut changes = Vec::new();
-        let done = change(subscription, &mut changes, self.now);
-        let log = subscription.log;
+        let log = self.logs.get(&subscription.log)?;
+        let mut context = Context {
+            now: self.now,
+            log,
+            changes: Vec::new(),
+        };
+        let done = change(subscription, &mut context);
+        let (log, changes) = (log.id, context.changes);
         touched.insert(id);
         self.rearm(id);
         self.charge(log, &changes, effects);
@@ -195,7 +199,7 @@ impl State {
         id: u64,
         effects: &mut Effects,
         touched: &mut BTreeSet<u64>,
-        change: impl FnOnce(&mut Subscription, &mut Vec<Change>, Timestamp) -> u64,
+        change: impl FnOnce(&mut Subscription, &mut Context<'_>) -> u64,
     ) -> Result<Answer, Refusal> {
         self.change(id, effects, touched, change)
             .map(Answer::Counted)
@@ -260,25 +264,6 @@ impl State {
             };
             charged && subscription.books(end).balance() && subscription.states_are_apart()
         })
-    }
-}
-
-impl Subscription {
-    /// Whether no message is in two states.
-    fn states_are_apart(&self) -> bool {
-        let leased = self
-            .leases
-            .values()
-            .flat_map(|l| l.ranges.iter().map(|(range, _)| range));
-        let delayed = self.delayed.iter().map(|(_, range)| range);
-        let dead = self.dead.iter().map(|(range, _)| range);
-        let all = self.ready.ranges().chain(leased).chain(delayed).chain(dead);
-        let (mut set, mut sum) = (RangeSet::default(), 0);
-        for range in all {
-            sum += range.end - range.start;
-            set.add(range);
-        }
-        set.count() == sum
     }
 }
 

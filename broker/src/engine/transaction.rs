@@ -127,7 +127,7 @@ impl State {
             settle.subscription,
             effects,
             touched,
-            |subscription, changes, now| subscription.settle(settle, now, changes),
+            |subscription, context| subscription.settle(settle, context),
         )
         .ok_or_else(gone)
     }

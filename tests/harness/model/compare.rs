@@ -129,7 +129,7 @@ fn views(found: &EngineSubscription) -> BTreeMap<u64, View> {
             let view = View {
                 state,
                 attempts: exception.attempts,
-                lapsed: exception.lapsed,
+                lapsed: found.lapsed.get(offset).copied(),
                 at,
                 more: more.clone(),
             };

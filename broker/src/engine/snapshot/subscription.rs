@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use prost::Message;
+use siding_protocol::limits::PRIORITY_MAX;
 use siding_protocol::settings::DeliverySettings;
 use siding_protocol::types::{Grant, OffsetRange, Timestamp};
 
 use super::SnapshotError;
 use crate::engine::command::{LoggedRange, SettleKind};
 use crate::engine::runs::RangeMap;
-use crate::engine::subscription::{Death, Exception, Lease, Reason, Remembered, Subscription};
+use crate::engine::subscription::{
+    Attributes, Death, Exception, Lease, Reason, Remembered, Subscription,
+};
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct StoredSubscription {
@@ -39,6 +42,10 @@ pub(super) struct StoredSubscription {
     purged: u64,
     #[prost(uint64, tag = "13")]
     evicted: u64,
+    #[prost(message, repeated, tag = "14")]
+    lapsed: Vec<StoredLapsed>,
+    #[prost(message, repeated, tag = "15")]
+    attributes: Vec<StoredAttributes>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -82,10 +89,30 @@ struct StoredException {
     range: LoggedRange,
     #[prost(uint32, tag = "2")]
     attempts: u32,
-    #[prost(uint64, optional, tag = "3")]
-    due_ms: Option<u64>,
-    #[prost(message, optional, tag = "4")]
-    lapsed: Option<StoredGrant>,
+    /// 0: not delayed.
+    #[prost(uint64, tag = "3")]
+    due_ms: u64,
+    #[prost(uint32, tag = "5")]
+    acquires: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct StoredLapsed {
+    #[prost(message, required, tag = "1")]
+    range: LoggedRange,
+    #[prost(message, required, tag = "2")]
+    grant: StoredGrant,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct StoredAttributes {
+    #[prost(message, required, tag = "1")]
+    range: LoggedRange,
+    #[prost(uint32, tag = "2")]
+    priority: u32,
+    /// 0: never.
+    #[prost(uint64, tag = "3")]
+    expires_at_ms: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -126,9 +153,20 @@ impl StoredSubscription {
             .map(|(range, exception)| StoredException {
                 range: range.into(),
                 attempts: exception.attempts,
-                due_ms: exception.due.map(|due| due.0),
-                lapsed: exception.lapsed.map(StoredGrant::from),
+                due_ms: exception.due.0,
+                acquires: exception.acquires,
             });
+        let lapsed = subscription.lapsed.iter();
+        let lapsed = lapsed.map(|(range, grant)| StoredLapsed {
+            range: range.into(),
+            grant: (*grant).into(),
+        });
+        let attributes = subscription.attributes.iter();
+        let attributes = attributes.map(|(range, attributes)| StoredAttributes {
+            range: range.into(),
+            priority: attributes.priority.into(),
+            expires_at_ms: attributes.expires_at.0,
+        });
         let remembered = subscription.remembered.iter().map(|settle| StoredSettle {
             grant: settle.grant.into(),
             range: settle.range.clone().into(),
@@ -148,20 +186,32 @@ impl StoredSubscription {
             settled: subscription.settled,
             purged: subscription.purged,
             evicted: subscription.evicted,
+            lapsed: lapsed.collect(),
+            attributes: attributes.collect(),
         }
     }
 
     pub(super) fn into_subscription(self) -> Result<Subscription, SnapshotError> {
         let (id, log, start) = (self.id, self.log, self.start);
         let mut subscription = Subscription::new(id, log, self.name, self.settings, start);
-        subscription.ready = self.ready.into_iter().map(OffsetRange::from).collect();
+        for stored in self.attributes {
+            let range = stored.range.into();
+            subscription.set_attributes(range, stored.try_into()?);
+        }
+        for stored in self.ready {
+            subscription.make_ready(stored.into());
+        }
         for stored in self.exceptions {
             let exception = Exception {
                 attempts: stored.attempts,
-                due: stored.due_ms.map(Timestamp),
-                lapsed: stored.lapsed.map(Grant::from),
+                acquires: stored.acquires,
+                due: Timestamp(stored.due_ms),
             };
             subscription.set_exception(stored.range.into(), exception);
+        }
+        for stored in self.lapsed {
+            let (range, grant) = (stored.range.into(), stored.grant.into());
+            subscription.lapsed.insert(range, grant);
         }
         for stored in self.remembered {
             let kind = SettleKind::try_from(stored.kind)?;
@@ -197,6 +247,19 @@ impl StoredLease {
                 holder,
             },
         )
+    }
+}
+
+impl TryFrom<StoredAttributes> for Attributes {
+    type Error = SnapshotError;
+
+    fn try_from(stored: StoredAttributes) -> Result<Self, SnapshotError> {
+        let priority = u8::try_from(stored.priority).ok();
+        let priority = priority.filter(|priority| u32::from(*priority) <= PRIORITY_MAX);
+        Ok(Self {
+            priority: priority.ok_or(SnapshotError::Inconsistent("a priority"))?,
+            expires_at: Timestamp(stored.expires_at_ms),
+        })
     }
 }
 

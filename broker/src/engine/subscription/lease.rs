@@ -2,8 +2,7 @@
 
 use siding_protocol::types::{Grant, OffsetRange, Timestamp};
 
-use super::{Comeback, Subscription};
-use crate::engine::log::Change;
+use super::{Comeback, Context, Subscription};
 use crate::engine::runs::RangeMap;
 
 /// The exclusive right to delivered messages until a deadline.
@@ -36,7 +35,7 @@ impl Subscription {
             let parts: Vec<_> = self.ready.within(range).collect();
             for part in parts {
                 self.ready.remove(part.clone());
-                self.edit_exceptions(part.clone(), |exception| exception.lapsed = None);
+                self.lapsed.remove(part.clone());
                 lease.ranges.insert(part, deadline);
             }
         }
@@ -95,13 +94,7 @@ impl Subscription {
     }
 
     /// Ends what of a lease is due by `until`, without a settle; its messages come back charged.
-    pub fn lapse(
-        &mut self,
-        grant: Grant,
-        until: Timestamp,
-        now: Timestamp,
-        changes: &mut Vec<Change>,
-    ) {
+    pub fn lapse(&mut self, grant: Grant, until: Timestamp, context: &mut Context<'_>) {
         let mut ended = Vec::new();
         self.edit_lease(grant, |lease| {
             let due = lease
@@ -119,7 +112,7 @@ impl Subscription {
             lapsed: Some(grant),
         };
         for range in ended {
-            self.come_back(range, comeback, now, changes);
+            self.come_back(range, comeback, context);
         }
     }
 

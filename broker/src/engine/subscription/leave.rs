@@ -1,0 +1,31 @@
+//! How messages leave that nobody settles.
+
+use siding_protocol::types::OffsetRange;
+
+use super::{Context, Subscription};
+use crate::engine::log::Change;
+use crate::engine::runs::RangeSet;
+
+impl Subscription {
+    /// Drops what is ready or delayed.
+    pub fn purge(&mut self, context: &mut Context<'_>) -> u64 {
+        let delayed = self.delayed.iter().map(|(_, range)| range);
+        let gone: RangeSet = self.ready.ranges().chain(delayed).collect();
+        for range in gone.ranges() {
+            self.withdraw(range.clone());
+            self.forget(range.clone());
+            context.changes.push(Change::Gone(range));
+        }
+        self.purged += gone.count();
+        gone.count()
+    }
+
+    /// Retention takes what of `range` is ready.
+    pub fn evict(&mut self, range: OffsetRange) {
+        let parts: Vec<_> = self.ready.within(range.clone()).collect();
+        for part in parts {
+            self.forget(part);
+        }
+        self.evicted += self.ready.remove(range);
+    }
+}

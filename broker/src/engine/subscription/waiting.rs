@@ -1,0 +1,87 @@
+//! Ready and delayed: how messages come to wait, and how they stop.
+
+use siding_protocol::types::{Grant, OffsetRange, Timestamp};
+
+use super::{Context, Death, Reason, Subscription};
+use crate::engine::ready::{DEFAULT_RANK, rank_of};
+use crate::engine::retry::backoff_ms;
+
+/// How messages come back from a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Comeback {
+    /// Whether an attempt is charged.
+    pub charged: bool,
+    /// ms; `None`: the backoff of the attempts.
+    pub delay_ms: Option<u64>,
+    /// The grant that may still settle late.
+    pub lapsed: Option<Grant>,
+}
+
+impl Subscription {
+    /// Messages in nobody's hands come back: to ready, delayed or the dead letters.
+    pub fn come_back(&mut self, range: OffsetRange, comeback: Comeback, context: &mut Context<'_>) {
+        match comeback.lapsed {
+            Some(grant) => self.lapsed.insert(range.clone(), grant),
+            None => drop(self.lapsed.remove(range.clone())),
+        }
+        for (part, mut exception) in self.exceptions_of(range) {
+            exception.attempts += u32::from(comeback.charged);
+            exception.due = Timestamp(0);
+            if comeback.charged && exception.attempts >= self.settings.max_attempts {
+                self.set_exception(part.clone(), exception);
+                let death = Death {
+                    reason: Reason::MaxAttempts,
+                    at: context.now,
+                    detail: String::new(),
+                };
+                self.die(part, death, context);
+                continue;
+            }
+            let delay_ms = comeback.delay_ms.unwrap_or_else(|| {
+                let steps = &self.settings.backoff_ms;
+                backoff_ms(steps, exception.attempts, self.id, part.start)
+            });
+            if delay_ms > 0 {
+                exception.due = context.now.plus_ms(delay_ms);
+            }
+            self.set_exception(part.clone(), exception);
+            if delay_ms > 0 {
+                self.delayed.insert(exception.due, part);
+            } else {
+                self.make_ready(part);
+            }
+        }
+    }
+
+    /// Messages in nobody's hands wait for a consumer, each in its level.
+    pub fn make_ready(&mut self, range: OffsetRange) {
+        if self.attributes.is_empty() {
+            return self.ready.add(range, DEFAULT_RANK);
+        }
+        for plain in self.attributes.gaps(range.clone()) {
+            self.ready.add(plain, DEFAULT_RANK);
+        }
+        for (part, attributes) in self.attributes.overlap(range) {
+            self.ready.add(part, rank_of(attributes.priority.into()));
+        }
+    }
+
+    /// Makes what is due ready; one entry of the timeline.
+    pub fn ripen(&mut self, due: Timestamp, range: OffsetRange) {
+        self.delayed.remove(due, &range);
+        self.edit_exceptions(range.clone(), |exception| exception.due = Timestamp(0));
+        self.make_ready(range);
+    }
+
+    /// Takes messages in nobody's hands out of ready and delayed.
+    pub fn withdraw(&mut self, range: OffsetRange) {
+        self.ready.remove(range.clone());
+        if self.delayed.count() == 0 {
+            return;
+        }
+        let delayed = self.exceptions.overlap(range);
+        for (part, exception) in delayed.filter(|(_, exception)| exception.is_delayed()) {
+            self.delayed.remove(exception.due, &part);
+        }
+    }
+}
