@@ -8,6 +8,7 @@ pub mod binaries;
 pub mod bodies;
 pub mod broker;
 pub mod killer;
+pub mod life;
 pub mod load;
 pub mod model;
 pub mod raw;

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 /// What happens next.
 #[derive(Clone, Debug)]
-pub(crate) enum Operation {
+pub(super) enum Operation {
     CreateQueue {
         name: usize,
         settings: usize,
@@ -88,26 +88,26 @@ pub(crate) enum Operation {
 
 /// Some messages for one name.
 #[derive(Clone, Debug)]
-pub(crate) struct Publish {
-    pub(crate) name: usize,
-    pub(crate) count: u32,
-    pub(crate) size: usize,
-    pub(crate) producer: usize,
+pub(super) struct Publish {
+    pub(super) name: usize,
+    pub(super) count: u32,
+    pub(super) size: usize,
+    pub(super) producer: usize,
     /// 0: the next sequence; else so many back from the last.
-    pub(crate) back: u64,
+    pub(super) back: u64,
 }
 
 /// A settle of some of what was once delivered.
 #[derive(Clone, Debug)]
-pub(crate) struct Settle {
+pub(super) struct Settle {
     /// Counted from the newest delivery.
-    pub(crate) delivery: usize,
-    pub(crate) skip: usize,
-    pub(crate) take: usize,
+    pub(super) delivery: usize,
+    pub(super) skip: usize,
+    pub(super) take: usize,
     /// Leaves out every so manieth message.
-    pub(crate) holes: u64,
-    pub(crate) action: usize,
-    pub(crate) delay: usize,
+    pub(super) holes: u64,
+    pub(super) action: usize,
+    pub(super) delay: usize,
 }
 
 fn publish() -> impl Strategy<Value = Publish> {
@@ -143,7 +143,7 @@ fn settle() -> impl Strategy<Value = Settle> {
 }
 
 /// Any step, the usual ones more often.
-pub(crate) fn operation() -> impl Strategy<Value = Operation> {
+pub(super) fn operation() -> impl Strategy<Value = Operation> {
     let (session, number, address) = (1..4_u64, 0..2_u32, 0..5_usize);
     let transaction = (
         proptest::collection::vec(publish(), 0..3),

@@ -1,0 +1,29 @@
+//! The few names, settings and numbers that the small numbers of an operation choose from.
+
+use siding_protocol::settings::{DeliverySettings, QueueSettings};
+
+pub(super) const NAMES: [&str; 4] = ["jobs", "mail", "news", "logs"];
+pub(super) const ADDRESSES: [&str; 5] = ["jobs", "mail", "news/a", "news/b", "logs/a"];
+pub(super) const TIMES_MS: [u64; 9] = [1, 4, 500, 999, 1_000, 1_001, 5_000, 31_000, 3_600_000];
+pub(super) const SIZES: [usize; 5] = [0, 3, 3, 100, 30_000];
+
+pub(super) fn parse<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().expect("a valid name")
+}
+
+pub(super) fn delivery_settings(choice: usize) -> DeliverySettings {
+    DeliverySettings {
+        visibility_timeout_ms: [1_000, 30_000, 5_000][choice],
+        max_attempts: [2, 10, 3][choice],
+        backoff_ms: [vec![0], vec![1_000, 5_000], vec![0, 1_000]][choice].clone(),
+        max_dead: [3, 100, 1][choice],
+    }
+}
+
+pub(super) fn queue_settings(choice: usize) -> QueueSettings {
+    QueueSettings {
+        delivery: delivery_settings(choice),
+        max_messages: [20, 1_000, 50][choice],
+        max_bytes: [1 << 30, 100_000, 700][choice],
+    }
+}

@@ -1,0 +1,161 @@
+//! From an operation to the request it makes, with what the player knows.
+
+use siding_protocol::refusal::State;
+use siding_protocol::request::{self, Action, ProducerTicket, Request};
+use siding_protocol::run::ScannedRun;
+use siding_protocol::settings::{StartAt, TopicSettings};
+use siding_protocol::types::{Address, OffsetRange};
+
+use super::choices::{ADDRESSES, NAMES, SIZES, delivery_settings, parse, queue_settings};
+use super::operation::{Operation, Publish, Settle};
+use super::player::Player;
+use crate::bodies::run_of;
+
+impl Player {
+    /// Who asks what; nothing if there is nothing to settle yet.
+    pub(super) fn request(&mut self, operation: &Operation) -> Option<(u64, Request)> {
+        let mut session = 0;
+        let at = |address: &usize| parse::<Address>(ADDRESSES[*address]);
+        let request = match operation {
+            Operation::CreateQueue { name, settings } => Request::CreateQueue {
+                name: parse(NAMES[*name]),
+                settings: queue_settings(*settings),
+            },
+            Operation::CreateTopic { name, retention } => Request::CreateTopic {
+                name: parse(NAMES[*name]),
+                settings: TopicSettings {
+                    retention_bytes: [1 << 30, 100_000][*retention],
+                },
+            },
+            Operation::CreateSubscription {
+                address,
+                settings,
+                start,
+            } => Request::CreateSubscription {
+                address: at(&(*address).max(2)),
+                settings: delivery_settings(*settings),
+                start: match start {
+                    0..6 => StartAt::Latest,
+                    6..10 => StartAt::Earliest,
+                    _ => StartAt::Offset(*start),
+                },
+            },
+            Operation::Delete { address, whole } => {
+                let mut address = at(address);
+                if *whole {
+                    address.subscription = None;
+                }
+                Request::Delete { address }
+            }
+            Operation::Publish(publish) => {
+                let ticket = self.ticket(publish);
+                let run = self.run(publish);
+                let name = parse(NAMES[publish.name]);
+                Request::Publish { name, ticket, run }
+            }
+            Operation::Settle {
+                session: number,
+                settle,
+            } => {
+                session = self.session(*number);
+                Request::Settle(self.settle(settle)?)
+            }
+            Operation::Transaction { publishes, settles } => {
+                self.transaction(publishes, settles)?
+            }
+            Operation::Purge { address } => Request::Purge {
+                address: at(address),
+            },
+            Operation::Redrive { address, limit } => Request::Redrive {
+                address: at(address),
+                limit: *limit,
+            },
+            Operation::Look { address, state } => look(at(address), *state),
+            _ => return None,
+        };
+        Some((session, request))
+    }
+
+    fn ticket(&mut self, publish: &Publish) -> ProducerTicket {
+        let last = self.sequences.entry(publish.producer).or_default();
+        let sequence = match publish.back {
+            0 => *last + 1,
+            // A client that lost count, far ahead.
+            1_025.. => *last + publish.back,
+            back => last.saturating_sub(back) + 1,
+        };
+        *last = sequence.max(*last);
+        ProducerTicket {
+            producer: self.producers.get(publish.producer).copied().unwrap_or(1),
+            sequence,
+        }
+    }
+
+    fn run(&mut self, publish: &Publish) -> ScannedRun {
+        let key = (publish.count, SIZES[publish.size]);
+        let run = self.runs.entry(key).or_insert_with(|| run_of(key.0, key.1));
+        run.clone()
+    }
+
+    fn settle(&self, settle: &Settle) -> Option<request::Settle> {
+        let (address, grant, ranges) = self.deliveries.iter().rev().nth(settle.delivery)?;
+        let offsets = ranges.iter().cloned().flatten().skip(settle.skip);
+        let offsets = offsets.take(settle.take);
+        let kept = offsets.filter(|offset| offset % settle.holes != 1);
+        let mut ranges: Vec<OffsetRange> = Vec::new();
+        for offset in kept {
+            match ranges.last_mut() {
+                Some(last) if last.end == offset => last.end += 1,
+                _ => ranges.push(offset..offset + 1),
+            }
+        }
+        let delay = [0, 1, 1_000, 5_000, 60_000][settle.delay];
+        Some(request::Settle {
+            address: address.clone(),
+            grant: *grant,
+            ranges: (!ranges.is_empty()).then_some(ranges)?,
+            action: match settle.action {
+                0..3 => Action::Ack,
+                3 => Action::Nack { delay_ms: None },
+                4 => Action::Nack {
+                    delay_ms: Some(delay),
+                },
+                5 => Action::Release { delay_ms: delay },
+                6 => Action::Reject {
+                    reason: "no".to_owned(),
+                },
+                _ => Action::Extend {
+                    remaining_ms: delay.max(1_000),
+                },
+            },
+        })
+    }
+
+    fn transaction(&mut self, publishes: &[Publish], settles: &[Settle]) -> Option<Request> {
+        let ticket = self.ticket(publishes.first()?);
+        let settles = settles.iter().filter_map(|settle| self.settle(settle));
+        let mut operations: Vec<_> = settles.map(request::Operation::Settle).collect();
+        for publish in publishes {
+            let run = self.run(publish);
+            let name = parse(NAMES[publish.name]);
+            operations.push(request::Operation::Publish { name, run });
+        }
+        Some(Request::Transaction { ticket, operations })
+    }
+}
+
+fn look(address: Address, state: usize) -> Request {
+    let states = [
+        State::Ready,
+        State::Delayed,
+        State::Leased,
+        State::Dead,
+        State::Settled,
+    ];
+    Request::Browse {
+        address,
+        state: states.get(state).copied(),
+        from_offset: 0,
+        limit: 5,
+    }
+}
