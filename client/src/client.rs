@@ -79,10 +79,10 @@ impl Client {
         settings: wire::QueueSettings,
     ) -> Result<(), Error> {
         let name = name.to_owned();
-        self.done(Kind::CreateQueue(wire::CreateQueue {
+        self.done(Kind::CreateQueue(Box::new(wire::CreateQueue {
             name,
             settings: Some(settings),
-        }))
+        })))
         .await
     }
 
@@ -114,17 +114,13 @@ impl Client {
         settings: wire::DeliverySettings,
         start: StartAt,
     ) -> Result<(), Error> {
-        use wire::start_at::{Earliest, Kind as Start, Latest};
-        let kind = Some(match start {
-            StartAt::Earliest => Start::Earliest(Earliest {}),
-            StartAt::Latest => Start::Latest(Latest {}),
-            StartAt::Offset(offset) => Start::Offset(offset),
-        });
-        self.done(Kind::CreateSubscription(wire::CreateSubscription {
-            address: address.to_owned(),
-            settings: Some(settings),
-            start: Some(wire::StartAt { kind }),
-        }))
+        self.done(Kind::CreateSubscription(Box::new(
+            wire::CreateSubscription {
+                address: address.to_owned(),
+                settings: Some(settings),
+                start: Some(start.to_wire()),
+            },
+        )))
         .await
     }
 
@@ -188,6 +184,7 @@ impl Client {
                 .into(),
             from_offset,
             limit,
+            filter: String::new(),
         });
         let Kind::Browsed(browsed) = self.handle.ask(browse, false).await? else {
             return Err(misfit());
@@ -203,7 +200,11 @@ impl Client {
     /// `NOT_FOUND`; `Interrupted`.
     pub async fn purge(&self, address: &str) -> Result<u64, Error> {
         let address = address.to_owned();
-        self.count(Kind::Purge(wire::Purge { address })).await
+        self.count(Kind::Purge(wire::Purge {
+            address,
+            ..Default::default()
+        }))
+        .await
     }
 
     /// Dead letters back to ready, the lowest offsets first, at most `limit`; gives how many.
@@ -217,8 +218,12 @@ impl Client {
         let address = address.to_owned();
         // 0 is how the wire says `all`.
         let limit = limit.unwrap_or(0);
-        self.count(Kind::Redrive(wire::Redrive { address, limit }))
-            .await
+        self.count(Kind::Redrive(wire::Redrive {
+            address,
+            limit,
+            ..Default::default()
+        }))
+        .await
     }
 
     /// Asks for a sign of life.

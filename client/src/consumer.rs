@@ -68,6 +68,7 @@ impl ConsumerBuilder {
                 credit_messages: 8_192,
                 credit_bytes: 4 << 20,
                 visibility_timeout_ms: None,
+                ack_on_delivery: false,
             },
             handle,
             visibility: None,

@@ -400,6 +400,7 @@ pub(crate) fn outcome(settled: &Settled) -> Outcome {
 fn nack(delay: Option<Duration>) -> Action {
     Action::Nack {
         delay_ms: delay.map(millis),
+        reason: String::new(),
     }
 }
 

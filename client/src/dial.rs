@@ -83,6 +83,7 @@ impl Dial {
             holder: self.holder.clone(),
             client: self.client.clone(),
             token: self.token.clone(),
+            marks_started: false,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Long polls: deliveries without a consumer. Their leases are not bound to a connection.
 
+use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,7 @@ pub(crate) async fn receive(
         max_bytes: options.max_bytes,
         wait_ms: millis(options.wait),
         visibility_timeout_ms: options.visibility.map(millis),
+        request_id: Bytes::new(),
     });
     let Kind::Received(received) = handle.ask(request, true).await? else {
         return Err(misfit());

@@ -151,7 +151,10 @@ impl Settlement {
         };
         let (action, delay_ms) = match &self.action {
             Action::Ack => (wire::Action::Ack, None),
-            Action::Nack { delay_ms } => (wire::Action::Nack, *delay_ms),
+            Action::Nack { delay_ms, reason } => {
+                settle.reason.clone_from(reason);
+                (wire::Action::Nack, *delay_ms)
+            }
             Action::Release { delay_ms } => (wire::Action::Release, Some(*delay_ms)),
             Action::Reject { reason } => {
                 settle.reason.clone_from(reason);
@@ -300,7 +303,10 @@ mod tests {
         for range in [5..6, 6..7, 0..1, 7..9] {
             queue.push(settling(range, Action::Ack, Listener::Nobody));
         }
-        let nack = Action::Nack { delay_ms: None };
+        let nack = Action::Nack {
+            delay_ms: None,
+            reason: String::new(),
+        };
         queue.push(settling(1..2, nack, Listener::Nobody));
         let mut settlements = queue.take();
         assert!(queue.take().is_empty());

@@ -152,5 +152,6 @@ fn parse_done(done: wire::OperationDone) -> Option<OperationDone> {
             count: confirm.count,
         }),
         Kind::Settled(settled) => OperationDone::Settle(parse_settled(settled).ok()?),
+        Kind::Done(_) => OperationDone::Cancelled,
     })
 }

@@ -68,6 +68,7 @@ pub enum SettleOutcomeKind {
 pub enum OperationDone {
     Publish(Confirm),
     Settle(Settled),
+    Cancelled,
 }
 
 /// The books of one subscription: `end - start` is the sum of all that follows.
@@ -84,15 +85,21 @@ pub struct Books {
     pub leased: u64,
     pub dead: u64,
     pub settled: u64,
+    pub expired: u64,
+    pub cancelled: u64,
     pub purged: u64,
+    pub filtered: u64,
     pub evicted: u64,
+    pub forwarded: u64,
 }
 
 impl Books {
     /// Whether both sides are equal.
     pub fn balance(&self) -> bool {
         let held = self.ready + self.delayed + self.leased + self.dead;
-        self.end - self.start == held + self.settled + self.purged + self.evicted
+        let left = self.settled + self.expired + self.cancelled + self.purged;
+        let passed_by = self.filtered + self.evicted + self.forwarded;
+        self.end - self.start == held + left + passed_by
     }
 
     fn to_wire(self) -> wire::Books {
@@ -104,9 +111,13 @@ impl Books {
             leased: self.leased,
             dead: self.dead,
             settled: self.settled,
+            expired: self.expired,
+            cancelled: self.cancelled,
             purged: self.purged,
+            filtered: self.filtered,
             evicted: self.evicted,
-            ..wire::Books::default()
+            forwarded: self.forwarded,
+            salvage_lost: 0,
         }
     }
 }
@@ -153,6 +164,10 @@ pub struct SubscriptionInfo {
     pub held_by_you: u64,
     /// When the next lease or delay ends.
     pub next_due: Option<Timestamp>,
+    /// Nothing is handed over.
+    pub paused: bool,
+    /// A redrive that goes on: dead letters it still has before it.
+    pub redriving: Option<u64>,
 }
 
 impl Answer {
@@ -185,6 +200,7 @@ impl Confirm {
             first_offset: self.first_offset,
             count: self.count,
             level: wire::Level::Synced.into(),
+            duplicates: Vec::new(),
         }
     }
 }
@@ -223,6 +239,7 @@ impl OperationDone {
         let kind = match self {
             Self::Publish(confirm) => Kind::Confirm(confirm.to_wire()),
             Self::Settle(settled) => Kind::Settled(settled.to_wire()),
+            Self::Cancelled => Kind::Done(wire::Done {}),
         };
         wire::OperationDone { kind: Some(kind) }
     }
@@ -235,7 +252,7 @@ impl NameInfo {
             name: self.name.clone(),
             log_id: self.log_id,
             settings: Some(match &self.settings {
-                NameSettings::Queue(queue) => Settings::Queue(queue.to_wire()),
+                NameSettings::Queue(queue) => Settings::Queue(Box::new(queue.to_wire())),
                 NameSettings::Topic(topic) => Settings::Topic(topic.to_wire()),
             }),
             start: self.start,
@@ -259,6 +276,8 @@ impl SubscriptionInfo {
             consumers: self.consumers,
             held_by_you: self.held_by_you,
             next_due_ms: self.next_due.map(|due| due.0),
+            paused: self.paused,
+            redriving: self.redriving,
         }
     }
 }

@@ -82,6 +82,9 @@ pub struct Batch {
     pub grant: ::core::option::Option<Grant>,
     #[prost(uint64, tag = "7")]
     pub deadline_ms: u64,
+    /// What the last attempt left behind: a batch of one message then.
+    #[prost(bytes = "bytes", optional, tag = "8")]
+    pub checkpoint: ::core::option::Option<::prost::bytes::Bytes>,
     #[prost(bytes = "bytes", tag = "15")]
     pub run: ::prost::bytes::Bytes,
 }
@@ -136,6 +139,10 @@ pub struct Hello {
     pub client: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
     pub token: ::prost::alloc::string::String,
+    /// The client says `Started` for what it began: what it did not begin comes back uncharged when its
+    /// connection closes.
+    #[prost(bool, tag = "5")]
+    pub marks_started: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Ping {}
@@ -171,7 +178,7 @@ pub struct Transaction {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Operation {
-    #[prost(oneof = "operation::Kind", tags = "1, 2")]
+    #[prost(oneof = "operation::Kind", tags = "1, 2, 3")]
     pub kind: ::core::option::Option<operation::Kind>,
 }
 /// Nested message and enum types in `Operation`.
@@ -183,6 +190,8 @@ pub mod operation {
         Publish(super::Publish),
         #[prost(message, tag = "2")]
         Settle(super::Settle),
+        #[prost(message, tag = "3")]
+        Cancel(super::Cancel),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -200,9 +209,32 @@ pub struct Settle {
     /// nack, release: 0 to 10 years. extend: 1 s to 12 h.
     #[prost(uint64, optional, tag = "5")]
     pub delay_ms: ::core::option::Option<u64>,
-    /// reject: at most 1 KiB.
+    /// reject, nack: why, at most 1 KiB.
     #[prost(string, tag = "6")]
     pub reason: ::prost::alloc::string::String,
+    /// nack, release, extend of one message: handed to the next attempt. At most 64 KiB.
+    #[prost(bytes = "bytes", optional, tag = "7")]
+    pub checkpoint: ::core::option::Option<::prost::bytes::Bytes>,
+    /// ack, extend of one message: what came of it. At most 256 KiB.
+    #[prost(bytes = "bytes", optional, tag = "8")]
+    pub result: ::core::option::Option<::prost::bytes::Bytes>,
+    /// nack, release, extend: percent, 0 to 100.
+    #[prost(uint32, optional, tag = "9")]
+    pub progress: ::core::option::Option<u32>,
+    /// With `progress`: at most 1 KiB.
+    #[prost(string, tag = "10")]
+    pub note: ::prost::alloc::string::String,
+}
+/// What the holder of a grant has begun. A note: lost in a crash at worst.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Started {
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub grant: ::core::option::Option<Grant>,
+    /// As in Settle.
+    #[prost(message, repeated, tag = "3")]
+    pub ranges: ::prost::alloc::vec::Vec<OffsetRange>,
 }
 /// Push under credit.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -221,6 +253,9 @@ pub struct Consume {
     /// 1 s to 12 h. Absent: the subscription's.
     #[prost(uint64, optional, tag = "5")]
     pub visibility_timeout_ms: ::core::option::Option<u64>,
+    /// At most once: what is delivered was acked before its bytes left.
+    #[prost(bool, tag = "6")]
+    pub ack_on_delivery: bool,
 }
 /// Ends a consumer; leases it still holds lapse.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -244,6 +279,9 @@ pub struct Receive {
     pub wait_ms: u64,
     #[prost(uint64, optional, tag = "5")]
     pub visibility_timeout_ms: ::core::option::Option<u64>,
+    /// At most 64 bytes. Repeated within 60 s it gets the same leases back. Empty: none.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub request_id: ::prost::bytes::Bytes,
 }
 /// How deliveries of a queue or subscription behave. Absent fields: the default.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -260,6 +298,48 @@ pub struct DeliverySettings {
     /// 1 to 1,000,000, default 100,000; past it the oldest dead letter is dropped and counted.
     #[prost(uint64, optional, tag = "4")]
     pub max_dead: ::core::option::Option<u64>,
+    /// 1 to 2^50, default 1 GiB: as `max_dead`, in bytes.
+    #[prost(uint64, optional, tag = "5")]
+    pub max_dead_bytes: ::core::option::Option<u64>,
+    /// 1 s to 10 years, default 14 days from death.
+    #[prost(uint64, optional, tag = "6")]
+    pub dead_retention_ms: ::core::option::Option<u64>,
+    /// A queue or topic that takes what would become a dead letter. Empty: none.
+    #[prost(string, tag = "7")]
+    pub dead_letter_to: ::prost::alloc::string::String,
+    /// Default ORDER_NONE.
+    #[prost(enumeration = "Order", tag = "8")]
+    pub order: i32,
+    /// Default ON_DEAD_SKIP.
+    #[prost(enumeration = "OnDead", tag = "9")]
+    pub on_dead: i32,
+    /// Raises a waiting message one priority a step: 1 s to 10 years; 0, the default: never.
+    #[prost(uint64, optional, tag = "10")]
+    pub age_step_ms: ::core::option::Option<u64>,
+    /// Of messages that name none: 0 to 10 years; 0, the default: for ever.
+    #[prost(uint64, optional, tag = "11")]
+    pub ttl_ms: ::core::option::Option<u64>,
+    /// Default ON_EXPIRED_DROP.
+    #[prost(enumeration = "OnExpired", tag = "12")]
+    pub on_expired: i32,
+    /// No lease is extended past so long after its hand-over: 1 s to 10 years; 0, the default: no limit.
+    #[prost(uint64, optional, tag = "13")]
+    pub max_hold_ms: ::core::option::Option<u64>,
+    /// Keep a record of what has ended, for `Get`.
+    #[prost(bool, tag = "14")]
+    pub track: bool,
+    /// 0 to 30 days, default 1 h.
+    #[prost(uint64, optional, tag = "15")]
+    pub done_retention_ms: ::core::option::Option<u64>,
+    /// Subscription of a topic: only what matches, at most 4 KiB. Empty: everything.
+    #[prost(string, tag = "16")]
+    pub filter: ::prost::alloc::string::String,
+    /// Subscription of a topic: ends with the connection that made it.
+    #[prost(bool, tag = "17")]
+    pub ephemeral: bool,
+    /// Subscription of a topic: the broker publishes what it reads into this queue or topic. Empty: none.
+    #[prost(string, tag = "18")]
+    pub forward_to: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct QueueSettings {
@@ -271,16 +351,41 @@ pub struct QueueSettings {
     /// 1 to 2^50, default 1 GiB.
     #[prost(uint64, optional, tag = "3")]
     pub max_bytes: ::core::option::Option<u64>,
+    /// Default OVERFLOW_REJECT.
+    #[prost(enumeration = "Overflow", tag = "4")]
+    pub overflow: i32,
+    /// Of publishes that name none. Default LEVEL_SYNCED.
+    #[prost(enumeration = "Level", tag = "5")]
+    pub level: i32,
+    /// 0 (off) to 7 days, default 5 min.
+    #[prost(uint64, optional, tag = "6")]
+    pub dedup_window_ms: ::core::option::Option<u64>,
+    /// 1 to 10,000,000, default 1,000,000.
+    #[prost(uint64, optional, tag = "7")]
+    pub max_dedup_ids: ::core::option::Option<u64>,
+    /// How long settled messages can be sought back: 0, the default, to 10 years.
+    #[prost(uint64, optional, tag = "8")]
+    pub retain_settled_ms: ::core::option::Option<u64>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TopicSettings {
     /// 1 to 2^50, default 10 GiB.
     #[prost(uint64, optional, tag = "1")]
     pub retention_bytes: ::core::option::Option<u64>,
+    /// 1 s to 10 years, default 7 days.
+    #[prost(uint64, optional, tag = "2")]
+    pub retention_ms: ::core::option::Option<u64>,
+    /// As in QueueSettings.
+    #[prost(enumeration = "Level", tag = "3")]
+    pub level: i32,
+    #[prost(uint64, optional, tag = "4")]
+    pub dedup_window_ms: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "5")]
+    pub max_dedup_ids: ::core::option::Option<u64>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StartAt {
-    #[prost(oneof = "start_at::Kind", tags = "1, 2, 3")]
+    #[prost(oneof = "start_at::Kind", tags = "1, 2, 3, 4")]
     pub kind: ::core::option::Option<start_at::Kind>,
 }
 /// Nested message and enum types in `StartAt`.
@@ -298,6 +403,9 @@ pub mod start_at {
         Latest(Latest),
         #[prost(uint64, tag = "3")]
         Offset(u64),
+        /// The first message published at or after this instant, or up to one extent earlier.
+        #[prost(uint64, tag = "4")]
+        TimeMs(u64),
     }
 }
 /// Creating what exists with the same settings is success; with other settings it is EXISTS.
@@ -362,12 +470,21 @@ pub struct Browse {
     /// 1 to 1,000.
     #[prost(uint32, tag = "4")]
     pub limit: u32,
+    /// Only what matches, at most 4 KiB. Empty: everything.
+    #[prost(string, tag = "5")]
+    pub filter: ::prost::alloc::string::String,
 }
 /// Drops what is ready or delayed.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Purge {
     #[prost(string, tag = "1")]
     pub address: ::prost::alloc::string::String,
+    /// Only what matches, at most 4 KiB. Empty: everything.
+    #[prost(string, tag = "2")]
+    pub filter: ::prost::alloc::string::String,
+    /// Only count.
+    #[prost(bool, tag = "3")]
+    pub dry_run: bool,
 }
 /// Dead letters back to ready, attempts 0, at their old place.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -377,6 +494,159 @@ pub struct Redrive {
     /// At most so many, the lowest offsets first; 0: all.
     #[prost(uint64, tag = "2")]
     pub limit: u64,
+    /// Only what matches, at most 4 KiB. Empty: everything.
+    #[prost(string, tag = "3")]
+    pub filter: ::prost::alloc::string::String,
+    /// At most so many a second, going on in the background; 0: all at once.
+    #[prost(uint64, tag = "4")]
+    pub rate: u64,
+    /// Only count.
+    #[prost(bool, tag = "5")]
+    pub dry_run: bool,
+}
+/// Ends a redrive that goes on in the background.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StopRedrive {
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+}
+/// Removes dead letters for good.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DropDead {
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    /// At most so many, the lowest offsets first; 0: all.
+    #[prost(uint64, tag = "2")]
+    pub limit: u64,
+    /// Only what matches, at most 4 KiB. Empty: everything.
+    #[prost(string, tag = "3")]
+    pub filter: ::prost::alloc::string::String,
+    /// Only count.
+    #[prost(bool, tag = "4")]
+    pub dry_run: bool,
+}
+/// Moves a subscription: live leases are fenced, everything from there on is read again.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Seek {
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub to: ::core::option::Option<StartAt>,
+}
+/// Stops or resumes handing over; what is leased stays leased.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Pause {
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub paused: bool,
+}
+/// One message as one subscription sees it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Get {
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+}
+/// Waits for its end: settled, dead, expired or cancelled.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Await {
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+    /// 0 to 60 s.
+    #[prost(uint64, tag = "3")]
+    pub wait_ms: u64,
+}
+/// Ends a message that nobody holds; its holder is told, and the end is the holder's.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cancel {
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+}
+/// Why does it not move? Of one message, or of a whole queue or subscription.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Explain {
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    #[prost(uint64, optional, tag = "2")]
+    pub offset: ::core::option::Option<u64>,
+}
+/// A message that is published by the clock, once for each nominal time.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateSchedule {
+    /// A name, as of a queue.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub settings: ::core::option::Option<ScheduleSettings>,
+    /// What is published: one message.
+    #[prost(bytes = "bytes", tag = "15")]
+    pub run: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScheduleSettings {
+    /// The queue or topic.
+    #[prost(string, tag = "1")]
+    pub target: ::prost::alloc::string::String,
+    /// Default OVERLAP_SKIP.
+    #[prost(enumeration = "Overlap", tag = "5")]
+    pub overlap: i32,
+    /// A firing missed by more is not made up for: 0 to 10 years, default 60 s.
+    #[prost(uint64, optional, tag = "6")]
+    pub catch_up_ms: ::core::option::Option<u64>,
+    #[prost(oneof = "schedule_settings::When", tags = "2, 3, 4")]
+    pub when: ::core::option::Option<schedule_settings::When>,
+}
+/// Nested message and enum types in `ScheduleSettings`.
+pub mod schedule_settings {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum When {
+        /// Once.
+        #[prost(uint64, tag = "2")]
+        AtMs(u64),
+        /// 1 s to 10 years.
+        #[prost(uint64, tag = "3")]
+        EveryMs(u64),
+        #[prost(message, tag = "4")]
+        Cron(super::Cron),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cron {
+    /// 5 fields, or 6 with seconds first.
+    #[prost(string, tag = "1")]
+    pub expression: ::prost::alloc::string::String,
+    /// IANA; empty: UTC.
+    #[prost(string, tag = "2")]
+    pub zone: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteSchedule {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSchedules {
+    /// Only names that begin so.
+    #[prost(string, tag = "1")]
+    pub prefix: ::prost::alloc::string::String,
+    /// Names after this one, in byte order.
+    #[prost(string, tag = "2")]
+    pub after: ::prost::alloc::string::String,
+    /// 1 to 1,000.
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+/// Fires now, besides its times.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunSchedule {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -423,6 +693,136 @@ impl Action {
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
+pub enum Order {
+    Unspecified = 0,
+    /// By priority, then by offset.
+    None = 1,
+    /// Besides: at most one message of a key is leased at a time; a retry holds its key.
+    Key = 2,
+}
+impl Order {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ORDER_UNSPECIFIED",
+            Self::None => "ORDER_NONE",
+            Self::Key => "ORDER_KEY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ORDER_UNSPECIFIED" => Some(Self::Unspecified),
+            "ORDER_NONE" => Some(Self::None),
+            "ORDER_KEY" => Some(Self::Key),
+            _ => None,
+        }
+    }
+}
+/// What a dead letter does to the rest of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OnDead {
+    Unspecified = 0,
+    /// The next of its key goes on.
+    Skip = 1,
+    /// The key halts until the dead letter is redriven or dropped.
+    HaltKey = 2,
+}
+impl OnDead {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ON_DEAD_UNSPECIFIED",
+            Self::Skip => "ON_DEAD_SKIP",
+            Self::HaltKey => "ON_DEAD_HALT_KEY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ON_DEAD_UNSPECIFIED" => Some(Self::Unspecified),
+            "ON_DEAD_SKIP" => Some(Self::Skip),
+            "ON_DEAD_HALT_KEY" => Some(Self::HaltKey),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OnExpired {
+    Unspecified = 0,
+    /// Counted and gone.
+    Drop = 1,
+    /// A dead letter with reason `expired`.
+    Dead = 2,
+}
+impl OnExpired {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ON_EXPIRED_UNSPECIFIED",
+            Self::Drop => "ON_EXPIRED_DROP",
+            Self::Dead => "ON_EXPIRED_DEAD",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ON_EXPIRED_UNSPECIFIED" => Some(Self::Unspecified),
+            "ON_EXPIRED_DROP" => Some(Self::Drop),
+            "ON_EXPIRED_DEAD" => Some(Self::Dead),
+            _ => None,
+        }
+    }
+}
+/// What a publish into a full queue does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Overflow {
+    Unspecified = 0,
+    /// Is refused BUSY.
+    Reject = 1,
+    /// Drops the oldest that nobody holds.
+    DropOldest = 2,
+    /// Makes the oldest that nobody holds dead letters with reason `overflow`.
+    DeadOldest = 3,
+}
+impl Overflow {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "OVERFLOW_UNSPECIFIED",
+            Self::Reject => "OVERFLOW_REJECT",
+            Self::DropOldest => "OVERFLOW_DROP_OLDEST",
+            Self::DeadOldest => "OVERFLOW_DEAD_OLDEST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "OVERFLOW_UNSPECIFIED" => Some(Self::Unspecified),
+            "OVERFLOW_REJECT" => Some(Self::Reject),
+            "OVERFLOW_DROP_OLDEST" => Some(Self::DropOldest),
+            "OVERFLOW_DEAD_OLDEST" => Some(Self::DeadOldest),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
 pub enum State {
     Unspecified = 0,
     Ready = 1,
@@ -430,6 +830,8 @@ pub enum State {
     Leased = 3,
     Dead = 4,
     Settled = 5,
+    Expired = 6,
+    Cancelled = 7,
 }
 impl State {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -444,6 +846,8 @@ impl State {
             Self::Leased => "STATE_LEASED",
             Self::Dead => "STATE_DEAD",
             Self::Settled => "STATE_SETTLED",
+            Self::Expired => "STATE_EXPIRED",
+            Self::Cancelled => "STATE_CANCELLED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -455,6 +859,42 @@ impl State {
             "STATE_LEASED" => Some(Self::Leased),
             "STATE_DEAD" => Some(Self::Dead),
             "STATE_SETTLED" => Some(Self::Settled),
+            "STATE_EXPIRED" => Some(Self::Expired),
+            "STATE_CANCELLED" => Some(Self::Cancelled),
+            _ => None,
+        }
+    }
+}
+/// Whether to fire while the last one fired has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Overlap {
+    Unspecified = 0,
+    Skip = 1,
+    Allow = 2,
+    /// Once, when it has ended.
+    BufferOne = 3,
+}
+impl Overlap {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "OVERLAP_UNSPECIFIED",
+            Self::Skip => "OVERLAP_SKIP",
+            Self::Allow => "OVERLAP_ALLOW",
+            Self::BufferOne => "OVERLAP_BUFFER_ONE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "OVERLAP_UNSPECIFIED" => Some(Self::Unspecified),
+            "OVERLAP_SKIP" => Some(Self::Skip),
+            "OVERLAP_ALLOW" => Some(Self::Allow),
+            "OVERLAP_BUFFER_ONE" => Some(Self::BufferOne),
             _ => None,
         }
     }
@@ -498,7 +938,7 @@ pub struct ProducerOpened {
     #[prost(uint64, tag = "1")]
     pub producer: u64,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Confirm {
     #[prost(uint64, tag = "1")]
     pub log_id: u64,
@@ -509,6 +949,18 @@ pub struct Confirm {
     /// The level reached.
     #[prost(enumeration = "Level", tag = "4")]
     pub level: i32,
+    /// Messages of the run that were stored before and take no offset: `count` leaves them out.
+    #[prost(message, repeated, tag = "5")]
+    pub duplicates: ::prost::alloc::vec::Vec<Duplicate>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Duplicate {
+    /// Which message of the run, from 0.
+    #[prost(uint32, tag = "1")]
+    pub index: u32,
+    /// Where it was stored before.
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Settled {
@@ -531,6 +983,9 @@ pub struct SettleOutcome {
     pub lost: bool,
     #[prost(enumeration = "State", tag = "4")]
     pub state: i32,
+    /// extend: somebody asked to cancel it.
+    #[prost(bool, tag = "5")]
+    pub cancel_requested: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TransactionDone {
@@ -540,7 +995,7 @@ pub struct TransactionDone {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct OperationDone {
-    #[prost(oneof = "operation_done::Kind", tags = "1, 2")]
+    #[prost(oneof = "operation_done::Kind", tags = "1, 2, 3")]
     pub kind: ::core::option::Option<operation_done::Kind>,
 }
 /// Nested message and enum types in `OperationDone`.
@@ -551,6 +1006,9 @@ pub mod operation_done {
         Confirm(super::Confirm),
         #[prost(message, tag = "2")]
         Settled(super::Settled),
+        /// The cancel is done, or its holder is told.
+        #[prost(message, tag = "3")]
+        Done(super::Done),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -559,6 +1017,31 @@ pub struct Deliver {
     pub consumer: u32,
     #[prost(message, repeated, tag = "2")]
     pub batches: ::prost::alloc::vec::Vec<Batch>,
+    /// Offsets that retention took before this subscription read them.
+    #[prost(message, optional, tag = "3")]
+    pub gap: ::core::option::Option<OffsetRange>,
+}
+/// What a consumer holds ends soon, at `deadline_ms`: extend or settle it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LeaseExpiring {
+    #[prost(uint32, tag = "1")]
+    pub consumer: u32,
+    #[prost(message, optional, tag = "2")]
+    pub grant: ::core::option::Option<Grant>,
+    #[prost(message, repeated, tag = "3")]
+    pub ranges: ::prost::alloc::vec::Vec<OffsetRange>,
+    #[prost(uint64, tag = "4")]
+    pub deadline_ms: u64,
+}
+/// Somebody asked to cancel what a consumer holds.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelRequested {
+    #[prost(uint32, tag = "1")]
+    pub consumer: u32,
+    #[prost(message, optional, tag = "2")]
+    pub grant: ::core::option::Option<Grant>,
+    #[prost(uint64, tag = "3")]
+    pub offset: u64,
 }
 /// Nothing more will come to this consumer: what it reads is gone.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -573,6 +1056,9 @@ pub struct ConsumerEnded {
 pub struct Received {
     #[prost(message, repeated, tag = "1")]
     pub batches: ::prost::alloc::vec::Vec<Batch>,
+    /// As in Deliver.
+    #[prost(message, optional, tag = "2")]
+    pub gap: ::core::option::Option<OffsetRange>,
 }
 /// The books of one subscription: end - start is the sum of all that follows.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -623,6 +1109,11 @@ pub struct SubscriptionInfo {
     /// When the next lease or delay ends; absent: nothing waits on time.
     #[prost(uint64, optional, tag = "6")]
     pub next_due_ms: ::core::option::Option<u64>,
+    #[prost(bool, tag = "7")]
+    pub paused: bool,
+    /// A redrive that goes on: dead letters it still has before it.
+    #[prost(uint64, optional, tag = "8")]
+    pub redriving: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NameInfo {
@@ -647,7 +1138,7 @@ pub mod name_info {
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Settings {
         #[prost(message, tag = "3")]
-        Queue(super::QueueSettings),
+        Queue(::prost::alloc::boxed::Box<super::QueueSettings>),
         #[prost(message, tag = "4")]
         Topic(super::TopicSettings),
     }
@@ -690,6 +1181,98 @@ pub struct Counted {
     #[prost(uint64, tag = "1")]
     pub count: u64,
 }
+/// Answers Get and Await.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JobInfo {
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+    #[prost(enumeration = "State", tag = "3")]
+    pub state: i32,
+    /// Charged so far.
+    #[prost(uint32, tag = "4")]
+    pub attempts: u32,
+    /// Handed over and given back without having been begun.
+    #[prost(uint32, tag = "5")]
+    pub acquires: u32,
+    /// delayed: when ready; leased: the deadline; dead, settled, expired, cancelled: since when.
+    #[prost(uint64, tag = "6")]
+    pub at_ms: u64,
+    /// leased: by whom.
+    #[prost(string, tag = "7")]
+    pub holder: ::prost::alloc::string::String,
+    /// dead: why.
+    #[prost(string, tag = "8")]
+    pub reason: ::prost::alloc::string::String,
+    /// The words of the last nack or reject.
+    #[prost(string, tag = "9")]
+    pub last_error: ::prost::alloc::string::String,
+    #[prost(uint32, optional, tag = "10")]
+    pub progress: ::core::option::Option<u32>,
+    #[prost(string, tag = "11")]
+    pub note: ::prost::alloc::string::String,
+    #[prost(bytes = "bytes", optional, tag = "12")]
+    pub checkpoint: ::core::option::Option<::prost::bytes::Bytes>,
+    #[prost(bytes = "bytes", optional, tag = "13")]
+    pub result: ::core::option::Option<::prost::bytes::Bytes>,
+    #[prost(bool, tag = "14")]
+    pub cancel_requested: bool,
+    /// Times redriven.
+    #[prost(uint32, tag = "15")]
+    pub generation: u32,
+    #[prost(uint64, tag = "16")]
+    pub published_at_ms: u64,
+}
+/// Answers Explain.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Explanation {
+    #[prost(message, repeated, tag = "1")]
+    pub causes: ::prost::alloc::vec::Vec<Cause>,
+    /// When time alone changes something next; absent: it does not.
+    #[prost(uint64, optional, tag = "2")]
+    pub next_wake_ms: ::core::option::Option<u64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cause {
+    #[prost(enumeration = "CauseCode", tag = "1")]
+    pub code: i32,
+    /// BEHIND: messages before it; KEY_BLOCKED: the offset that holds the key; NO_CREDIT: consumers; ...
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
+    /// NOT_DUE, LEASED: until; DEAD, SETTLED: since.
+    #[prost(uint64, optional, tag = "3")]
+    pub at_ms: ::core::option::Option<u64>,
+    /// For people.
+    #[prost(string, tag = "4")]
+    pub text: ::prost::alloc::string::String,
+}
+/// Answers ListSchedules.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ScheduleList {
+    #[prost(message, repeated, tag = "1")]
+    pub schedules: ::prost::alloc::vec::Vec<ScheduleInfo>,
+    /// More follow the last one.
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScheduleInfo {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub settings: ::core::option::Option<ScheduleSettings>,
+    /// Absent: never again.
+    #[prost(uint64, optional, tag = "3")]
+    pub next_ms: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "4")]
+    pub last_ms: ::core::option::Option<u64>,
+    /// Firings that were not made up for, newest last, at most 100.
+    #[prost(uint64, repeated, tag = "5")]
+    pub missed_ms: ::prost::alloc::vec::Vec<u64>,
+    #[prost(uint64, tag = "6")]
+    pub fired: u64,
+}
 /// The broker is about to close: finish, reconnect later.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Draining {
@@ -730,6 +1313,68 @@ pub struct Error {
     /// Transaction: the first operation that failed, from 0.
     #[prost(uint32, optional, tag = "13")]
     pub operation: ::core::option::Option<u32>,
+    /// DEDUP_CONFLICT: the first message of the run that conflicts, from 0, and the offset it conflicts with.
+    #[prost(uint32, tag = "14")]
+    pub message_index: u32,
+    #[prost(uint64, tag = "15")]
+    pub offset: u64,
+}
+/// The closed list of causes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum CauseCode {
+    Unspecified = 0,
+    NotDue = 1,
+    Leased = 2,
+    KeyBlocked = 3,
+    Paused = 4,
+    NoConsumer = 5,
+    NoCredit = 6,
+    Filtered = 7,
+    Behind = 8,
+    Dead = 9,
+    Settled = 10,
+    Duplicate = 11,
+}
+impl CauseCode {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CAUSE_CODE_UNSPECIFIED",
+            Self::NotDue => "CAUSE_CODE_NOT_DUE",
+            Self::Leased => "CAUSE_CODE_LEASED",
+            Self::KeyBlocked => "CAUSE_CODE_KEY_BLOCKED",
+            Self::Paused => "CAUSE_CODE_PAUSED",
+            Self::NoConsumer => "CAUSE_CODE_NO_CONSUMER",
+            Self::NoCredit => "CAUSE_CODE_NO_CREDIT",
+            Self::Filtered => "CAUSE_CODE_FILTERED",
+            Self::Behind => "CAUSE_CODE_BEHIND",
+            Self::Dead => "CAUSE_CODE_DEAD",
+            Self::Settled => "CAUSE_CODE_SETTLED",
+            Self::Duplicate => "CAUSE_CODE_DUPLICATE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CAUSE_CODE_UNSPECIFIED" => Some(Self::Unspecified),
+            "CAUSE_CODE_NOT_DUE" => Some(Self::NotDue),
+            "CAUSE_CODE_LEASED" => Some(Self::Leased),
+            "CAUSE_CODE_KEY_BLOCKED" => Some(Self::KeyBlocked),
+            "CAUSE_CODE_PAUSED" => Some(Self::Paused),
+            "CAUSE_CODE_NO_CONSUMER" => Some(Self::NoConsumer),
+            "CAUSE_CODE_NO_CREDIT" => Some(Self::NoCredit),
+            "CAUSE_CODE_FILTERED" => Some(Self::Filtered),
+            "CAUSE_CODE_BEHIND" => Some(Self::Behind),
+            "CAUSE_CODE_DEAD" => Some(Self::Dead),
+            "CAUSE_CODE_SETTLED" => Some(Self::Settled),
+            "CAUSE_CODE_DUPLICATE" => Some(Self::Duplicate),
+            _ => None,
+        }
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Frame {
@@ -738,7 +1383,7 @@ pub struct Frame {
     pub correlation: u64,
     #[prost(
         oneof = "frame::Kind",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84"
     )]
     pub kind: ::core::option::Option<frame::Kind>,
 }
@@ -765,11 +1410,11 @@ pub mod frame {
         #[prost(message, tag = "10")]
         Receive(super::Receive),
         #[prost(message, tag = "11")]
-        CreateQueue(super::CreateQueue),
+        CreateQueue(::prost::alloc::boxed::Box<super::CreateQueue>),
         #[prost(message, tag = "12")]
         CreateTopic(super::CreateTopic),
         #[prost(message, tag = "13")]
-        CreateSubscription(super::CreateSubscription),
+        CreateSubscription(::prost::alloc::boxed::Box<super::CreateSubscription>),
         #[prost(message, tag = "14")]
         Delete(super::Delete),
         #[prost(message, tag = "15")]
@@ -782,6 +1427,32 @@ pub mod frame {
         Purge(super::Purge),
         #[prost(message, tag = "19")]
         Redrive(super::Redrive),
+        #[prost(message, tag = "20")]
+        Started(super::Started),
+        #[prost(message, tag = "21")]
+        StopRedrive(super::StopRedrive),
+        #[prost(message, tag = "22")]
+        DropDead(super::DropDead),
+        #[prost(message, tag = "23")]
+        Seek(super::Seek),
+        #[prost(message, tag = "24")]
+        Pause(super::Pause),
+        #[prost(message, tag = "25")]
+        Get(super::Get),
+        #[prost(message, tag = "26")]
+        Await(super::Await),
+        #[prost(message, tag = "27")]
+        Cancel(super::Cancel),
+        #[prost(message, tag = "28")]
+        Explain(super::Explain),
+        #[prost(message, tag = "29")]
+        CreateSchedule(::prost::alloc::boxed::Box<super::CreateSchedule>),
+        #[prost(message, tag = "30")]
+        DeleteSchedule(super::DeleteSchedule),
+        #[prost(message, tag = "31")]
+        ListSchedules(super::ListSchedules),
+        #[prost(message, tag = "32")]
+        RunSchedule(super::RunSchedule),
         #[prost(message, tag = "64")]
         Welcome(super::Welcome),
         #[prost(message, tag = "65")]
@@ -814,5 +1485,15 @@ pub mod frame {
         Error(super::Error),
         #[prost(message, tag = "79")]
         ConsumerEnded(super::ConsumerEnded),
+        #[prost(message, tag = "80")]
+        LeaseExpiring(super::LeaseExpiring),
+        #[prost(message, tag = "81")]
+        CancelRequested(super::CancelRequested),
+        #[prost(message, tag = "82")]
+        JobInfo(::prost::alloc::boxed::Box<super::JobInfo>),
+        #[prost(message, tag = "83")]
+        Explanation(super::Explanation),
+        #[prost(message, tag = "84")]
+        ScheduleList(super::ScheduleList),
     }
 }

@@ -25,6 +25,7 @@ pub mod types;
     unreachable_pub,
     unused_qualifications,
     clippy::pedantic,
+    clippy::large_enum_variant,
     reason = "generated; the .proto files document it"
 )]
 pub mod wire {

@@ -112,3 +112,51 @@ pub const OUTBOUND_BYTES_MAX: usize = 8 << 20;
 pub const EXTENT_MESSAGES_MAX: u32 = 1_024;
 /// Bytes of one extent, unless one larger message fills it alone.
 pub const EXTENT_BYTES_MAX: u32 = 64 << 10;
+/// A filter's text.
+pub const FILTER_BYTES_MAX: usize = 4 << 10;
+/// `Settle.checkpoint`.
+pub const CHECKPOINT_BYTES_MAX: usize = 64 << 10;
+/// `Settle.result`.
+pub const RESULT_BYTES_MAX: usize = 256 << 10;
+/// `Settle.note`.
+pub const NOTE_BYTES_MAX: usize = 1 << 10;
+/// `Settle.progress`, percent.
+pub const PROGRESS_MAX: u32 = 100;
+/// `Receive.request_id`.
+pub const REQUEST_ID_BYTES_MAX: usize = 64;
+/// A `Receive.request_id` is remembered for so long.
+pub const REQUEST_ID_MS: u64 = 60_000;
+/// Longest `Await.wait_ms`.
+pub const AWAIT_WAIT_MS_MAX: u64 = 60_000;
+/// A message handed over so often without having been begun is a dead letter.
+pub const ACQUIRES_MAX: u32 = 100;
+/// Shortest duration of a setting in days and hours: one second.
+pub const SECOND_MS: u64 = 1_000;
+/// Dead letters of a subscription that names no maximum in bytes: 1 GiB.
+pub const MAX_DEAD_BYTES_DEFAULT: u64 = 1 << 30;
+/// How long dead letters are kept by default: 14 days.
+pub const DEAD_RETENTION_MS_DEFAULT: u64 = 14 * 86_400_000;
+/// Longest `done_retention_ms`: 30 days.
+pub const DONE_RETENTION_MS_MAX: u64 = 30 * 86_400_000;
+/// `done_retention_ms` of a subscription that names none: an hour.
+pub const DONE_RETENTION_MS_DEFAULT: u64 = 3_600_000;
+/// Longest `dedup_window_ms`: 7 days.
+pub const DEDUP_WINDOW_MS_MAX: u64 = 7 * 86_400_000;
+/// `dedup_window_ms` of a name that says nothing: 5 minutes.
+pub const DEDUP_WINDOW_MS_DEFAULT: u64 = 300_000;
+/// Most `max_dedup_ids`.
+pub const DEDUP_IDS_MAX: u64 = 10_000_000;
+/// `max_dedup_ids` of a name that says nothing.
+pub const DEDUP_IDS_DEFAULT: u64 = 1_000_000;
+/// `retention_ms` of a topic that names none: 7 days.
+pub const RETENTION_MS_DEFAULT: u64 = 7 * 86_400_000;
+/// Schedules of a shard.
+pub const SCHEDULES_MAX: usize = 10_000;
+/// Shortest `ScheduleSettings.every_ms`.
+pub const EVERY_MS_MIN: u64 = 1_000;
+/// `ScheduleSettings.catch_up_ms` where none is given: a minute.
+pub const CATCH_UP_MS_DEFAULT: u64 = 60_000;
+/// `Cron.expression` and `Cron.zone`, each.
+pub const CRON_BYTES_MAX: usize = 128;
+/// Missed firings that a schedule lists.
+pub const MISSED_FIRINGS_MAX: usize = 100;

@@ -19,6 +19,10 @@ pub enum State {
     Dead,
     /// Done, or gone by another exit.
     Settled,
+    /// Its time to live passed before anybody got it.
+    Expired,
+    /// Taken back before anybody got it.
+    Cancelled,
 }
 
 impl State {
@@ -30,6 +34,8 @@ impl State {
             Self::Leased => "leased",
             Self::Dead => "dead",
             Self::Settled => "settled",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
         }
     }
 
@@ -41,6 +47,8 @@ impl State {
             Self::Leased => wire::State::Leased,
             Self::Dead => wire::State::Dead,
             Self::Settled => wire::State::Settled,
+            Self::Expired => wire::State::Expired,
+            Self::Cancelled => wire::State::Cancelled,
         }
     }
 
@@ -53,6 +61,8 @@ impl State {
             wire::State::Leased => Self::Leased,
             wire::State::Dead => Self::Dead,
             wire::State::Settled => Self::Settled,
+            wire::State::Expired => Self::Expired,
+            wire::State::Cancelled => Self::Cancelled,
         })
     }
 }

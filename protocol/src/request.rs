@@ -1,17 +1,30 @@
 //! What a client asks, parsed once: from here on no field is out of its range.
 
+mod later;
+mod publish;
+mod rider;
+mod schedule;
+mod settle;
 #[cfg(test)]
 mod tests;
+
+use publish::{parse_publish, parse_run, parse_transaction, producer_ticket};
+use settle::parse_ranges;
+
+pub use rider::Rider;
+pub use schedule::{Cron, Overlap, ScheduleSettings, When};
+pub use settle::{Action, Settle};
 
 use bytes::Bytes;
 
 use crate::limits;
 use crate::refusal::{Refusal, State};
-use crate::run::{self, RunLimits, ScannedRun, Special};
+use crate::run::{RunLimits, ScannedRun};
 use crate::settings::{
-    DeliverySettings, QueueSettings, StartAt, TopicSettings, visibility_timeout, within,
+    DeliverySettings, QueueSettings, StartAt, TopicSettings, at_most, text, visibility_timeout,
+    within,
 };
-use crate::types::{Address, Grant, Name, OffsetRange};
+use crate::types::{Address, Grant, Name, Offset, OffsetRange};
 use crate::wire;
 use crate::wire::frame::Kind;
 
@@ -40,7 +53,7 @@ pub enum Request {
     Receive(Receive),
     CreateQueue {
         name: Name,
-        settings: QueueSettings,
+        settings: Box<QueueSettings>,
     },
     CreateTopic {
         name: Name,
@@ -48,7 +61,7 @@ pub enum Request {
     },
     CreateSubscription {
         address: Address,
-        settings: DeliverySettings,
+        settings: Box<DeliverySettings>,
         start: StartAt,
     },
     Delete {
@@ -67,14 +80,79 @@ pub enum Request {
         state: Option<State>,
         from_offset: u64,
         limit: u32,
+        /// At most 4 KiB; empty: everything.
+        filter: String,
     },
-    Purge {
-        address: Address,
-    },
+    Purge(Sieve),
     Redrive {
-        address: Address,
-        limit: u64,
+        sieve: Sieve,
+        rate: u64,
     },
+    StopRedrive {
+        address: Address,
+    },
+    DropDead(Sieve),
+    Started {
+        address: Address,
+        grant: Grant,
+        ranges: Vec<OffsetRange>,
+    },
+    Seek {
+        address: Address,
+        to: StartAt,
+    },
+    Pause {
+        address: Address,
+        paused: bool,
+    },
+    Get(MessageId),
+    Await {
+        id: MessageId,
+        wait_ms: u64,
+    },
+    Cancel(MessageId),
+    Explain {
+        address: Address,
+        offset: Option<Offset>,
+    },
+    CreateSchedule {
+        name: Name,
+        settings: Box<ScheduleSettings>,
+        run: ScannedRun,
+    },
+    DeleteSchedule {
+        name: Name,
+    },
+    ListSchedules {
+        prefix: String,
+        after: String,
+        limit: u32,
+    },
+    RunSchedule {
+        name: Name,
+    },
+}
+
+/// One message as one subscription sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageId {
+    /// Queue or subscription.
+    pub address: Address,
+    /// In its log.
+    pub offset: Offset,
+}
+
+/// Which messages an operation takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sieve {
+    /// Queue or subscription.
+    pub address: Address,
+    /// At most so many, the lowest offsets first; 0: all.
+    pub limit: u64,
+    /// At most 4 KiB; empty: everything.
+    pub filter: String,
+    /// Only count.
+    pub dry_run: bool,
 }
 
 /// What makes a retry exact: the same pair is stored once.
@@ -98,46 +176,8 @@ pub enum Operation {
     },
     /// Settle deliveries.
     Settle(Settle),
-}
-
-/// What to do with leased messages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Done.
-    Ack,
-    /// Failed: attempt counted; back after `delay_ms`, or the backoff.
-    Nack {
-        /// ms, 0 to 10 years.
-        delay_ms: Option<u64>,
-    },
-    /// Given back uncharged.
-    Release {
-        /// ms, 0 to 10 years.
-        delay_ms: u64,
-    },
-    /// To the dead letters.
-    Reject {
-        /// At most 1 KiB.
-        reason: String,
-    },
-    /// Sets the remaining lease time.
-    Extend {
-        /// ms, 1 s to 12 h.
-        remaining_ms: u64,
-    },
-}
-
-/// Settles ranges of one grant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settle {
-    /// Queue or subscription.
-    pub address: Address,
-    /// As delivered.
-    pub grant: Grant,
-    /// Rising, apart, not empty.
-    pub ranges: Vec<OffsetRange>,
-    /// What to do.
-    pub action: Action,
+    /// End a message that nobody holds.
+    Cancel(MessageId),
 }
 
 /// Push under credit.
@@ -153,6 +193,8 @@ pub struct Consume {
     pub credit_bytes: u64,
     /// ms; `None`: the subscription's.
     pub visibility_timeout_ms: Option<u64>,
+    /// What is delivered was acked before its bytes left.
+    pub ack_on_delivery: bool,
 }
 
 /// Long poll.
@@ -168,6 +210,20 @@ pub struct Receive {
     pub wait_ms: u64,
     /// ms; `None`: the subscription's.
     pub visibility_timeout_ms: Option<u64>,
+    /// Repeated within 60 s it gets the same leases back; empty: none. At most 64 bytes.
+    pub request_id: Bytes,
+}
+
+impl Sieve {
+    /// Everything at an address.
+    pub const fn all(address: Address) -> Self {
+        Self {
+            address,
+            limit: 0,
+            filter: String::new(),
+            dry_run: false,
+        }
+    }
 }
 
 impl Request {
@@ -192,7 +248,7 @@ impl Request {
             Kind::Receive(wire) => Self::Receive(Receive::parse(&wire)?),
             Kind::CreateQueue(wire) => Self::CreateQueue {
                 name: name(&wire.name)?,
-                settings: QueueSettings::parse(wire.settings)?,
+                settings: Box::new(QueueSettings::parse(wire.settings)?),
             },
             Kind::CreateTopic(wire) => Self::CreateTopic {
                 name: name(&wire.name)?,
@@ -200,7 +256,7 @@ impl Request {
             },
             Kind::CreateSubscription(wire) => Self::CreateSubscription {
                 address: subscription_address(&wire.address)?,
-                settings: DeliverySettings::parse(wire.settings)?,
+                settings: Box::new(DeliverySettings::parse(wire.settings)?),
                 start: StartAt::parse(wire.start),
             },
             Kind::Delete(wire) => Self::Delete {
@@ -222,37 +278,9 @@ impl Request {
                 state: parse_state(wire.state)?,
                 from_offset: wire.from_offset,
                 limit: page(wire.limit)?,
+                filter: text("filter", wire.filter, limits::FILTER_BYTES_MAX)?,
             },
-            Kind::Purge(wire) => Self::Purge {
-                address: address(&wire.address)?,
-            },
-            Kind::Redrive(wire) => Self::Redrive {
-                address: address(&wire.address)?,
-                limit: wire.limit,
-            },
-            _ => {
-                return Err(Refusal::Protocol(
-                    "a client must not send this frame".into(),
-                ));
-            }
-        })
-    }
-}
-
-impl Settle {
-    fn parse(wire: &wire::Settle) -> Result<Self, Refusal> {
-        let action = parse_action(wire)?;
-        let grant = wire
-            .grant
-            .ok_or_else(|| Refusal::malformed("grant", "missing"))?;
-        Ok(Self {
-            address: address(&wire.address)?,
-            grant: Grant {
-                term: grant.term,
-                counter: grant.counter,
-            },
-            ranges: parse_ranges(&wire.ranges)?,
-            action,
+            other => return later::parse(other, run_limits),
         })
     }
 }
@@ -269,6 +297,7 @@ impl Consume {
             credit_messages: wire.credit_messages,
             credit_bytes: within("credit_bytes", Some(wire.credit_bytes), 0, 1, bytes_max)?,
             visibility_timeout_ms: optional_visibility(wire.visibility_timeout_ms)?,
+            ack_on_delivery: wire.ack_on_delivery,
         })
     }
 }
@@ -284,161 +313,20 @@ impl Receive {
             messages_max,
         )?;
         let (bytes_max, wait_max) = (limits::CREDIT_BYTES_MAX, limits::RECEIVE_WAIT_MS_MAX);
+        at_most(
+            "request_id",
+            wire.request_id.len(),
+            limits::REQUEST_ID_BYTES_MAX,
+        )?;
         Ok(Self {
             address: address(&wire.address)?,
             max_messages: wire.max_messages,
             max_bytes: within("max_bytes", Some(wire.max_bytes), 0, 1, bytes_max)?,
             wait_ms: within("wait_ms", Some(wire.wait_ms), 0, 0, wait_max)?,
             visibility_timeout_ms: optional_visibility(wire.visibility_timeout_ms)?,
+            request_id: wire.request_id.clone(),
         })
     }
-}
-
-fn parse_transaction(wire: wire::Transaction, limits: RunLimits) -> Result<Request, Refusal> {
-    let ticket = producer_ticket(wire.producer, wire.sequence)?;
-    let operations_max = limits::TRANSACTION_OPERATIONS_MAX;
-    let count = wire.operations.len() as u64;
-    within("operations", Some(count), 0, 1, operations_max as u64)?;
-    let run_bytes = wire
-        .operations
-        .iter()
-        .map(|operation| match &operation.kind {
-            Some(wire::operation::Kind::Publish(publish)) => publish.run.len(),
-            _ => 0,
-        });
-    if run_bytes.sum::<usize>() > limits::TRANSACTION_BYTES_MAX {
-        return Err(Refusal::TooLarge {
-            field: "operations".into(),
-            max: limits::TRANSACTION_BYTES_MAX as u64,
-        });
-    }
-    let operations = (0..).zip(wire.operations).map(|(index, operation)| {
-        parse_operation(operation, limits).map_err(|refusal| Refusal::Operation {
-            index,
-            refusal: Box::new(refusal),
-        })
-    });
-    let operations = operations.collect::<Result<Vec<_>, _>>()?;
-    Ok(Request::Transaction { ticket, operations })
-}
-
-fn parse_operation(wire: wire::Operation, limits: RunLimits) -> Result<Operation, Refusal> {
-    match wire.kind {
-        Some(wire::operation::Kind::Publish(publish)) => {
-            let (name, run) = parse_publish(publish, limits)?;
-            Ok(Operation::Publish { name, run })
-        }
-        Some(wire::operation::Kind::Settle(settle)) => {
-            Ok(Operation::Settle(Settle::parse(&settle)?))
-        }
-        None => Err(Refusal::malformed("operations", "empty operation")),
-    }
-}
-
-fn parse_publish(
-    wire: wire::Publish,
-    run_limits: RunLimits,
-) -> Result<(Name, ScannedRun), Refusal> {
-    match wire::Level::try_from(wire.level) {
-        Ok(wire::Level::Unspecified | wire::Level::Synced) => {}
-        _ => {
-            return Err(Refusal::Unsupported {
-                field: "level".into(),
-            });
-        }
-    }
-    Ok((name(&wire.name)?, parse_run(wire.run, run_limits)?))
-}
-
-fn parse_run(run: Bytes, run_limits: RunLimits) -> Result<ScannedRun, Refusal> {
-    let scanned = run::scan(run, run_limits).map_err(run::ScanError::to_refusal)?;
-    scanned.specials.iter().try_for_each(refuse_unsupported)?;
-    Ok(scanned)
-}
-
-/// What a message may ask for and this broker does not do yet.
-fn refuse_unsupported(special: &Special) -> Result<(), Refusal> {
-    let asked = [
-        ("priority", special.priority != limits::PRIORITY_DEFAULT),
-        ("delay_ms", special.delay_ms > 0),
-        ("deliver_at_ms", special.deliver_at_ms > 0),
-        ("ttl_ms", special.ttl_ms > 0),
-        ("dedup_id", !special.dedup_id.is_empty()),
-    ];
-    match asked.into_iter().find(|(_, asked)| *asked) {
-        None => Ok(()),
-        Some((field, _)) => Err(Refusal::Unsupported {
-            field: field.into(),
-        }),
-    }
-}
-
-fn parse_action(wire: &wire::Settle) -> Result<Action, Refusal> {
-    let delay_max = limits::DELAY_MS_MAX;
-    let delay = |default| within("delay_ms", wire.delay_ms, default, 0, delay_max);
-    Ok(match wire.action() {
-        wire::Action::Unspecified => return Err(Refusal::malformed("action", "missing")),
-        wire::Action::Ack => Action::Ack,
-        wire::Action::Nack => {
-            delay(0)?;
-            Action::Nack {
-                delay_ms: wire.delay_ms,
-            }
-        }
-        wire::Action::Release => Action::Release {
-            delay_ms: delay(0)?,
-        },
-        wire::Action::Reject if wire.reason.len() > limits::REASON_BYTES_MAX => {
-            let max = limits::REASON_BYTES_MAX as u64;
-            return Err(Refusal::TooLarge {
-                field: "reason".into(),
-                max,
-            });
-        }
-        wire::Action::Reject => Action::Reject {
-            reason: wire.reason.clone(),
-        },
-        wire::Action::Extend => {
-            let (min, max) = (limits::VISIBILITY_MS_MIN, limits::VISIBILITY_MS_MAX);
-            Action::Extend {
-                remaining_ms: within("delay_ms", wire.delay_ms, 0, min, max)?,
-            }
-        }
-    })
-}
-
-fn parse_ranges(wire: &[wire::OffsetRange]) -> Result<Vec<OffsetRange>, Refusal> {
-    within(
-        "ranges",
-        Some(wire.len() as u64),
-        0,
-        1,
-        limits::SETTLE_RANGES_MAX as u64,
-    )?;
-    let mut ranges: Vec<OffsetRange> = Vec::with_capacity(wire.len());
-    for range in wire {
-        let end = range.first.checked_add(range.count);
-        let end = end.filter(|end| *end > range.first);
-        let end =
-            end.ok_or_else(|| Refusal::malformed("ranges", "empty, or past the last offset"))?;
-        if ranges.last().is_some_and(|last| last.end > range.first) {
-            return Err(Refusal::malformed(
-                "ranges",
-                "not rising, or one offset named twice",
-            ));
-        }
-        ranges.push(range.first..end);
-    }
-    let messages = ranges.iter().map(|range| range.end - range.start);
-    let messages = messages.fold(0, u64::saturating_add);
-    within("ranges", Some(messages), 0, 1, limits::SETTLE_MESSAGES_MAX)?;
-    Ok(ranges)
-}
-
-fn producer_ticket(producer: u64, sequence: u64) -> Result<ProducerTicket, Refusal> {
-    within("producer", Some(producer), 0, 1, u64::MAX)?;
-    within("sequence", Some(sequence), 0, 1, u64::MAX - 1)?;
-    Ok(ProducerTicket { producer, sequence })
 }
 
 fn optional_visibility(value: Option<u64>) -> Result<Option<u64>, Refusal> {

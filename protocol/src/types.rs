@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::str::FromStr;
 
 use crate::limits::NAME_BYTES_MAX;
+use crate::refusal::Refusal;
+use crate::wire;
 
 /// Milliseconds since the Unix epoch, UTC. Stamped by the leader, never going backwards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,6 +21,44 @@ impl Timestamp {
     /// Milliseconds from `earlier` to this instant; 0 if it is not earlier.
     pub const fn ms_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// What a confirm means and survives. Also on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum Level {
+    /// Synced: survives a power cut.
+    Synced = 0,
+    /// In the page cache: survives a kill of the broker; synced within 50 ms.
+    Written = 1,
+}
+
+impl Level {
+    /// Parses the wire form; `None`: the queue's own.
+    ///
+    /// # Errors
+    /// `Unsupported` for a level that needs a cluster, `Invalid` for one that does not exist.
+    pub fn parse(level: i32) -> Result<Option<Self>, Refusal> {
+        let field = "level";
+        Ok(match wire::Level::try_from(level) {
+            Ok(wire::Level::Unspecified) => None,
+            Ok(wire::Level::Synced) => Some(Self::Synced),
+            Ok(wire::Level::Written) => Some(Self::Written),
+            Ok(wire::Level::Quorum) => {
+                let field = field.into();
+                return Err(Refusal::Unsupported { field });
+            }
+            Err(_) => return Err(Refusal::malformed(field, "no such level")),
+        })
+    }
+
+    /// As on the wire.
+    pub const fn to_wire(self) -> wire::Level {
+        match self {
+            Self::Synced => wire::Level::Synced,
+            Self::Written => wire::Level::Written,
+        }
     }
 }
 

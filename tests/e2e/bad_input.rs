@@ -73,11 +73,12 @@ impl Scene {
 
 fn create_queue(name: &str, settings: wire::QueueSettings) -> Kind {
     let (name, settings) = (name.to_owned(), Some(settings));
-    Kind::CreateQueue(wire::CreateQueue { name, settings })
+    Kind::CreateQueue(Box::new(wire::CreateQueue { name, settings }))
 }
 
 fn consume(address: &str, credit_messages: u32) -> Kind {
     Kind::Consume(wire::Consume {
+        ack_on_delivery: false,
         address: address.to_owned(),
         consumer: 1,
         credit_messages,
@@ -138,6 +139,7 @@ async fn a_wrong_name_or_setting_is_refused_with_what_is_wrong_and_its_range() -
         ..wire::QueueSettings::default()
     };
     let poll = Kind::Receive(wire::Receive {
+        request_id: Bytes::new(),
         address: "jobs".to_owned(),
         max_messages: 1_001,
         max_bytes: 1,

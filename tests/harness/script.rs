@@ -105,6 +105,7 @@ impl Words {
             max_attempts: self.number("attempts"),
             backoff_ms: steps.into_iter().flatten().map(duration_ms).collect(),
             max_dead: self.number("max_dead"),
+            ..Default::default()
         }
     }
 
@@ -119,6 +120,7 @@ impl Words {
             delivery: Some(self.delivery()),
             max_messages: self.number("max_messages"),
             max_bytes: self.number("max_bytes"),
+            ..Default::default()
         };
         QueueSettings::parse(Some(settings)).expect("valid settings")
     }
@@ -127,6 +129,7 @@ impl Words {
     pub fn topic_settings(&self) -> TopicSettings {
         let settings = wire::TopicSettings {
             retention_bytes: self.number("retention"),
+            ..Default::default()
         };
         TopicSettings::parse(Some(settings)).expect("valid settings")
     }
@@ -186,6 +189,7 @@ pub fn answer_text(answer: &Answer, name: &impl Fn(u64) -> String) -> Vec<String
             .flat_map(|one| match one {
                 OperationDone::Publish(confirm) => vec![confirm_text(confirm, name)],
                 OperationDone::Settle(settled) => settled_text(settled),
+                OperationDone::Cancelled => vec!["cancelled".to_owned()],
             })
             .collect(),
         Answer::NameInfo(info) => info.subscriptions.iter().map(describe_text).collect(),
@@ -227,8 +231,12 @@ fn describe_text(info: &SubscriptionInfo) -> String {
         leased,
         dead,
         settled,
+        expired,
+        cancelled,
         purged,
+        filtered,
         evicted,
+        forwarded,
     } = info.books;
     let mut text = format!("{} {start}..{end}", info.address);
     let counts = [
@@ -237,8 +245,12 @@ fn describe_text(info: &SubscriptionInfo) -> String {
         ("leased", leased),
         ("dead", dead),
         ("settled", settled),
+        ("expired", expired),
+        ("cancelled", cancelled),
         ("purged", purged),
+        ("filtered", filtered),
         ("evicted", evicted),
+        ("forwarded", forwarded),
         ("held by you", info.held_by_you),
         ("consumers", info.consumers.into()),
     ];

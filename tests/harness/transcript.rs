@@ -25,7 +25,7 @@ use siding_broker::engine::effect::{DeliverTo, Delivery, Origin};
 use siding_protocol::limits::CREDIT_BYTES_MAX;
 use siding_protocol::refusal::State;
 use siding_protocol::request::{
-    Action, Consume, Operation, ProducerTicket, Receive, Request, Settle,
+    Action, Consume, Operation, ProducerTicket, Receive, Request, Settle, Sieve,
 };
 use siding_protocol::types::{Address, Grant, OffsetRange};
 
@@ -170,7 +170,7 @@ impl Transcript {
         match words.word(0) {
             "queue" => Request::CreateQueue {
                 name: name(),
-                settings: words.queue_settings(),
+                settings: Box::new(words.queue_settings()),
             },
             "topic" => Request::CreateTopic {
                 name: name(),
@@ -178,7 +178,7 @@ impl Transcript {
             },
             "sub" => Request::CreateSubscription {
                 address: address(),
-                settings: words.delivery_settings(),
+                settings: Box::new(words.delivery_settings()),
                 start: words.start(),
             },
             "delete" => Request::Delete { address: address() },
@@ -192,10 +192,13 @@ impl Transcript {
             },
             "transaction" => self.transaction(words, text),
             "consume" | "stop" | "receive" => Self::consume(words),
-            "purge" => Request::Purge { address: address() },
+            "purge" => Request::Purge(Sieve::all(address())),
             "redrive" => Request::Redrive {
-                address: address(),
-                limit: words.number("limit").unwrap_or(0),
+                sieve: Sieve {
+                    limit: words.number("limit").unwrap_or(0),
+                    ..Sieve::all(address())
+                },
+                rate: words.number("rate").unwrap_or(0),
             },
             "describe" => Request::Describe { address: address() },
             "list" => Request::List {
@@ -204,6 +207,7 @@ impl Transcript {
                 limit: words.number("limit").unwrap_or(100),
             },
             "browse" => Request::Browse {
+                filter: String::new(),
                 address: address(),
                 state: words.text("state").map(state_named),
                 from_offset: words.number("from").unwrap_or(0),
@@ -254,6 +258,7 @@ impl Transcript {
         match words.word(0) {
             "stop" => Request::StopConsume { consumer: 1 },
             "consume" => Request::Consume(Consume {
+                ack_on_delivery: false,
                 address: address(),
                 consumer: words.number("number").unwrap_or(1),
                 credit_messages: words.number("credit").unwrap_or(100),
@@ -261,6 +266,7 @@ impl Transcript {
                 visibility_timeout_ms,
             }),
             _ => Request::Receive(Receive {
+                request_id: bytes::Bytes::new(),
                 address: address(),
                 max_messages: words.number("max").unwrap_or(10),
                 max_bytes: bytes,
@@ -286,12 +292,16 @@ impl Transcript {
         let grant = grants.map(|(_, _, grant, _)| *grant).nth(older);
         let delay_ms = words.ms("delay");
         Settle {
+            rider: siding_protocol::request::Rider::default(),
             address: name.parse().expect("an address"),
             grant: grant.unwrap_or_default(),
             ranges,
             action: match words.word(0) {
                 "ack" => Action::Ack,
-                "nack" => Action::Nack { delay_ms },
+                "nack" => Action::Nack {
+                    reason: String::new(),
+                    delay_ms,
+                },
                 "release" => Action::Release {
                     delay_ms: delay_ms.unwrap_or(0),
                 },

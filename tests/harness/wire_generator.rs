@@ -30,6 +30,11 @@ pub fn generate() -> Result<String> {
     let out = tempfile::tempdir().context("make a temporary directory")?;
     prost_build::Config::new()
         .bytes(["."])
+        .boxed(".siding.v1.Frame.kind.create_queue")
+        .boxed(".siding.v1.Frame.kind.create_subscription")
+        .boxed(".siding.v1.Frame.kind.create_schedule")
+        .boxed(".siding.v1.Frame.kind.job_info")
+        .boxed(".siding.v1.NameInfo.settings.queue")
         .out_dir(out.path())
         .compile_fds(descriptors)
         .context("generate the wire types")?;

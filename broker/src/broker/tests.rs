@@ -85,10 +85,10 @@ impl Client {
 
     fn create_queue(&mut self, name: &str) {
         let name = name.to_owned();
-        let done = self.ask(Kind::CreateQueue(wire::CreateQueue {
+        let done = self.ask(Kind::CreateQueue(Box::new(wire::CreateQueue {
             name,
             settings: None,
-        }));
+        })));
         assert_eq!(done, Kind::Done(wire::Done {}));
     }
 
@@ -113,6 +113,7 @@ impl Client {
 
     fn receive(&mut self, address: &str) -> Vec<wire::Batch> {
         let received = self.ask(Kind::Receive(wire::Receive {
+            request_id: Bytes::new(),
             address: address.to_owned(),
             max_messages: 100,
             max_bytes: 1 << 20,
@@ -238,6 +239,7 @@ fn a_push_consumer_gets_what_is_published_while_it_waits() {
     let (mut publisher, mut worker) = (Client::connect(&broker), Client::connect(&broker));
     publisher.create_queue("jobs");
     let consume = wire::Consume {
+        ack_on_delivery: false,
         address: "jobs".into(),
         consumer: 5,
         credit_messages: 2,
@@ -302,6 +304,7 @@ fn a_consumer_of_a_deleted_queue_is_told_and_may_take_its_number_again() {
     let (mut worker, mut admin) = (Client::connect(&broker), Client::connect(&broker));
     let consume = || {
         Kind::Consume(wire::Consume {
+            ack_on_delivery: false,
             address: "jobs".into(),
             consumer: 7,
             credit_messages: 1,
@@ -394,7 +397,7 @@ fn many_large_publishes_are_pipelined_confirmed_in_order_and_cut_from_the_journa
 
 fn confirmed(kind: Option<&Kind>) -> wire::Confirm {
     match kind {
-        Some(Kind::Confirm(confirm)) => *confirm,
+        Some(Kind::Confirm(confirm)) => confirm.clone(),
         other => panic!("{other:?}"),
     }
 }
@@ -408,6 +411,7 @@ fn a_consumer_that_does_not_read_holds_up_nobody_and_gets_everything_once_it_doe
     let body = vec![1; 100_000];
     for consumer in 0..4 {
         let consume = wire::Consume {
+            ack_on_delivery: false,
             address: "jobs".into(),
             consumer,
             credit_messages: 1_000,

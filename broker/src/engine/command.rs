@@ -30,12 +30,12 @@ pub enum Command {
     Lease(Lease),
     #[prost(message, tag = "8")]
     Return(Return),
-    #[prost(message, tag = "9")]
-    CreateQueue(CreateQueue),
+    #[prost(message, boxed, tag = "9")]
+    CreateQueue(Box<CreateQueue>),
     #[prost(message, tag = "10")]
     CreateTopic(CreateTopic),
-    #[prost(message, tag = "11")]
-    CreateSubscription(CreateSubscription),
+    #[prost(message, boxed, tag = "11")]
+    CreateSubscription(Box<CreateSubscription>),
     #[prost(message, tag = "12")]
     Delete(Delete),
     #[prost(message, tag = "13")]

@@ -18,7 +18,7 @@ use siding_protocol::types::Timestamp;
 use super::command::Command;
 
 /// Rises when `apply` would build another state from the same log.
-pub const ENGINE_VERSION: u32 = 1;
+pub const ENGINE_VERSION: u32 = 2;
 /// Of the head and the raw area.
 pub const ENTRY_FORMAT: u32 = 1;
 

@@ -159,6 +159,8 @@ impl Engine {
             consumers: u32::try_from(consumers).unwrap_or(u32::MAX),
             held_by_you: mine.map(|lease| lease.ranges.count()).sum(),
             next_due: subscription.next_due(),
+            paused: false,
+            redriving: None,
         }
     }
 

@@ -135,6 +135,7 @@ impl Subscription {
             settled: self.settled,
             purged: self.purged,
             evicted: self.evicted,
+            ..Books::default()
         }
     }
 

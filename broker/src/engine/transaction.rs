@@ -135,7 +135,7 @@ impl State {
 
 fn without_outcomes(done: &OperationDone) -> OperationDone {
     match done {
-        OperationDone::Publish(confirm) => OperationDone::Publish(*confirm),
+        OperationDone::Publish(_) | OperationDone::Cancelled => done.clone(),
         OperationDone::Settle(settled) => OperationDone::Settle(Settled {
             settled: settled.settled,
             outcomes: Vec::new(),

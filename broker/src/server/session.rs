@@ -386,6 +386,7 @@ mod tests {
         let mut session = open();
         let purge = Kind::Purge(wire::Purge {
             address: "no good".into(),
+            ..Default::default()
         });
         refuses_with(&say(&mut session, 2, purge), ErrorCode::Invalid);
         let unknown = Bytes::from_static(&[0x08, 0x05, 0xF2, 0x02, 0x00]);

@@ -159,6 +159,7 @@ impl DeliveryArgs {
             max_attempts: self.max_attempts,
             backoff_ms: self.backoff.iter().copied().map(ms).collect(),
             max_dead: self.max_dead,
+            ..Default::default()
         }
     }
 }
@@ -192,6 +193,7 @@ pub(crate) async fn queue(global: &Global, verb: QueueCommand) -> Result<Exit> {
                 delivery: Some(delivery.to_wire()),
                 max_messages,
                 max_bytes,
+                ..Default::default()
             };
             client.create_queue(&name, settings).await?;
             Ok(Exit::Ok)
@@ -214,7 +216,13 @@ pub(crate) async fn topic(global: &Global, verb: TopicCommand) -> Result<Exit> {
             retention_bytes,
         } => {
             client
-                .create_topic(&name, TopicSettings { retention_bytes })
+                .create_topic(
+                    &name,
+                    TopicSettings {
+                        retention_bytes,
+                        ..Default::default()
+                    },
+                )
                 .await?;
             Ok(Exit::Ok)
         }

@@ -253,6 +253,7 @@ fn a_delivery_beyond_the_window_breaks_the_protocol() {
     let deliver = |count| wire::Frame {
         correlation: 0,
         kind: Some(Kind::Deliver(wire::Deliver {
+            gap: None,
             consumer: 1,
             batches: vec![wire::Batch::default(); count],
         })),

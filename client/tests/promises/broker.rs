@@ -164,6 +164,7 @@ impl Link {
             first_offset,
             count,
             level: wire::Level::Synced.into(),
+            duplicates: Vec::new(),
         };
         self.say(correlation, Kind::Confirm(confirm)).await;
     }
@@ -175,7 +176,11 @@ impl Link {
     }
 
     pub(crate) async fn deliver(&mut self, consumer: u32, batches: Vec<wire::Batch>) {
-        let deliver = wire::Deliver { consumer, batches };
+        let deliver = wire::Deliver {
+            consumer,
+            batches,
+            gap: None,
+        };
         self.say(0, Kind::Deliver(deliver)).await;
     }
 }
@@ -203,6 +208,7 @@ pub(crate) fn batch(counter: u64, first_offset: u64, bodies: &[&str]) -> wire::B
         attempt: 1,
         grant: Some(wire::Grant { term: 1, counter }),
         deadline_ms: 31_000,
+        checkpoint: None,
         run: run.freeze(),
     }
 }

@@ -311,8 +311,11 @@ async fn a_receive_gives_batches_that_are_settled_like_any_other() {
         };
         assert_eq!((receive.max_messages, receive.wait_ms), (1, 20_000));
         let batches = vec![batch(5, 10, &["a"])];
-        link.say(correlation, Kind::Received(wire::Received { batches }))
-            .await;
+        link.say(
+            correlation,
+            Kind::Received(wire::Received { batches, gap: None }),
+        )
+        .await;
     });
     let batch = received.expect("received").remove(0);
     let delivery = batch.into_deliveries().next().expect("one");

@@ -288,6 +288,7 @@ async fn a_transaction_is_resent_with_its_sequence_and_done_once() {
                             first_offset: 4,
                             count: 1,
                             level: 0,
+                            duplicates: Vec::new(),
                         },
                     )),
                 },

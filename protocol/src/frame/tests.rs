@@ -203,6 +203,7 @@ fn batch_strategy() -> impl Strategy<Value = BatchParts> {
                 counter: number,
             }),
             deadline_ms: number % 7,
+            checkpoint: None,
             run: Bytes::new(),
         },
         run: run
@@ -225,8 +226,8 @@ proptest! {
             run: parts.run.concat().into(),
             ..parts.head.clone()
         }).collect();
-        let deliver = Kind::Deliver(wire::Deliver { consumer, batches: batches.clone() });
-        let received = Kind::Received(wire::Received { batches });
+        let deliver = Kind::Deliver(wire::Deliver { consumer, batches: batches.clone(), gap: None });
+        let received = Kind::Received(wire::Received { batches, gap: None });
         for (to, correlation, kind) in [
             (Recipient::Consumer(consumer), 0, deliver),
             (Recipient::Receive(correlation), correlation, received),

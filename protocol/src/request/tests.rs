@@ -32,6 +32,7 @@ fn a_browse_of_a_state_that_is_none_is_invalid() {
             state,
             from_offset: 0,
             limit: 1,
+            filter: String::new(),
         };
         Request::parse(Kind::Browse(browse), LIMITS)
     };

@@ -17,6 +17,7 @@ pub(super) fn delivery_settings(choice: usize) -> DeliverySettings {
         max_attempts: [2, 10, 3][choice],
         backoff_ms: [vec![0], vec![1_000, 5_000], vec![0, 1_000]][choice].clone(),
         max_dead: [3, 100, 1][choice],
+        ..DeliverySettings::parse(None).expect("defaults are valid")
     }
 }
 
@@ -25,5 +26,6 @@ pub(super) fn queue_settings(choice: usize) -> QueueSettings {
         delivery: delivery_settings(choice),
         max_messages: [20, 1_000, 50][choice],
         max_bytes: [1 << 30, 100_000, 700][choice],
+        ..QueueSettings::parse(None).expect("defaults are valid")
     }
 }

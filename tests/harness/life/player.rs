@@ -197,6 +197,7 @@ impl Player {
             self.stage.witness.readers.consumers.insert(who, consumer);
         }
         let consume = Consume {
+            ack_on_delivery: false,
             address: parse(address),
             consumer: number,
             credit_messages: credit,
@@ -217,6 +218,7 @@ impl Player {
             });
         }
         let receive = Receive {
+            request_id: bytes::Bytes::new(),
             address: parse(address),
             max_messages: max,
             max_bytes: CREDIT_BYTES_MAX,

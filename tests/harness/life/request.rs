@@ -1,7 +1,7 @@
 //! From an operation to the request it makes, with what the player knows.
 
 use siding_protocol::refusal::State;
-use siding_protocol::request::{self, Action, ProducerTicket, Request};
+use siding_protocol::request::{self, Action, ProducerTicket, Request, Sieve};
 use siding_protocol::run::ScannedRun;
 use siding_protocol::settings::{StartAt, TopicSettings};
 use siding_protocol::types::{Address, OffsetRange};
@@ -19,12 +19,13 @@ impl Player {
         let request = match operation {
             Operation::CreateQueue { name, settings } => Request::CreateQueue {
                 name: parse(NAMES[*name]),
-                settings: queue_settings(*settings),
+                settings: Box::new(queue_settings(*settings)),
             },
             Operation::CreateTopic { name, retention } => Request::CreateTopic {
                 name: parse(NAMES[*name]),
                 settings: TopicSettings {
                     retention_bytes: [1 << 30, 100_000][*retention],
+                    ..TopicSettings::parse(None).expect("defaults are valid")
                 },
             },
             Operation::CreateSubscription {
@@ -33,7 +34,7 @@ impl Player {
                 start,
             } => Request::CreateSubscription {
                 address: at(&(*address).max(2)),
-                settings: delivery_settings(*settings),
+                settings: Box::new(delivery_settings(*settings)),
                 start: match start {
                     0..6 => StartAt::Latest,
                     6..10 => StartAt::Earliest,
@@ -63,12 +64,13 @@ impl Player {
             Operation::Transaction { publishes, settles } => {
                 self.transaction(publishes, settles)?
             }
-            Operation::Purge { address } => Request::Purge {
-                address: at(address),
-            },
+            Operation::Purge { address } => Request::Purge(Sieve::all(at(address))),
             Operation::Redrive { address, limit } => Request::Redrive {
-                address: at(address),
-                limit: *limit,
+                sieve: Sieve {
+                    limit: *limit,
+                    ..Sieve::all(at(address))
+                },
+                rate: 0,
             },
             Operation::Look { address, state } => look(at(address), *state),
             _ => return None,
@@ -111,13 +113,18 @@ impl Player {
         }
         let delay = [0, 1, 1_000, 5_000, 60_000][settle.delay];
         Some(request::Settle {
+            rider: request::Rider::default(),
             address: address.clone(),
             grant: *grant,
             ranges: (!ranges.is_empty()).then_some(ranges)?,
             action: match settle.action {
                 0..3 => Action::Ack,
-                3 => Action::Nack { delay_ms: None },
+                3 => Action::Nack {
+                    reason: String::new(),
+                    delay_ms: None,
+                },
                 4 => Action::Nack {
+                    reason: String::new(),
                     delay_ms: Some(delay),
                 },
                 5 => Action::Release { delay_ms: delay },
@@ -153,6 +160,7 @@ fn look(address: Address, state: usize) -> Request {
         State::Settled,
     ];
     Request::Browse {
+        filter: String::new(),
         address,
         state: states.get(state).copied(),
         from_offset: 0,

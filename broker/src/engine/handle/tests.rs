@@ -1,4 +1,4 @@
-use siding_protocol::request::Consume;
+use siding_protocol::request::{Consume, ProducerTicket};
 use siding_protocol::run::{MessageFields, RunBuilder, RunLimits, scan};
 use siding_protocol::settings::QueueSettings;
 use siding_protocol::wire;
@@ -100,11 +100,12 @@ fn a_retry_is_not_refused_as_busy_while_its_first_attempt_is_on_its_way_to_the_d
     let settings = QueueSettings::parse(Some(settings)).unwrap();
     bench.ask(Request::CreateQueue {
         name: "jobs".parse().unwrap(),
-        settings,
+        settings: Box::new(settings),
     });
     bench.ask(Request::OpenProducer);
     bench.commit();
     bench.ask(Request::Consume(Consume {
+        ack_on_delivery: false,
         address: "jobs".parse().unwrap(),
         consumer: 1,
         credit_messages: 1,
@@ -117,6 +118,7 @@ fn a_retry_is_not_refused_as_busy_while_its_first_attempt_is_on_its_way_to_the_d
     bench.ask(publish(2));
     let first = bench.close_group();
     bench.ask(Request::Settle(request::Settle {
+        rider: request::Rider::default(),
         address: "jobs".parse().unwrap(),
         grant: bench.deliveries[0].grant,
         ranges: std::iter::once(0..1).collect(),

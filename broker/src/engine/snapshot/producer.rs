@@ -38,6 +38,8 @@ struct StoredOperation {
     count: u32,
     #[prost(uint64, tag = "4")]
     settled: u64,
+    #[prost(bool, tag = "5")]
+    cancelled: bool,
 }
 
 impl StoredProducer {
@@ -99,7 +101,11 @@ impl StoredOperation {
                 log: confirm.log_id,
                 first: confirm.first_offset,
                 count: confirm.count,
-                settled: 0,
+                ..Self::default()
+            },
+            OperationDone::Cancelled => Self {
+                cancelled: true,
+                ..Self::default()
             },
             OperationDone::Settle(settled) => Self {
                 settled: settled.settled,
@@ -109,6 +115,9 @@ impl StoredOperation {
     }
 
     fn into_done(self) -> OperationDone {
+        if self.cancelled {
+            return OperationDone::Cancelled;
+        }
         if self.count == 0 {
             return OperationDone::Settle(Settled {
                 settled: self.settled,

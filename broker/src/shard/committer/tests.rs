@@ -161,7 +161,7 @@ impl Stage {
             2,
             Request::CreateQueue {
                 name: jobs(),
-                settings,
+                settings: Box::new(settings),
             },
         );
         stage.turns(1).await;
@@ -220,6 +220,7 @@ fn publish(sequence: u64, body: &[u8]) -> Request {
 
 fn consume() -> Request {
     Request::Consume(Consume {
+        ack_on_delivery: false,
         address: jobs().into(),
         consumer: 7,
         credit_messages: 1_000,

@@ -63,7 +63,7 @@ fn with_a_message() -> Core {
         origin(1, 2),
         Request::CreateQueue {
             name: jobs(),
-            settings,
+            settings: Box::new(settings),
         },
     );
     commit(&mut core, NOW);
@@ -97,6 +97,7 @@ fn with_a_message() -> Core {
 
 fn consume(core: &mut Core) {
     let consume = Consume {
+        ack_on_delivery: false,
         address: jobs().into(),
         consumer: 7,
         credit_messages: 10,
@@ -217,7 +218,7 @@ fn a_replayed_log_makes_the_same_snapshot_as_the_live_one() {
         origin(1, 1),
         Request::CreateQueue {
             name: jobs(),
-            settings,
+            settings: Box::new(settings),
         },
     );
     let pending = live.close_group(NOW.plus_ms(1));

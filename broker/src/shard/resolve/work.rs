@@ -120,6 +120,7 @@ fn append(batches: &mut Vec<BatchParts>, delivery: &Delivery, attempt: u32, slic
         return;
     }
     let head = wire::Batch {
+        checkpoint: None,
         log_id: delivery.log,
         first_offset: slice.first,
         count: slice.count,

@@ -25,6 +25,7 @@ fn a_session_that_held_more_than_one_record_can_say_ends_without_ending_the_brok
             holder: "other".into(),
         });
         let leased = Request::Browse {
+            filter: String::new(),
             address: jobs().into(),
             state: Some(State::Leased),
             from_offset: 0,
@@ -101,9 +102,7 @@ fn a_full_disk_refuses_publishes_while_acks_go_on_and_service_resumes_when_there
         stage.ask(4, publish(stored, &[1; 4_000]));
         let again = stage.answer().await;
         assert!(again.is_ok(), "a retry of what was stored: {again:?}");
-        let purge = Request::Purge {
-            address: jobs().into(),
-        };
+        let purge = Request::Purge(siding_protocol::request::Sieve::all(jobs().into()));
         stage.ask(5, purge);
         assert!(stage.answer().await.is_ok());
         let resumed = loop {

@@ -1,0 +1,99 @@
+//! What the wire can say and this engine does not do yet: refused, so that nobody believes it is done.
+
+use siding_protocol::refusal::Refusal;
+use siding_protocol::request::{Operation, Request, Sieve};
+use siding_protocol::settings::{
+    DeliverySettings, OnDead, OnExpired, Order, Overflow, QueueSettings, TopicSettings,
+};
+use siding_protocol::types::Level;
+
+/// Refuses what would be stored or answered as if it had been done.
+pub(super) fn check(request: &Request) -> Result<(), Refusal> {
+    match request {
+        Request::CreateQueue { settings, .. } => check_queue(settings),
+        Request::CreateTopic { settings, .. } => check_topic(settings),
+        Request::CreateSubscription { settings, .. } => check_delivery(settings),
+        Request::Browse { filter, .. } => none_of(&[("filter", !filter.is_empty())]),
+        Request::Purge(sieve) => check_sieve(sieve),
+        Request::Redrive { sieve, rate } => {
+            check_sieve(sieve)?;
+            none_of(&[("rate", *rate > 0)])
+        }
+        Request::Settle(settle) => none_of(&[("rider", !settle.rider.is_empty())]),
+        Request::Transaction { operations, .. } => {
+            let is_cancel = |operation: &Operation| matches!(operation, Operation::Cancel(_));
+            none_of(&[("cancel", operations.iter().any(is_cancel))])
+        }
+        Request::Consume(consume) => none_of(&[("ack_on_delivery", consume.ack_on_delivery)]),
+        Request::Receive(receive) => none_of(&[("request_id", !receive.request_id.is_empty())]),
+        _ => Ok(()),
+    }
+}
+
+/// A request that nothing answers yet.
+pub(super) fn refuse(request: &Request) -> Refusal {
+    unsupported(match request {
+        Request::Started { .. } => "started",
+        Request::StopRedrive { .. } => "stop_redrive",
+        Request::DropDead(_) => "drop_dead",
+        Request::Seek { .. } => "seek",
+        Request::Pause { .. } => "pause",
+        Request::Get(_) => "get",
+        Request::Await { .. } => "await",
+        Request::Cancel(_) => "cancel",
+        Request::Explain { .. } => "explain",
+        Request::CreateSchedule { .. } => "create_schedule",
+        Request::DeleteSchedule { .. } => "delete_schedule",
+        Request::ListSchedules { .. } => "list_schedules",
+        Request::RunSchedule { .. } => "run_schedule",
+        _ => "frame",
+    })
+}
+
+/// A field that this engine does not act on yet.
+pub(super) fn unsupported(field: &'static str) -> Refusal {
+    Refusal::Unsupported {
+        field: field.into(),
+    }
+}
+
+fn check_queue(settings: &QueueSettings) -> Result<(), Refusal> {
+    check_delivery(&settings.delivery)?;
+    none_of(&[
+        ("overflow", settings.overflow() != Overflow::Reject),
+        ("level", settings.level() != Level::Synced),
+        ("retain_settled_ms", settings.retain_settled_ms > 0),
+    ])
+}
+
+fn check_topic(settings: &TopicSettings) -> Result<(), Refusal> {
+    none_of(&[("level", settings.level() != Level::Synced)])
+}
+
+fn check_delivery(settings: &DeliverySettings) -> Result<(), Refusal> {
+    none_of(&[
+        ("dead_letter_to", !settings.dead_letter_to.is_empty()),
+        ("order", settings.order() != Order::None),
+        ("on_dead", settings.on_dead() != OnDead::Skip),
+        ("age_step_ms", settings.age_step_ms > 0),
+        ("ttl_ms", settings.ttl_ms > 0),
+        ("on_expired", settings.on_expired() != OnExpired::Drop),
+        ("max_hold_ms", settings.max_hold_ms > 0),
+        ("track", settings.track),
+        ("filter", !settings.filter.is_empty()),
+        ("ephemeral", settings.ephemeral),
+        ("forward_to", !settings.forward_to.is_empty()),
+    ])
+}
+
+fn check_sieve(sieve: &Sieve) -> Result<(), Refusal> {
+    none_of(&[
+        ("filter", !sieve.filter.is_empty()),
+        ("dry_run", sieve.dry_run),
+    ])
+}
+
+fn none_of(fields: &[(&'static str, bool)]) -> Result<(), Refusal> {
+    let asked = fields.iter().find(|(_, asked)| *asked);
+    asked.map_or(Ok(()), |(field, _)| Err(unsupported(field)))
+}

@@ -1,0 +1,139 @@
+//! Publishes and transactions: what is checked before their bytes are logged.
+
+use std::collections::BTreeMap;
+
+use siding_protocol::refusal::Refusal;
+use siding_protocol::request::{self, ProducerTicket};
+use siding_protocol::run::ScannedRun;
+use siding_protocol::types::{Address, Name};
+
+use super::{Next, pending};
+use crate::engine::Engine;
+use crate::engine::command::{Command, Operation, Piece, Publish, Transaction};
+use crate::engine::producer::Seen;
+use crate::engine::runs::RangeSet;
+
+/// When to try again what a full disk refused.
+const DISK_RETRY_MS: u64 = 1_000;
+
+impl Engine {
+    pub(super) fn propose_publish(
+        &mut self,
+        name: &Name,
+        ticket: ProducerTicket,
+        run: ScannedRun,
+    ) -> Result<Next, Refusal> {
+        let log = self.log_named(name)?;
+        let publish = publish_command(log.id, ticket, &run);
+        // A full queue or disk refuses before the bytes are logged, unless this is the retry of a
+        // request that was stored or is about to be.
+        if let Err(mut refusal) = log.has_room(publish.count().into(), publish.bytes())
+            && self.is_new(ticket)
+        {
+            self.meters.hint(&mut refusal, log.id);
+            return Err(refusal);
+        }
+        self.refuse_on_a_full_disk(ticket)?;
+        self.volatile.in_flight.push_back(ticket);
+        Ok(Next::Propose(Command::Publish(publish), vec![run.bytes]))
+    }
+
+    fn is_new(&self, ticket: ProducerTicket) -> bool {
+        self.state.producers.seen(ticket.producer, ticket.sequence) == Seen::Fresh
+            && !self.volatile.in_flight.contains(&ticket)
+    }
+
+    fn refuse_on_a_full_disk(&self, ticket: ProducerTicket) -> Result<(), Refusal> {
+        if self.volatile.disk_is_full && self.is_new(ticket) {
+            return Err(Refusal::Busy {
+                resource: "disk".into(),
+                limit: 0,
+                current: 0,
+                retry_after_ms: DISK_RETRY_MS,
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn propose_transaction(
+        &mut self,
+        ticket: ProducerTicket,
+        operations: Vec<request::Operation>,
+    ) -> Result<Next, Refusal> {
+        refuse_twice(&operations)?;
+        let mut runs = Vec::new();
+        let mut logged = Vec::with_capacity(operations.len());
+        for (index, operation) in (0..).zip(operations) {
+            let at = |refusal| Refusal::Operation {
+                index,
+                refusal: Box::new(refusal),
+            };
+            logged.push(match operation {
+                request::Operation::Publish { name, run } => {
+                    let log = self.log_named(&name).map_err(at)?.id;
+                    let none = ProducerTicket {
+                        producer: 0,
+                        sequence: 0,
+                    };
+                    let publish = Some(publish_command(log, none, &run));
+                    runs.push(run.bytes);
+                    Operation {
+                        publish,
+                        settle: None,
+                    }
+                }
+                request::Operation::Cancel(_) => return Err(at(pending::unsupported("cancel"))),
+                request::Operation::Settle(settle) => {
+                    let settle = Some(self.settle_command(&settle).map_err(at)?);
+                    Operation {
+                        publish: None,
+                        settle,
+                    }
+                }
+            });
+        }
+        if !runs.is_empty() {
+            self.refuse_on_a_full_disk(ticket)?;
+        }
+        self.volatile.in_flight.push_back(ticket);
+        let ProducerTicket { producer, sequence } = ticket;
+        let transaction = Transaction {
+            producer,
+            sequence,
+            operations: logged,
+        };
+        Ok(Next::Propose(Command::Transaction(transaction), runs))
+    }
+}
+
+fn publish_command(log: u64, ticket: ProducerTicket, run: &ScannedRun) -> Publish {
+    let pieces = run.pieces.iter().map(|piece| Piece {
+        count: piece.count,
+        bytes: piece.bytes,
+    });
+    let ProducerTicket { producer, sequence } = ticket;
+    Publish {
+        log,
+        producer,
+        sequence,
+        pieces: pieces.collect(),
+    }
+}
+
+/// Naming a message twice in one transaction is refused: its second settle could not be judged.
+fn refuse_twice(operations: &[request::Operation]) -> Result<(), Refusal> {
+    let mut named: BTreeMap<&Address, RangeSet> = BTreeMap::new();
+    for operation in operations {
+        let request::Operation::Settle(settle) = operation else {
+            continue;
+        };
+        let named = named.entry(&settle.address).or_default();
+        for range in &settle.ranges {
+            if named.within(range.clone()).next().is_some() {
+                return Err(Refusal::malformed("ranges", "a message is named twice"));
+            }
+            named.add(range.clone());
+        }
+    }
+    Ok(())
+}

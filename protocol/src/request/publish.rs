@@ -1,0 +1,103 @@
+//! Publishes and transactions.
+
+use bytes::Bytes;
+
+use super::{MessageId, Operation, ProducerTicket, Request, Settle, address, name};
+use crate::limits;
+use crate::refusal::Refusal;
+use crate::run::{self, RunLimits, ScannedRun, Special};
+use crate::settings::within;
+use crate::types::Name;
+use crate::wire;
+
+pub(super) fn parse_transaction(
+    wire: wire::Transaction,
+    limits: RunLimits,
+) -> Result<Request, Refusal> {
+    let ticket = producer_ticket(wire.producer, wire.sequence)?;
+    let operations_max = limits::TRANSACTION_OPERATIONS_MAX;
+    let count = wire.operations.len() as u64;
+    within("operations", Some(count), 0, 1, operations_max as u64)?;
+    let run_bytes = wire
+        .operations
+        .iter()
+        .map(|operation| match &operation.kind {
+            Some(wire::operation::Kind::Publish(publish)) => publish.run.len(),
+            _ => 0,
+        });
+    if run_bytes.sum::<usize>() > limits::TRANSACTION_BYTES_MAX {
+        return Err(Refusal::TooLarge {
+            field: "operations".into(),
+            max: limits::TRANSACTION_BYTES_MAX as u64,
+        });
+    }
+    let operations = (0..).zip(wire.operations).map(|(index, operation)| {
+        parse_operation(operation, limits).map_err(|refusal| Refusal::Operation {
+            index,
+            refusal: Box::new(refusal),
+        })
+    });
+    let operations = operations.collect::<Result<Vec<_>, _>>()?;
+    Ok(Request::Transaction { ticket, operations })
+}
+
+fn parse_operation(wire: wire::Operation, limits: RunLimits) -> Result<Operation, Refusal> {
+    match wire.kind {
+        Some(wire::operation::Kind::Publish(publish)) => {
+            let (name, run) = parse_publish(publish, limits)?;
+            Ok(Operation::Publish { name, run })
+        }
+        Some(wire::operation::Kind::Settle(settle)) => {
+            Ok(Operation::Settle(Settle::parse(&settle)?))
+        }
+        Some(wire::operation::Kind::Cancel(cancel)) => Ok(Operation::Cancel(MessageId {
+            address: address(&cancel.address)?,
+            offset: cancel.offset,
+        })),
+        None => Err(Refusal::malformed("operations", "empty operation")),
+    }
+}
+
+pub(super) fn parse_publish(
+    wire: wire::Publish,
+    run_limits: RunLimits,
+) -> Result<(Name, ScannedRun), Refusal> {
+    match wire::Level::try_from(wire.level) {
+        Ok(wire::Level::Unspecified | wire::Level::Synced) => {}
+        _ => {
+            return Err(Refusal::Unsupported {
+                field: "level".into(),
+            });
+        }
+    }
+    Ok((name(&wire.name)?, parse_run(wire.run, run_limits)?))
+}
+
+pub(super) fn parse_run(run: Bytes, run_limits: RunLimits) -> Result<ScannedRun, Refusal> {
+    let scanned = run::scan(run, run_limits).map_err(run::ScanError::to_refusal)?;
+    scanned.specials.iter().try_for_each(refuse_unsupported)?;
+    Ok(scanned)
+}
+
+/// What a message may ask for and this broker does not do yet.
+fn refuse_unsupported(special: &Special) -> Result<(), Refusal> {
+    let asked = [
+        ("priority", special.priority != limits::PRIORITY_DEFAULT),
+        ("delay_ms", special.delay_ms > 0),
+        ("deliver_at_ms", special.deliver_at_ms > 0),
+        ("ttl_ms", special.ttl_ms > 0),
+        ("dedup_id", !special.dedup_id.is_empty()),
+    ];
+    match asked.into_iter().find(|(_, asked)| *asked) {
+        None => Ok(()),
+        Some((field, _)) => Err(Refusal::Unsupported {
+            field: field.into(),
+        }),
+    }
+}
+
+pub(super) fn producer_ticket(producer: u64, sequence: u64) -> Result<ProducerTicket, Refusal> {
+    within("producer", Some(producer), 0, 1, u64::MAX)?;
+    within("sequence", Some(sequence), 0, 1, u64::MAX - 1)?;
+    Ok(ProducerTicket { producer, sequence })
+}
