@@ -58,7 +58,7 @@ pub use siding_protocol::event::{OperationDone, SettleOutcome, SettleOutcomeKind
 pub use siding_protocol::refusal::{Refusal, State};
 pub use siding_protocol::run::{HeaderValue, MessageView};
 pub use siding_protocol::settings::StartAt as Start;
-pub use siding_protocol::types::{Address, Grant, Name, NameError};
+pub use siding_protocol::types::{Address, Grant, Level, Name, NameError};
 pub use siding_protocol::wire;
 pub use siding_protocol::wire::Limits;
 

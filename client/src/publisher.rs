@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use siding_protocol::refusal::Refusal;
 use siding_protocol::run::{MessageFields, RunLimits};
-use siding_protocol::types::Name;
+use siding_protocol::types::{Level, Name};
+use siding_protocol::wire;
 use tokio::sync::Notify;
 
 pub(crate) use self::gather::{Gather, GatherLimits, SealedRun};
@@ -40,6 +41,7 @@ pub struct PublisherBuilder {
     handle: Arc<Handle>,
     name: String,
     on_busy: OnBusy,
+    level: Option<Level>,
     limits: GatherLimits,
 }
 
@@ -62,6 +64,7 @@ pub struct Publisher {
 pub(crate) struct PublisherCore {
     pub(crate) key: u64,
     pub(crate) name: Arc<str>,
+    pub(crate) level: wire::Level,
     gather: Mutex<Gather>,
     /// Room in the window, or a finished run.
     progress: Notify,
@@ -73,6 +76,7 @@ impl PublisherBuilder {
             handle,
             name: name.to_owned(),
             on_busy: OnBusy::default(),
+            level: None,
             limits: GatherLimits::default(),
         }
     }
@@ -114,6 +118,13 @@ impl PublisherBuilder {
         self
     }
 
+    /// What a confirm is to mean. Default: as the queue or topic says, which is synced unless it was
+    /// created otherwise.
+    pub const fn level(mut self, level: Level) -> Self {
+        self.level = Some(level);
+        self
+    }
+
     /// Opens the publisher. Whether the name exists is seen at the first publish.
     ///
     /// # Errors
@@ -131,6 +142,7 @@ impl PublisherBuilder {
         let core = Arc::new(PublisherCore {
             key: self.handle.next_key(),
             name: self.name.into(),
+            level: self.level.map_or(wire::Level::Unspecified, Level::to_wire),
             gather: Mutex::new(Gather::new(self.limits, run_limits)),
             progress: Notify::new(),
         });

@@ -171,7 +171,7 @@ impl Producer {
                     name: publisher.name.to_string(),
                     producer,
                     sequence,
-                    level: wire::Level::Unspecified.into(),
+                    level: publisher.level.into(),
                     run: run.run.clone(),
                 };
                 out.publish(correlation, publish);
