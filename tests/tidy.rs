@@ -130,6 +130,7 @@ fn the_engine_depends_on_plain_crates_only() {
         "thiserror",
         "strsim",
         "crc_fast",
+        "siphasher",
     ];
     for (file, text) in sources("broker/src/engine") {
         for line in code(&text).lines() {
