@@ -6,6 +6,8 @@ use prost::Message;
 use siding_protocol::settings::{DeliverySettings, QueueSettings, TopicSettings};
 use siding_protocol::types::{Grant, OffsetRange};
 
+use super::seed::Seed;
+
 pub use super::entry::{ENGINE_VERSION, ENTRY_FORMAT, Entry, EntryError};
 
 /// One state change, as decided by the proposer and judged again by `apply`.
@@ -268,6 +270,9 @@ pub struct CreateQueue {
     /// Complete.
     #[prost(message, required, tag = "2")]
     pub settings: QueueSettings,
+    /// What its hashes are keyed with.
+    #[prost(message, required, tag = "3")]
+    pub seed: Seed,
 }
 
 /// Make a topic.
@@ -279,6 +284,9 @@ pub struct CreateTopic {
     /// Complete.
     #[prost(message, required, tag = "2")]
     pub settings: TopicSettings,
+    /// What its hashes are keyed with.
+    #[prost(message, required, tag = "3")]
+    pub seed: Seed,
 }
 
 /// Make a subscription of a topic.

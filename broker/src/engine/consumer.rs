@@ -7,6 +7,7 @@ use siding_protocol::types::{Grant, OffsetRange, Timestamp};
 
 use super::effect::{DeliverTo, Origin, SessionId};
 use super::runs::RangeSet;
+use super::seed::Seed;
 
 /// Everything that ends with a connection.
 #[derive(Debug, Default)]
@@ -31,6 +32,8 @@ pub struct Volatile {
     pub starting: bool,
     /// Whether the disk has no room for more: nothing new is stored.
     pub disk_is_full: bool,
+    /// What the seeds of new logs are drawn from.
+    pub secret: Seed,
     /// Whether a `Tick` is on its way.
     pub ticking: bool,
 }

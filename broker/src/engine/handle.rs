@@ -19,6 +19,7 @@ use super::command::{
     Redrive, Settle, SettleKind,
 };
 use super::effect::{Effect, Effects, Origin, Urgency};
+use super::seed::Seed;
 
 /// What a request leads to.
 enum Next {
@@ -112,11 +113,13 @@ impl Engine {
             Request::OpenProducer => Command::OpenProducer(Empty {}),
             Request::CreateQueue { name, settings } => {
                 Command::CreateQueue(Box::new(CreateQueue {
+                    seed: self.new_seed(&name),
                     name: name.to_string(),
                     settings: *settings,
                 }))
             }
             Request::CreateTopic { name, settings } => Command::CreateTopic(CreateTopic {
+                seed: self.new_seed(&name),
                 name: name.to_string(),
                 settings,
             }),
@@ -146,6 +149,10 @@ impl Engine {
             }
             other => return Err(pending::refuse(&other)),
         })
+    }
+
+    fn new_seed(&self, name: &Name) -> Seed {
+        Seed::of_log(self.volatile.secret, name.as_str(), self.state.last_id)
     }
 
     fn settle_command(&self, settle: &request::Settle) -> Result<Settle, Refusal> {

@@ -8,6 +8,7 @@ use siding_protocol::types::{Offset, OffsetRange, Timestamp};
 
 use super::command::Piece;
 use super::effect::{Effect, Effects};
+use super::seed::Seed;
 
 /// What a log is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +85,8 @@ pub struct Log {
     pub name: String,
     /// With its settings.
     pub kind: Kind,
+    /// What its hashes are keyed with.
+    pub seed: Seed,
     /// Topic: lowest offset that retention keeps.
     pub start: Offset,
     /// Next offset.
@@ -106,11 +109,12 @@ const EMPTIED_MIN: usize = 64;
 
 impl Log {
     /// A new, empty log.
-    pub fn new(id: u64, name: String, kind: Kind) -> Self {
+    pub fn new(id: u64, name: String, kind: Kind, seed: Seed) -> Self {
         Self {
             id,
             name,
             kind,
+            seed,
             start: 0,
             end: 0,
             messages: 0,
@@ -269,7 +273,8 @@ mod tests {
 
     fn queue() -> Log {
         let settings = QueueSettings::parse(None).expect("defaults are valid");
-        Log::new(1, "jobs".into(), Kind::Queue(settings))
+        let kind = Kind::Queue(settings);
+        Log::new(1, "jobs".into(), kind, Seed::default())
     }
 
     #[test]

@@ -276,6 +276,8 @@ fn collect(found: &mut Vec<Found>, ranges: impl Iterator<Item = (OffsetRange, Fo
 mod tests {
     use siding_protocol::settings::TopicSettings;
 
+    use crate::engine::seed::Seed;
+
     use super::*;
 
     #[test]
@@ -283,7 +285,7 @@ mod tests {
         let mut engine = Engine::new();
         for (id, name) in (1..).zip(["a", "b", "c"]) {
             let settings = TopicSettings::parse(None).unwrap();
-            let mut log = Log::new(id, name.into(), Kind::Topic(settings));
+            let mut log = Log::new(id, name.into(), Kind::Topic(settings), Seed::default());
             log.subscriptions = vec![0; LISTED_SUBSCRIPTIONS_MAX / 2 + 1];
             engine.state.names.insert(name.into(), id);
             engine.state.logs.insert(id, log);

@@ -20,6 +20,7 @@ mod publish;
 pub mod ready;
 pub mod retry;
 pub mod runs;
+pub mod seed;
 pub mod select;
 mod settle;
 pub mod snapshot;
@@ -36,6 +37,7 @@ use command::{Command, Empty, Entry, SettleKind, Start};
 use consumer::{Session, Volatile};
 use effect::{Effect, Effects, SessionId, Urgency};
 use meter::Meters;
+use seed::Seed;
 use settle::Standing;
 use state::State;
 
@@ -70,6 +72,11 @@ impl Engine {
     /// Of the last entry: the next one must not be earlier.
     pub fn last_now(&self) -> Timestamp {
         self.state.now
+    }
+
+    /// What the seeds of new logs are drawn from; nobody outside may know it.
+    pub fn set_secret(&mut self, secret: Seed) {
+        self.volatile.secret = secret;
     }
 
     /// A broker starts: proposes the next term. Grants are given only once it is applied.

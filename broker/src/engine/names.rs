@@ -10,13 +10,15 @@ use super::command::{CreateQueue, CreateSubscription, CreateTopic, Delete};
 use super::effect::{Effect, Effects};
 use super::log::{Extent, Kind, Log};
 use super::runs::RangeSet;
+use super::seed::Seed;
 use super::state::{State, gone};
 use super::subscription::Subscription;
 
 impl State {
     pub(super) fn create_queue(&mut self, create: &CreateQueue) -> Result<Answer, Refusal> {
         let delivery = create.settings.delivery.clone();
-        let Some(log) = self.create(&create.name, Kind::Queue(create.settings.clone()))? else {
+        let kind = Kind::Queue(create.settings.clone());
+        let Some(log) = self.create(&create.name, kind, create.seed)? else {
             return Ok(Answer::Done);
         };
         let id = self.next_id();
@@ -27,12 +29,13 @@ impl State {
     }
 
     pub(super) fn create_topic(&mut self, create: &CreateTopic) -> Result<Answer, Refusal> {
-        self.create(&create.name, Kind::Topic(create.settings.clone()))?;
+        let kind = Kind::Topic(create.settings.clone());
+        self.create(&create.name, kind, create.seed)?;
         Ok(Answer::Done)
     }
 
     /// The new log's id; `None` if it is there with the same settings.
-    fn create(&mut self, name: &str, kind: Kind) -> Result<Option<u64>, Refusal> {
+    fn create(&mut self, name: &str, kind: Kind, seed: Seed) -> Result<Option<u64>, Refusal> {
         if let Some(log) = self.names.get(name).and_then(|id| self.logs.get(id)) {
             let same = log.kind == kind;
             return if same {
@@ -44,7 +47,7 @@ impl State {
         at_most("names", self.names.len())?;
         let id = self.next_id();
         self.names.insert(name.into(), id);
-        self.logs.insert(id, Log::new(id, name.into(), kind));
+        self.logs.insert(id, Log::new(id, name.into(), kind, seed));
         Ok(Some(id))
     }
 

@@ -16,6 +16,7 @@ use self::subscription::StoredSubscription;
 use super::Engine;
 use super::command::ENGINE_VERSION;
 use super::log::{Extent, Kind, Log};
+use super::seed::Seed;
 use super::state::State;
 use super::subscription::Subscription;
 
@@ -110,6 +111,8 @@ struct StoredLog {
     /// Seven numbers an extent.
     #[prost(uint64, repeated, tag = "11")]
     extents: Vec<u64>,
+    #[prost(message, required, tag = "12")]
+    seed: Seed,
 }
 
 impl Snapshot {
@@ -194,6 +197,7 @@ impl StoredLog {
             stored_bytes: log.stored_bytes,
             subscriptions: log.subscriptions.clone(),
             extents: extents.collect(),
+            seed: log.seed,
         }
     }
 
@@ -203,7 +207,7 @@ impl StoredLog {
             (None, Some(settings)) => Kind::Topic(settings),
             _ => return Err(SnapshotError::Inconsistent("a log's kind")),
         };
-        let mut log = Log::new(self.id, self.name, kind);
+        let mut log = Log::new(self.id, self.name, kind, self.seed);
         (log.start, log.end) = (self.start, self.end);
         (log.messages, log.bytes) = (self.messages, self.bytes);
         log.stored_bytes = self.stored_bytes;

@@ -16,6 +16,7 @@ use super::group::{OpenGroup, Pending, Waiter};
 use crate::engine::Engine;
 use crate::engine::command::Entry;
 use crate::engine::effect::{Delivery, Effect, Effects, Found, Origin, Place, SessionId};
+use crate::engine::seed::Seed;
 use crate::engine::snapshot::SnapshotError;
 
 /// Lazy commands wait so long for an awaited group to ride with; then they are written un-synced.
@@ -110,6 +111,11 @@ impl Core {
     pub fn replay(&mut self, entry: &Entry) {
         self.engine.apply(entry, &mut self.effects);
         self.sort_replayed();
+    }
+
+    /// What nobody outside may know, from the operating system.
+    pub fn set_secret(&mut self, secret: Seed) {
+        self.engine.set_secret(secret);
     }
 
     /// A broker starts: proposes the new term.

@@ -11,6 +11,7 @@ use super::checkpoint::{BODIES_SECTION, ENGINE_SECTION};
 use super::core::{Core, Deed};
 use super::perform::Runs;
 use crate::engine::command::{Entry, EntryError};
+use crate::engine::seed::Seed;
 use crate::engine::snapshot::SnapshotError;
 use crate::storage::bodies::{Bodies, Budgets, IndexError};
 use crate::storage::fs::Fs;
@@ -110,7 +111,9 @@ pub fn start(fs: Arc<dyn Fs>, path: &Path, settings: Settings) -> Result<Recover
         return Err(failure);
     }
     tell(&report, from);
-    let Shard { core, bodies } = shard;
+    let Shard { mut core, bodies } = shard;
+    let [high, low] = data_dir.draw()?;
+    core.set_secret(Seed { high, low });
     let last_index = report.last.get(&0).copied().unwrap_or(0).max(from - 1);
     Ok(Recovery {
         data_dir,

@@ -79,6 +79,19 @@ impl DataDir {
         &self.path
     }
 
+    /// 128 random bits of the operating system's.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn draw(&self) -> Result<[u64; 2], StorageError> {
+        let draw = || {
+            self.fs
+                .random()
+                .map_err(StorageError::io("draw a secret for", &self.path))
+        };
+        Ok([draw()?, draw()?])
+    }
+
     /// The journal's settings, at their defaults.
     pub fn journal(&self) -> JournalOptions {
         JournalOptions::new(Arc::clone(&self.fs), self.path.join("journal"), self.node)
