@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use siding_protocol::error_code::ErrorCode;
 
@@ -211,6 +212,20 @@ fn nothing_is_left_undone_and_no_test_is_switched_off_or_sleeps() {
             }
         }
     }
+}
+
+#[test]
+fn bugs_are_planted_for_tests_only() {
+    let features = |edges: &str| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["tree", "--offline", "--workspace", "-i", "siding-broker"]);
+        let tree = cargo.args(["-e", edges]).current_dir(root()).output();
+        let tree = tree.expect("cargo tells the features");
+        assert!(tree.status.success(), "{tree:?}");
+        String::from_utf8(tree.stdout).expect("text")
+    };
+    assert!(features("features").contains("planted-bugs"));
+    assert!(!features("features,no-dev").contains("planted-bugs"));
 }
 
 #[test]

@@ -15,6 +15,10 @@ const EXIT_CONFIG: u8 = 78;
 fn main() -> ExitCode {
     let config = Config::parse();
     start_logging();
+    if cfg!(feature = "planted-bugs") {
+        error!("this build has planted bugs: it is for tests only");
+        return ExitCode::from(EXIT_CONFIG);
+    }
     let broker = match Broker::start(&config) {
         Ok(broker) => broker,
         Err(error) => {

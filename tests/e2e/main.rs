@@ -5,5 +5,6 @@ mod exit_codes;
 mod kill;
 mod leases;
 mod pipes;
+mod planted;
 mod quickstart;
 mod restart;

@@ -2,6 +2,7 @@
 //! in memory whose entries are encoded and decoded, so that a replay uses the bytes.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 use siding_broker::engine::Engine;
@@ -108,6 +109,7 @@ pub struct Stage<W: Witness = ()> {
     bodies: Bodies,
     effects: Effects,
     events: Vec<Event>,
+    prepare: Rc<dyn Fn(&mut Engine)>,
 }
 
 /// The clock of a new stage, Unix ms.
@@ -118,6 +120,11 @@ const ROUNDS_MAX: usize = 100_000;
 impl<W: Witness> Stage<W> {
     /// A started engine.
     pub fn new(witness: W) -> Self {
+        Self::prepared(witness, Rc::new(|_| {}))
+    }
+
+    /// A started engine; it and every one after it is prepared before it sees an entry.
+    pub fn prepared(witness: W, prepare: Rc<dyn Fn(&mut Engine)>) -> Self {
         let mut stage = Self {
             engine: Engine::new(),
             witness,
@@ -133,7 +140,9 @@ impl<W: Witness> Stage<W> {
             bodies: Bodies::default(),
             effects: Effects::default(),
             events: Vec::new(),
+            prepare,
         };
+        (stage.prepare)(&mut stage.engine);
         stage.engine.start(&mut stage.effects);
         stage.run();
         stage
@@ -369,7 +378,7 @@ impl<W: Witness> Stage<W> {
         self.flight.clear();
         self.open.clear();
         self.synced = self.journal.len();
-        self.engine = Engine::new();
+        self.engine = self.fresh();
         self.bodies = Bodies::default();
         self.witness.restarted();
         for payload in self.journal.clone() {
@@ -386,14 +395,21 @@ impl<W: Witness> Stage<W> {
         self.run();
     }
 
+    fn fresh(&self) -> Engine {
+        let mut engine = Engine::new();
+        (self.prepare)(&mut engine);
+        engine
+    }
+
     /// An engine from a snapshot after `at` entries, and the tail.
     fn rebuild(&self, at: usize) -> Engine {
         let (before, after) = self.journal.split_at(at);
-        let mut early = Engine::new();
+        let mut early = self.fresh();
         replay(&mut early, before);
         let mut snapshot = BytesMut::new();
         early.snapshot(&mut snapshot);
         let mut engine = Engine::restore(&snapshot).expect("a snapshot of this version");
+        (self.prepare)(&mut engine);
         replay(&mut engine, after);
         engine
     }
@@ -402,7 +418,7 @@ impl<W: Witness> Stage<W> {
     /// given numbers of entries and the tail.
     pub fn assert_replays(&self, snapshots_at: impl Iterator<Item = usize>) {
         let live = durable(&self.engine);
-        let mut fresh = Engine::new();
+        let mut fresh = self.fresh();
         replay(&mut fresh, &self.journal);
         assert_eq!(durable(&fresh), live, "replay equals live");
         assert_eq!(fresh.digest(), self.engine.digest(), "digests are equal");

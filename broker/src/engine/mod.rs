@@ -15,6 +15,7 @@ pub mod log;
 mod look;
 mod meter;
 mod names;
+pub mod planted;
 pub mod producer;
 mod publish;
 pub mod ready;

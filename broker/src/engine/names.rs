@@ -129,6 +129,9 @@ impl State {
         if let Some(log) = self.logs.get_mut(&log) {
             log.subscriptions.push(subscription);
         }
+        if let Some(subscription) = self.subscriptions.get_mut(&subscription) {
+            subscription.planted = self.planted;
+        }
     }
 }
 

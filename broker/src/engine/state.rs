@@ -11,6 +11,7 @@ use siding_protocol::types::Timestamp;
 use super::command::{Command, Entry};
 use super::effect::{Effect, Effects};
 use super::log::{Change, Kind, Log};
+use super::planted::{Bug, Planted};
 use super::producer::Producers;
 use super::subscription::{Context, Lease, Subscription};
 
@@ -37,6 +38,7 @@ pub struct State {
     /// When each subscription's next lease or delay ends: derived.
     timers: BTreeSet<(Timestamp, u64)>,
     armed: BTreeMap<u64, Timestamp>,
+    pub(super) planted: Planted,
 }
 
 /// Where the next publish of an entry finds its run.
@@ -73,6 +75,9 @@ impl State {
         for id in ids {
             if let Some(subscription) = self.subscriptions.get_mut(&id) {
                 subscription.lengthen_leases(downtime_ms);
+                if self.planted.has(Bug::AttemptLostOnRestart) {
+                    subscription.edit_exceptions(0..u64::MAX, |exception| exception.attempts = 0);
+                }
             }
             self.rearm(id);
         }

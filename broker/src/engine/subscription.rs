@@ -26,6 +26,7 @@ use siding_protocol::settings::DeliverySettings;
 use siding_protocol::types::{Grant, Offset, OffsetRange, Timestamp};
 
 use super::log::{Change, Log};
+use super::planted::Planted;
 use super::ready::Ready;
 use super::runs::{RangeMap, RangeSet};
 use super::timeline::Timeline;
@@ -89,6 +90,7 @@ pub struct Subscription {
     pub evicted: u64,
     /// Messages leased: derived.
     leased: u64,
+    pub(super) planted: Planted,
 }
 
 impl Subscription {
@@ -120,6 +122,7 @@ impl Subscription {
             purged: 0,
             evicted: 0,
             leased: 0,
+            planted: Planted::default(),
         }
     }
 

@@ -7,6 +7,7 @@ use siding_protocol::refusal::Refusal;
 
 use super::command::{Operation, Publish, Settle, Transaction};
 use super::effect::Effects;
+use super::planted::Bug;
 use super::producer::{Remembered, Seen};
 use super::settle::Standing;
 use super::state::{RunCursor, State, gone};
@@ -39,7 +40,16 @@ impl State {
                 return Err(Refusal::ProducerUnknown);
             }
         }
-        self.judge(&transaction.operations)?;
+        if let Err(refusal) = self.judge(&transaction.operations) {
+            if self.planted.has(Bug::TransactionHalfApplied) {
+                let first = transaction
+                    .operations
+                    .first()
+                    .and_then(|op| op.settle.as_ref());
+                drop(first.map(|settle| self.settle(settle, effects, touched)));
+            }
+            return Err(refusal);
+        }
         let done = self.act(&transaction.operations, first_run, effects, touched)?;
         // Lateness is told once; a repeat gets the counts.
         let answer = Remembered::Transaction(done.iter().map(without_outcomes).collect());

@@ -4,6 +4,7 @@ use siding_protocol::types::{OffsetRange, Timestamp};
 
 use super::{Context, Subscription};
 use crate::engine::log::Change;
+use crate::engine::planted::Bug;
 
 /// Why messages are dead letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, prost::Enumeration)]
@@ -41,7 +42,7 @@ impl Subscription {
     pub fn die(&mut self, range: OffsetRange, death: Death, context: &mut Context<'_>) {
         self.deaths.insert(death.at, range.clone());
         self.dead.insert(range.clone(), death);
-        context.changes.push(Change::Died(range));
+        context.changes.push(Change::Died(range.clone()));
         while self.dead.count() > self.settings.max_dead {
             let Some((_, oldest)) = self.deaths.first() else {
                 break;
@@ -52,6 +53,13 @@ impl Subscription {
             self.forget(oldest.clone());
             self.evicted += oldest.end - oldest.start;
             context.changes.push(Change::DeadGone(oldest));
+        }
+        if self.planted.has(Bug::DeadLetterDropped) && range.end - range.start > 1 {
+            let last = range.end - 1..range.end;
+            self.bury(last.clone());
+            self.forget(last.clone());
+            self.evicted += 1;
+            context.changes.push(Change::DeadGone(last));
         }
     }
 

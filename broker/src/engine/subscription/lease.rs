@@ -3,6 +3,7 @@
 use siding_protocol::types::{Grant, OffsetRange, Timestamp};
 
 use super::{Comeback, Context, Subscription};
+use crate::engine::planted::Bug;
 use crate::engine::runs::RangeMap;
 
 /// The exclusive right to delivered messages until a deadline.
@@ -35,7 +36,9 @@ impl Subscription {
             let parts: Vec<_> = self.ready.within(range).collect();
             for part in parts {
                 self.ready.remove(part.clone());
-                self.lapsed.remove(part.clone());
+                if !self.planted.has(Bug::StaleGrantAccepted) {
+                    self.lapsed.remove(part.clone());
+                }
                 lease.ranges.insert(part, deadline);
             }
         }

@@ -3,6 +3,7 @@
 use siding_protocol::types::{Grant, OffsetRange, Timestamp};
 
 use super::{Context, Death, Reason, Subscription};
+use crate::engine::planted::Bug;
 use crate::engine::ready::{DEFAULT_RANK, rank_of};
 use crate::engine::retry::backoff_ms;
 
@@ -71,6 +72,12 @@ impl Subscription {
         self.delayed.remove(due, &range);
         self.edit_exceptions(range.clone(), |exception| exception.due = Timestamp(0));
         self.make_ready(range);
+        if self.planted.has(Bug::DelayFiredEarly)
+            && let Some((next, range)) = self.delayed.first()
+            && next < due.plus_ms(1_000)
+        {
+            self.ripen(next, range);
+        }
     }
 
     /// Takes messages in nobody's hands out of ready and delayed.
