@@ -13,43 +13,121 @@ mod operation;
 mod player;
 mod request;
 
+use std::cell::RefCell;
+use std::fmt;
 use std::ops::RangeInclusive;
+use std::rc::Rc;
 
-use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
+use proptest::test_runner::{Config, FileFailurePersistence, RngSeed, TestError, TestRunner};
+use siding_broker::engine::Engine;
 
-use operation::operation;
+use crate::model::Coverage;
+use operation::{Operation, operation};
 use player::Player;
 
 /// 100 on average; a failing life shrinks to its few that matter.
 const OPERATIONS: RangeInclusive<usize> = 0..=200;
+const SHRINKS_MAX: u32 = 20_000;
 
-/// Plays `cases` lives, the same for the same seed.
+/// Which lives to play.
+#[derive(Clone)]
+pub struct Plan {
+    /// The same lives for the same seed.
+    pub seed: u64,
+    /// How many.
+    pub cases: u32,
+    /// Whether a failing life is shrunk to the steps that matter.
+    pub shrinks: bool,
+    /// Keeps the seeds of failing lives; they are played first.
+    pub regressions: Option<&'static str>,
+    /// Done to every engine before it sees an entry.
+    pub prepare: Rc<dyn Fn(&mut Engine)>,
+}
+
+impl Plan {
+    /// So many lives.
+    pub fn new(seed: u64, cases: u32) -> Self {
+        Self {
+            seed,
+            cases,
+            shrinks: true,
+            regressions: None,
+            prepare: Rc::new(|_| {}),
+        }
+    }
+}
+
+/// What was played without a divergence.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Steps of lives.
+    pub operations: u64,
+    /// What they tried.
+    pub coverage: Coverage,
+}
+
+impl Tally {
+    /// What others have played, too.
+    pub fn join(&mut self, other: Self) {
+        self.operations += other.operations;
+        self.coverage.join(other.coverage);
+    }
+}
+
+/// Engine and model differ.
+#[derive(Debug)]
+pub struct Divergence {
+    /// What a check said.
+    pub reason: String,
+    /// The steps that show it.
+    life: Vec<Operation>,
+}
+
+impl fmt::Display for Divergence {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(to, "{}", self.reason)?;
+        for operation in &self.life {
+            writeln!(to, "  {operation:?}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Plays lives.
+///
+/// # Errors
+/// The first life in which engine and model differ.
 ///
 /// # Panics
-/// Engine and model differ: with the reason and the shortest life that shows it.
-pub fn play(seed: u64, cases: u32) {
+/// There are no lives to play.
+pub fn play(plan: &Plan) -> Result<Tally, Divergence> {
+    let persistence = plan.regressions.map(FileFailurePersistence::Direct);
     let config = Config {
-        cases,
-        failure_persistence: None,
-        rng_seed: RngSeed::Fixed(seed),
-        max_shrink_iters: 20_000,
+        cases: plan.cases,
+        failure_persistence: persistence.map(|file| Box::new(file) as _),
+        rng_seed: RngSeed::Fixed(plan.seed),
+        max_shrink_iters: if plan.shrinks { SHRINKS_MAX } else { 0 },
         ..Config::default()
     };
     let lives = proptest::collection::vec(operation(), OPERATIONS);
+    let tally = RefCell::new(Tally::default());
     let verdict = TestRunner::new(config).run(&lives, |operations| {
-        let mut player = Player::new();
+        let mut player = Player::new(Rc::clone(&plan.prepare));
         for operation in &operations {
             player.play(operation);
         }
-        player.finish();
+        let coverage = player.finish();
+        let mut tally = tally.borrow_mut();
+        tally.operations += operations.len() as u64;
+        tally.coverage.join(coverage);
         Ok(())
     });
     match verdict {
-        Ok(()) => {}
-        Err(TestError::Fail(reason, life)) => {
-            let told = life.iter().map(|operation| format!("{operation:?}"));
-            panic!("{reason}\n{}", told.collect::<Vec<_>>().join("\n"));
-        }
+        Ok(()) => Ok(tally.into_inner()),
+        Err(TestError::Fail(reason, life)) => Err(Divergence {
+            reason: reason.to_string(),
+            life,
+        }),
         Err(abort) => panic!("{abort}"),
     }
 }

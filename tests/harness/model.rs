@@ -5,6 +5,7 @@
 //! handed something is checked against the documented policy ([`readers`]).
 
 mod compare;
+mod coverage;
 mod names;
 pub mod readers;
 mod settle;
@@ -22,6 +23,7 @@ use siding_protocol::types::{Grant, Timestamp};
 
 use crate::bodies::Bodies;
 use crate::stage::{Outcome, Witness};
+pub use coverage::Coverage;
 use readers::Readers;
 
 /// Everything that the log says, and who is attached.
@@ -35,6 +37,8 @@ pub struct Model {
     producers: BTreeMap<u64, Producer>,
     /// Who waits for what, and holds what.
     pub readers: Readers,
+    /// What was tried so far, restarts included.
+    pub coverage: Coverage,
 }
 
 #[derive(Clone, Debug)]
@@ -117,8 +121,11 @@ impl Model {
             if position == 0 {
                 self.pass_time();
             }
+            self.note_before(command);
             if let Some(outcome) = self.command(command) {
-                outcomes.push((position, outcome));
+                let outcome = (position, outcome);
+                self.coverage.note_answer(command, &outcome);
+                outcomes.push(outcome);
             }
         }
         outcomes
@@ -269,6 +276,7 @@ impl Model {
             };
             for message in subscription.messages.values_mut() {
                 if matches!(message.place, Place::Delayed(due, _) if due <= now) {
+                    self.coverage.note("time", Some(message), 0);
                     message.place = Place::Ready;
                 }
             }
@@ -293,6 +301,8 @@ impl Model {
         }
         ended.sort_unstable();
         for (_, grant, offset) in ended {
+            let message = subscription.messages.get(&offset);
+            self.coverage.note("lapse", message, 0);
             subscription.come_back(offset, true, None, Some(grant), now);
         }
     }
@@ -328,7 +338,11 @@ impl Witness for Model {
     }
 
     fn restarted(&mut self) {
-        *self = Self::default();
+        let coverage = std::mem::take(&mut self.coverage);
+        *self = Self {
+            coverage,
+            ..Self::default()
+        };
     }
 }
 

@@ -1,8 +1,12 @@
 //! Random lives of an engine, watched by the naive model; `PROPTEST_CASES` scales them.
 
+#![expect(clippy::panic, reason = "a life that fails panics with its story")]
+
+mod planted;
+
 use std::env;
 
-use siding_tests::life;
+use siding_tests::life::{self, Plan};
 
 const CASES: u32 = 2_000;
 /// Lives are shared out, so that the cores play at once.
@@ -12,7 +16,11 @@ fn play(seed: u64) {
     let cases = env::var("PROPTEST_CASES")
         .ok()
         .and_then(|cases| cases.parse().ok());
-    life::play(seed, cases.unwrap_or(CASES).div_ceil(PLAYERS));
+    let mut plan = Plan::new(seed, cases.unwrap_or(CASES).div_ceil(PLAYERS));
+    plan.regressions = Some("model/regressions.txt");
+    if let Err(divergence) = life::play(&plan) {
+        panic!("{divergence}");
+    }
 }
 
 #[test]

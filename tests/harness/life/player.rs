@@ -1,12 +1,14 @@
 //! Plays operations on a stage that the model watches, and sees that every request is answered.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use super::choices::{ADDRESSES, TIMES_MS, parse};
 use super::operation::Operation;
-use crate::model::Model;
 use crate::model::readers::{Consumer, Poll};
+use crate::model::{Coverage, Model};
 use crate::stage::{Crash, Event, Notes, Stage};
+use siding_broker::engine::Engine;
 use siding_broker::engine::effect::{DeliverTo, Origin};
 use siding_protocol::event::Answer;
 use siding_protocol::limits::CREDIT_BYTES_MAX;
@@ -30,9 +32,9 @@ pub(super) struct Player {
 
 impl Player {
     /// With names to publish to.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(prepare: Rc<dyn Fn(&mut Engine)>) -> Self {
         let mut player = Self {
-            stage: Stage::new(Model::default()),
+            stage: Stage::prepared(Model::default(), prepare),
             correlation: 0,
             waiting: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -284,7 +286,7 @@ impl Player {
     }
 
     /// Everything is answered in the end, and the journal gives the same again.
-    pub(super) fn finish(mut self) {
+    pub(super) fn finish(mut self) -> Coverage {
         self.stage.pipelined = false;
         self.stage.notes = Notes::AtOnce;
         self.stage.flush();
@@ -293,5 +295,6 @@ impl Player {
         assert!(self.waiting.is_empty(), "unanswered: {:?}", self.waiting);
         let cut = self.deliveries.len() * 7;
         self.stage.assert_replays([cut].into_iter());
+        self.stage.witness.coverage
     }
 }

@@ -1,6 +1,6 @@
 //! The model against the engine, after every entry.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use siding_broker::engine::command::Entry;
 use siding_broker::engine::log::Kind;
@@ -8,22 +8,23 @@ use siding_broker::engine::state::State as EngineState;
 use siding_broker::engine::subscription::Subscription as EngineSubscription;
 use siding_protocol::event::Answer;
 use siding_protocol::refusal::{Refusal, State};
-use siding_protocol::types::Grant;
+use siding_protocol::types::{Grant, OffsetRange};
 
-use super::{Model, Place, Subscription};
+use super::{Message, Model, Place, Subscription};
 use crate::bodies::Bodies;
 use crate::stage::Outcome;
 
-/// What is compared of one message.
-#[derive(Clone, Debug, PartialEq)]
-struct View {
+/// What is compared of one message; cheap to make, as all are compared after every entry.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct View<'a> {
     state: State,
     attempts: u32,
     lapsed: Option<Grant>,
     /// Due, deadline or time of death.
     at: u64,
-    /// Grant and holder, or reason and detail.
-    more: String,
+    grant: Option<Grant>,
+    /// Holder, or reason and detail.
+    words: (&'a str, &'a str),
 }
 
 impl Model {
@@ -67,7 +68,7 @@ impl Model {
     /// A body stays as long as its extent has a message that somebody may get, and no longer; a
     /// topic keeps what retention allows besides.
     pub(super) fn compare_bodies(&self, bodies: &Bodies) {
-        let mut kept = BTreeSet::new();
+        let mut kept = Vec::new();
         for (id, log) in &self.logs {
             for extent in &log.extents {
                 let retained = log.topic.is_some() && extent.first >= log.start;
@@ -77,7 +78,9 @@ impl Model {
                 }
             }
         }
-        assert_eq!(kept, bodies.held().collect(), "bodies kept");
+        if !bodies.held().eq(kept.iter().copied()) {
+            assert_eq!(kept, bodies.held().collect::<Vec<_>>(), "bodies kept");
+        }
     }
 }
 
@@ -86,77 +89,113 @@ impl Subscription {
         let counted = (self.start, self.settled, self.purged, self.evicted);
         let theirs = (found.start, found.settled, found.purged, found.evicted);
         assert_eq!(counted, theirs, "start, settled, purged, evicted");
-        let views = views(found);
+        let theirs = views(found);
+        let due = |offset: &u64| {
+            let at = theirs.binary_search_by_key(offset, |(offset, _)| *offset);
+            at.ok()
+                .and_then(|at| theirs.get(at))
+                .map(|(_, view)| view.at)
+        };
         for (offset, message) in &mut self.messages {
             // The jitter of a backoff is the engine's choice, within its tenth.
-            if let (Place::Delayed(low, high), Some(view)) = (&mut message.place, views.get(offset))
-                && (*low..=*high).contains(&view.at)
+            if let Place::Delayed(low, high) = &mut message.place
+                && low < high
+                && let Some(due) = due(offset).filter(|due| (*low..=*high).contains(due))
             {
-                (*low, *high) = (view.at, view.at);
+                (*low, *high) = (due, due);
             }
         }
-        let mine = self.messages.iter().map(|(offset, message)| {
-            let (at, more) = match &message.place {
-                Place::Ready => (0, String::new()),
-                Place::Delayed(due, _) => (*due, String::new()),
-                Place::Leased {
-                    grant,
-                    deadline,
-                    holder,
-                    ..
-                } => (*deadline, format!("{grant} {holder}")),
-                Place::Dead { at, reason, detail } => (*at, format!("{reason} {detail}")),
-            };
-            let view = View {
-                state: message.state(),
-                attempts: message.attempts,
-                lapsed: message.lapsed,
-                at,
-                more,
-            };
-            (*offset, view)
-        });
-        assert_eq!(mine.collect::<BTreeMap<_, _>>(), views);
+        let mine = self.messages.iter();
+        let mine = mine.map(|(offset, message)| (*offset, message.view()));
+        if !mine.clone().eq(theirs.iter().copied()) {
+            assert_eq!(mine.collect::<Vec<_>>(), theirs);
+        }
+    }
+}
+
+impl Message {
+    fn view(&self) -> View<'_> {
+        let (at, grant, words) = match &self.place {
+            Place::Ready => (0, None, ("", "")),
+            Place::Delayed(due, _) => (*due, None, ("", "")),
+            Place::Leased {
+                grant,
+                deadline,
+                holder,
+                ..
+            } => (*deadline, Some(*grant), (holder.as_str(), "")),
+            Place::Dead { at, reason, detail } => (*at, None, (*reason, detail.as_str())),
+        };
+        View {
+            state: self.state(),
+            attempts: self.attempts,
+            lapsed: self.lapsed,
+            at,
+            grant,
+            words,
+        }
     }
 }
 
 /// Every message that has not left, one by one.
-fn views(found: &EngineSubscription) -> BTreeMap<u64, View> {
-    let mut views = BTreeMap::new();
-    let mut add = |range: std::ops::Range<u64>, state, at, more: String| {
-        for offset in range {
-            let exception = found.exceptions.get(offset).copied().unwrap_or_default();
-            let view = View {
-                state,
-                attempts: exception.attempts,
-                lapsed: found.lapsed.get(offset).copied(),
-                at,
-                more: more.clone(),
-            };
-            assert_eq!(
-                views.insert(offset, view),
-                None,
-                "{offset} is in two states"
-            );
-        }
-    };
+fn views(found: &EngineSubscription) -> Vec<(u64, View<'_>)> {
+    let mut views = Vec::new();
     for range in found.ready.ranges() {
-        add(range, State::Ready, 0, String::new());
+        add(&mut views, found, range, (State::Ready, 0, None, ("", "")));
     }
     for (due, range) in found.delayed.iter() {
-        add(range, State::Delayed, due.0, String::new());
+        add(
+            &mut views,
+            found,
+            range,
+            (State::Delayed, due.0, None, ("", "")),
+        );
     }
     for (grant, lease) in &found.leases {
         for (range, deadline) in lease.ranges.iter() {
-            let more = format!("{grant} {}", lease.holder);
-            add(range, State::Leased, deadline.0, more);
+            let words = (lease.holder.as_str(), "");
+            add(
+                &mut views,
+                found,
+                range,
+                (State::Leased, deadline.0, Some(*grant), words),
+            );
         }
     }
     for (range, death) in found.dead.iter() {
-        let more = format!("{} {}", death.reason.name(), death.detail);
-        add(range, State::Dead, death.at.0, more);
+        let words = (death.reason.name(), death.detail.as_str());
+        add(
+            &mut views,
+            found,
+            range,
+            (State::Dead, death.at.0, None, words),
+        );
+    }
+    views.sort_unstable_by_key(|(offset, _)| *offset);
+    for (one, next) in views.iter().zip(views.iter().skip(1)) {
+        assert_ne!(one.0, next.0, "in two states: {one:?}, {next:?}");
     }
     views
+}
+
+fn add<'a>(
+    views: &mut Vec<(u64, View<'a>)>,
+    found: &EngineSubscription,
+    range: OffsetRange,
+    (state, at, grant, words): (State, u64, Option<Grant>, (&'a str, &'a str)),
+) {
+    for offset in range {
+        let exception = found.exceptions.get(offset).copied().unwrap_or_default();
+        let view = View {
+            state,
+            attempts: exception.attempts,
+            lapsed: found.lapsed.get(offset).copied(),
+            at,
+            grant,
+            words,
+        };
+        views.push((offset, view));
+    }
 }
 
 /// A refusal without words and hints.
