@@ -2,7 +2,7 @@
 //!
 //! Everything a client and a broker must agree on: the published `.proto` files and the types
 //! generated from them ([`wire`]), frames ([`frame`], [`codec`]), the scan that every published run
-//! passes once ([`run`]), domain types parsed at the edge ([`types`], [`request`], [`event`]),
+//! passes once ([`run`]), filters ([`filter`]), domain types parsed at the edge ([`types`], [`request`], [`event`]),
 //! refusals and their stable codes ([`refusal`], [`error_code`]), and every maximum ([`limits`]).
 //!
 //! Start reading at [`frame`], then [`request`]. The wire text is in `protocol/README.md`.
@@ -11,6 +11,7 @@ pub mod codec;
 mod cursor;
 pub mod error_code;
 pub mod event;
+pub mod filter;
 pub mod frame;
 pub mod limits;
 pub mod refusal;

@@ -114,6 +114,10 @@ pub const EXTENT_MESSAGES_MAX: u32 = 1_024;
 pub const EXTENT_BYTES_MAX: u32 = 64 << 10;
 /// A filter's text.
 pub const FILTER_BYTES_MAX: usize = 4 << 10;
+/// How deep a filter nests: `not` and parentheses.
+pub const FILTER_DEPTH_MAX: usize = 16;
+/// Words that a filter compares with.
+pub const FILTER_WORDS_MAX: usize = 256;
 /// `Settle.checkpoint`.
 pub const CHECKPOINT_BYTES_MAX: usize = 64 << 10;
 /// `Settle.result`.
