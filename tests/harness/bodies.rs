@@ -71,13 +71,18 @@ impl Bodies {
 
 /// A scanned run of `count` messages, each with a body of so many bytes.
 pub fn run_of(count: u32, body_bytes: usize) -> ScannedRun {
-    let mut builder = RunBuilder::new(RunLimits::default());
     let body = vec![b'x'; body_bytes];
-    for _ in 0..count {
-        let fields = MessageFields {
-            body: &body,
-            ..MessageFields::default()
-        };
+    let fields = MessageFields {
+        body: &body,
+        ..MessageFields::default()
+    };
+    run_like((0..count).map(|_| fields))
+}
+
+/// A scanned run of these messages.
+pub fn run_like<'a>(messages: impl Iterator<Item = MessageFields<'a>>) -> ScannedRun {
+    let mut builder = RunBuilder::new(RunLimits::default());
+    for fields in messages {
         builder.push(&fields).expect("within the limits");
     }
     run::scan(builder.take().0, RunLimits::default()).expect("built, so it passes")

@@ -73,17 +73,29 @@ struct Subscription {
     evicted: u64,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Message {
     place: Place,
+    /// 9 goes first.
+    priority: u32,
     attempts: u32,
     /// May still settle late.
     lapsed: Option<Grant>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+impl Default for Message {
+    fn default() -> Self {
+        Self {
+            place: Place::Ready,
+            priority: 4,
+            attempts: 0,
+            lapsed: None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
 enum Place {
-    #[default]
     Ready,
     /// At the earliest and latest instant that the policy allows; the engine's choice is adopted.
     Delayed(u64, u64),
@@ -321,7 +333,10 @@ impl Witness for Model {
         let ready = subscription.map(|found| {
             let messages = found.messages.iter();
             let ready = messages.filter(|(_, message)| message.place == Place::Ready);
-            ready.map(|(offset, message)| (*offset, message.attempts + 1))
+            let mut ready: Vec<_> = ready.collect();
+            ready.sort_by_key(|(offset, message)| (9 - message.priority, **offset));
+            let attempts = ready.into_iter();
+            attempts.map(|(offset, message)| (*offset, message.attempts + 1))
         });
         let ready: Vec<_> = ready.into_iter().flatten().collect();
         self.readers.delivered(delivery, &ready, self.term);

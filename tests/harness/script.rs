@@ -9,9 +9,13 @@ use siding_protocol::event::{
     Answer, Books, Confirm, OperationDone, SettleOutcomeKind, Settled, SubscriptionInfo,
 };
 use siding_protocol::refusal::Refusal;
+use siding_protocol::run::{MessageFields, ScannedRun};
 use siding_protocol::settings::{DeliverySettings, QueueSettings, StartAt, TopicSettings};
 use siding_protocol::types::OffsetRange;
 use siding_protocol::wire;
+
+use crate::bodies::run_like;
+use crate::stage::BEGINNING_MS;
 
 /// One line: a command, its plain words, its `key=value` words, and what is expected, if anything
 /// is said about it.
@@ -96,6 +100,20 @@ impl Words {
     /// A duration in ms: `250ms`, `30s`, `5m`, `1h`.
     pub fn ms(&self, key: &str) -> Option<u64> {
         self.text(key).map(duration_ms)
+    }
+
+    /// What a publish carries: `n` messages that are alike.
+    pub fn run(&self) -> ScannedRun {
+        let body = vec![b'x'; self.number("size").unwrap_or(1)];
+        let at = self.ms("at").map(|after| BEGINNING_MS + after);
+        let fields = MessageFields {
+            body: &body,
+            priority: self.number("priority"),
+            delay_ms: self.ms("delay").unwrap_or(0),
+            deliver_at_ms: at.unwrap_or(0),
+            ..MessageFields::default()
+        };
+        run_like((0..self.number("n").unwrap_or(1_u32)).map(|_| fields))
     }
 
     fn delivery(&self) -> wire::DeliverySettings {

@@ -7,6 +7,7 @@
 //! ```text
 //! queue NAME, topic NAME, sub TOPIC/NAME, delete ADDRESS, with the settings as key=value
 //! publish NAME [n=1] [size=1] [producer=1] [sequence=next]     -> confirm NAME@0-2
+//!         [priority=4] [delay=] [at=MS_AFTER_THE_BEGINNING]
 //! consume WHO ADDRESS [credit=100] [bytes=] [visibility=]      -> WHO gets NAME@0-2 attempt 1
 //!                                                              -> WHO ended: not found (deleted)
 //! receive WHO ADDRESS [max=10] [bytes=] [wait=0s]              -> WHO receives NAME@0 attempt 1
@@ -29,7 +30,6 @@ use siding_protocol::request::{
 };
 use siding_protocol::types::{Address, Grant, OffsetRange};
 
-use crate::bodies::run_of;
 use crate::script::{
     Words, answer_text, duration_ms, found_text, lines, parse_messages, range_text, refusal_text,
 };
@@ -185,10 +185,7 @@ impl Transcript {
             "publish" => Request::Publish {
                 name: name(),
                 ticket: self.ticket(words),
-                run: run_of(
-                    words.number("n").unwrap_or(1),
-                    words.number("size").unwrap_or(1),
-                ),
+                run: words.run(),
             },
             "transaction" => self.transaction(words, text),
             "consume" | "stop" | "receive" => Self::consume(words),
@@ -240,7 +237,7 @@ impl Transcript {
             if words.word(0) == "publish" {
                 return Operation::Publish {
                     name: words.word(1).parse().expect("a name"),
-                    run: run_of(words.number("n").unwrap_or(1), 1),
+                    run: words.run(),
                 };
             }
             Operation::Settle(self.settle(&words))

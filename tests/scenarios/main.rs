@@ -2,11 +2,13 @@
 
 mod consume;
 mod dead;
+mod delay;
 mod lease;
 mod limits;
 mod look;
 mod names;
 mod overtaken;
+mod priority;
 mod producers;
 mod receive;
 mod restart;

@@ -7,6 +7,7 @@ use siding_protocol::settings::{DeliverySettings, QueueSettings, TopicSettings};
 use siding_protocol::types::{Grant, OffsetRange};
 
 use super::seed::Seed;
+use super::special::Special;
 
 pub use super::entry::{ENGINE_VERSION, ENTRY_FORMAT, Entry, EntryError};
 
@@ -84,6 +85,9 @@ pub struct Publish {
     /// The whole run, cut for extents.
     #[prost(message, repeated, tag = "4")]
     pub pieces: Vec<Piece>,
+    /// Of its messages, rising; those that are not named are plain.
+    #[prost(message, repeated, tag = "5")]
+    pub specials: Vec<Special>,
 }
 
 impl Publish {

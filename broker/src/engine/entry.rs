@@ -166,6 +166,7 @@ mod tests {
             producer: 1,
             sequence: 9,
             pieces,
+            specials: Vec::new(),
         };
         let inner = Publish {
             pieces: vec![Piece { count: 1, bytes: 2 }],

@@ -64,11 +64,11 @@ impl Engine {
         pending::check(&request)?;
         let command = match request {
             Request::Publish { name, ticket, run } => {
-                return self.propose_publish(&name, ticket, run);
+                return self.propose_publish(now, &name, ticket, run);
             }
             Request::Settle(settle) => Command::Settle(self.settle_command(&settle)?),
             Request::Transaction { ticket, operations } => {
-                return self.propose_transaction(ticket, operations);
+                return self.propose_transaction(now, ticket, operations);
             }
             Request::Consume(consume) => return self.consume(from.session, &consume),
             Request::StopConsume { consumer } => {

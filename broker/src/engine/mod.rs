@@ -25,6 +25,7 @@ pub mod seed;
 pub mod select;
 mod settle;
 pub mod snapshot;
+pub mod special;
 pub mod state;
 pub mod subscription;
 pub mod timeline;

@@ -65,11 +65,18 @@ impl State {
         }
         for id in &log.subscriptions {
             if let Some(subscription) = self.subscriptions.get_mut(id) {
-                subscription.make_ready(first_offset.max(subscription.start)..log.end);
+                let fresh = first_offset.max(subscription.start)..log.end;
+                subscription.arrive(fresh, first_offset, &publish.specials, self.now);
                 touched.insert(*id);
             }
         }
         log.retain(&mut self.subscriptions, effects);
+        if !publish.specials.is_empty() {
+            let readers = log.subscriptions.clone();
+            for id in readers {
+                self.rearm(id);
+            }
+        }
         Some(Confirm {
             log_id: publish.log,
             first_offset,

@@ -11,7 +11,7 @@ use super::subscription::Subscription;
 /// Ranges chosen for one hand-over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Rising, apart, each with the attempt it will be.
+    /// Apart, in the order of their turn, each with the attempt it will be.
     pub ranges: Vec<(OffsetRange, u32)>,
     /// Their bytes.
     pub bytes: u64,
@@ -24,53 +24,83 @@ impl Selection {
     }
 }
 
-/// The lowest ready offsets that are not reserved, as many as there is room for.
+/// The first of what is ready and not reserved, as much as there is room for: the highest level
+/// first, in it the lowest offsets.
 pub fn select(
     log: &Log,
     subscription: &Subscription,
     reserved: &RangeSet,
     room: Room,
 ) -> Selection {
-    let mut selection = Selection::default();
-    let mut left = room;
-    for ready in subscription.ready.ranges() {
-        for free in reserved.gaps(ready) {
-            let part = log.beginning(&free, left.messages, left.bytes);
-            if !selection.ranges.is_empty() && log.bytes_of(&part) > left.bytes {
-                return selection;
-            }
-            take(log, subscription, &part, &mut selection);
-            if selection.ranges.len() >= PARTS_PER_COMMAND_MAX {
-                selection.ranges.truncate(PARTS_PER_COMMAND_MAX);
-                let bytes = selection
-                    .ranges
-                    .iter()
-                    .map(|(range, _)| log.bytes_of(range));
-                selection.bytes = bytes.sum();
-                return selection;
-            }
-            left.messages -= part.end - part.start;
-            left.bytes = room.bytes.saturating_sub(selection.bytes);
-            if left.messages == 0 || left.bytes == 0 || part.end < free.end {
-                return selection;
+    let mut choice = Choice {
+        log,
+        subscription,
+        room,
+        left: room,
+        selection: Selection::default(),
+    };
+    for (_, level) in subscription.ready.levels() {
+        for ready in level.ranges() {
+            for free in reserved.gaps(ready) {
+                if !choice.take(&free) {
+                    return choice.selection;
+                }
             }
         }
     }
-    selection
+    choice.selection
 }
 
-fn take(log: &Log, subscription: &Subscription, part: &OffsetRange, selection: &mut Selection) {
-    selection.bytes += log.bytes_of(part);
-    let mut at: Offset = part.start;
-    for (exceptional, exception) in subscription.exceptions.overlap(part.clone()) {
-        if at < exceptional.start {
-            selection.ranges.push((at..exceptional.start, 1));
+/// A selection in the making.
+struct Choice<'a> {
+    log: &'a Log,
+    subscription: &'a Subscription,
+    room: Room,
+    left: Room,
+    selection: Selection,
+}
+
+impl Choice<'_> {
+    /// Takes the beginning of `free` that there is room for; false: that was the last.
+    fn take(&mut self, free: &OffsetRange) -> bool {
+        let part = self
+            .log
+            .beginning(free, self.left.messages, self.left.bytes);
+        let first = self.selection.ranges.is_empty();
+        if !first && self.log.bytes_of(&part) > self.left.bytes {
+            return false;
         }
-        at = exceptional.end;
-        push_attempt(&mut selection.ranges, exceptional, exception.attempts + 1);
+        self.push(&part);
+        if self.selection.ranges.len() >= PARTS_PER_COMMAND_MAX {
+            self.truncate();
+            return false;
+        }
+        self.left.messages -= part.end - part.start;
+        self.left.bytes = self.room.bytes.saturating_sub(self.selection.bytes);
+        self.left.messages > 0 && self.left.bytes > 0 && part.end == free.end
     }
-    if at < part.end {
-        selection.ranges.push((at..part.end, 1));
+
+    fn push(&mut self, part: &OffsetRange) {
+        let selection = &mut self.selection;
+        selection.bytes += self.log.bytes_of(part);
+        let mut at: Offset = part.start;
+        for (exceptional, exception) in self.subscription.exceptions.overlap(part.clone()) {
+            if at < exceptional.start {
+                push_attempt(&mut selection.ranges, at..exceptional.start, 1);
+            }
+            at = exceptional.end;
+            push_attempt(&mut selection.ranges, exceptional, exception.attempts + 1);
+        }
+        if at < part.end {
+            push_attempt(&mut selection.ranges, at..part.end, 1);
+        }
+    }
+
+    fn truncate(&mut self) {
+        self.selection.ranges.truncate(PARTS_PER_COMMAND_MAX);
+        let ranges = self.selection.ranges.iter();
+        let bytes = ranges.map(|(range, _)| self.log.bytes_of(range));
+        self.selection.bytes = bytes.sum();
     }
 }
 

@@ -144,9 +144,29 @@ impl Subscription {
         done
     }
 
-    /// Settles what lapsed; but an earlier part of the same settle may have pushed it out of the
-    /// dead letters meanwhile.
+    /// Settles what lapsed, dead letters apart from others.
     fn settle_late(
+        &mut self,
+        settle: &Settle,
+        range: OffsetRange,
+        context: &mut Context<'_>,
+        done: &mut Settled,
+    ) {
+        let dead: RangeSet = self
+            .dead
+            .overlap(range.clone())
+            .map(|(part, _)| part)
+            .collect();
+        let mut parts = dead.gaps(range);
+        parts.extend(dead.ranges());
+        parts.sort_unstable_by_key(|part| part.start);
+        for part in parts {
+            self.settle_lapsed(settle, part, context, done);
+        }
+    }
+
+    /// An earlier part of the same settle may have pushed this one out of the dead letters.
+    fn settle_lapsed(
         &mut self,
         settle: &Settle,
         range: OffsetRange,

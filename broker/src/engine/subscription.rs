@@ -11,6 +11,7 @@
 //! A queue has one, a topic has any number. Every message from `start` to the end of the log is in
 //! exactly one of ready, delayed, leased, dead, or it has left and is counted.
 
+mod arrive;
 mod dead;
 mod different;
 mod lease;

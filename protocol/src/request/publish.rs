@@ -82,9 +82,6 @@ pub(super) fn parse_run(run: Bytes, run_limits: RunLimits) -> Result<ScannedRun,
 /// What a message may ask for and this broker does not do yet.
 fn refuse_unsupported(special: &Special) -> Result<(), Refusal> {
     let asked = [
-        ("priority", special.priority != limits::PRIORITY_DEFAULT),
-        ("delay_ms", special.delay_ms > 0),
-        ("deliver_at_ms", special.deliver_at_ms > 0),
         ("ttl_ms", special.ttl_ms > 0),
         ("dedup_id", !special.dedup_id.is_empty()),
     ];

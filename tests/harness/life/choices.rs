@@ -1,11 +1,31 @@
 //! The few names, settings and numbers that the small numbers of an operation choose from.
 
+use siding_protocol::run::MessageFields;
 use siding_protocol::settings::{DeliverySettings, QueueSettings};
+
+use crate::stage::BEGINNING_MS;
 
 pub(super) const NAMES: [&str; 4] = ["jobs", "mail", "news", "logs"];
 pub(super) const ADDRESSES: [&str; 5] = ["jobs", "mail", "news/a", "news/b", "logs/a"];
 pub(super) const TIMES_MS: [u64; 9] = [1, 4, 500, 999, 1_000, 1_001, 5_000, 31_000, 3_600_000];
 pub(super) const SIZES: [usize; 5] = [0, 3, 3, 100, 30_000];
+
+/// Messages a publisher asks something about.
+pub(super) const KINDS: usize = 6;
+
+pub(super) fn fields(kind: usize, body: &[u8]) -> MessageFields<'_> {
+    let plain = MessageFields {
+        body,
+        ..MessageFields::default()
+    };
+    MessageFields {
+        priority: [None, None, Some(9), Some(0), Some(5), Some(4)][kind],
+        delay_ms: [0, 1_000, 0, 0, 500, 0][kind],
+        // Ahead in the beginning of a life, past later.
+        deliver_at_ms: [0, 0, 0, BEGINNING_MS + 6_000, 0, 0][kind],
+        ..plain
+    }
+}
 
 pub(super) fn parse<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().expect("a valid name")

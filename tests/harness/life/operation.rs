@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use super::choices::KINDS;
+
 /// What happens next.
 #[derive(Clone, Debug)]
 pub(super) enum Operation {
@@ -95,6 +97,8 @@ pub(super) struct Publish {
     pub(super) producer: usize,
     /// 0: the next sequence; else so many back from the last.
     pub(super) back: u64,
+    /// What its messages ask for, in turns.
+    pub(super) kinds: (usize, usize),
 }
 
 /// A settle of some of what was once delivered.
@@ -112,15 +116,18 @@ pub(super) struct Settle {
 
 fn publish() -> impl Strategy<Value = Publish> {
     let back = prop_oneof![8 => Just(0), 1 => 1..4_u64, 1 => 1_020..1_030_u64];
-    (0..4_usize, 1..9_u32, 0..5_usize, 0..3_usize, back).prop_map(
-        |(name, count, size, producer, back)| Publish {
+    let kind = || prop_oneof![3 => Just(0), 1 => 0..KINDS];
+    let run = (1..9_u32, 0..5_usize, (kind(), kind()));
+    (0..4_usize, run, 0..3_usize, back).prop_map(|(name, (count, size, kinds), producer, back)| {
+        Publish {
             name,
             count,
             size,
             producer,
             back,
-        },
-    )
+            kinds,
+        }
+    })
 }
 
 fn settle() -> impl Strategy<Value = Settle> {

@@ -6,10 +6,10 @@ use siding_protocol::run::ScannedRun;
 use siding_protocol::settings::{StartAt, TopicSettings};
 use siding_protocol::types::{Address, OffsetRange};
 
-use super::choices::{ADDRESSES, NAMES, SIZES, delivery_settings, parse, queue_settings};
+use super::choices::{ADDRESSES, NAMES, SIZES, delivery_settings, fields, parse, queue_settings};
 use super::operation::{Operation, Publish, Settle};
 use super::player::Player;
-use crate::bodies::run_of;
+use crate::bodies::run_like;
 
 impl Player {
     /// Who asks what; nothing if there is nothing to settle yet.
@@ -94,8 +94,12 @@ impl Player {
     }
 
     fn run(&mut self, publish: &Publish) -> ScannedRun {
-        let key = (publish.count, SIZES[publish.size]);
-        let run = self.runs.entry(key).or_insert_with(|| run_of(key.0, key.1));
+        let key = (publish.count, SIZES[publish.size], publish.kinds);
+        let run = self.runs.entry(key).or_insert_with(|| {
+            let (count, size, (even, odd)) = key;
+            let body = vec![b'x'; size];
+            run_like((0..count).map(|at| fields([even, odd][at as usize % 2], &body)))
+        });
         run.clone()
     }
 
@@ -104,6 +108,8 @@ impl Player {
         let offsets = ranges.iter().cloned().flatten().skip(settle.skip);
         let offsets = offsets.take(settle.take);
         let kept = offsets.filter(|offset| offset % settle.holes != 1);
+        let mut kept: Vec<_> = kept.collect();
+        kept.sort_unstable();
         let mut ranges: Vec<OffsetRange> = Vec::new();
         for offset in kept {
             match ranges.last_mut() {

@@ -18,6 +18,7 @@ use crate::stage::Outcome;
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct View<'a> {
     state: State,
+    priority: u32,
     attempts: u32,
     lapsed: Option<Grant>,
     /// Due, deadline or time of death.
@@ -128,6 +129,7 @@ impl Message {
         };
         View {
             state: self.state(),
+            priority: self.priority,
             attempts: self.attempts,
             lapsed: self.lapsed,
             at,
@@ -186,8 +188,10 @@ fn add<'a>(
 ) {
     for offset in range {
         let exception = found.exceptions.get(offset).copied().unwrap_or_default();
+        let attributes = found.attributes.get(offset).copied().unwrap_or_default();
         let view = View {
             state,
+            priority: attributes.priority.into(),
             attempts: exception.attempts,
             lapsed: found.lapsed.get(offset).copied(),
             at,

@@ -1,6 +1,6 @@
 //! Who waits for messages, who holds them, and the documented policy of handing over.
 //!
-//! The lowest ready offsets first; long polls before consumers, in the order they came; consumers
+//! The highest priority first, in it the lowest offsets; long polls before consumers, in the order they came; consumers
 //! in chunks of ceil(ready / consumers with free credit), round robin; nobody past their credit,
 //! nobody paused, nothing twice, and nothing left while somebody has room.
 
@@ -93,7 +93,7 @@ impl Readers {
         let free = |(offset, _): &&(u64, u32)| !self.reserved.contains(&(id, *offset));
         let free: Vec<_> = ready.iter().filter(free).copied().collect();
         let first = free.get(..taken.len());
-        assert_eq!(first, Some(&taken[..]), "the lowest ready offsets");
+        assert_eq!(first, Some(&taken[..]), "the first in line");
         let most = match delivery.to {
             DeliverTo::Receive(origin) => self.take_poll(origin, id),
             DeliverTo::Consumer { session, consumer } => {

@@ -4,7 +4,7 @@ use siding_broker::engine::command::Publish;
 use siding_protocol::event::Confirm;
 use siding_protocol::refusal::{Refusal, State};
 
-use super::{Extent, Log, Message, Model};
+use super::{Extent, Log, Message, Model, Place};
 use crate::model::names::gone;
 
 impl Model {
@@ -70,7 +70,11 @@ impl Model {
         for subscription in self.subscriptions.values_mut() {
             if subscription.log == publish.log {
                 let fresh = first_offset.max(subscription.start)..end;
-                let fresh = fresh.map(|offset| (offset, Message::default()));
+                let now = self.now;
+                let fresh = fresh.map(|offset| {
+                    let index = offset - first_offset;
+                    (offset, message(publish, index, now))
+                });
                 subscription.messages.extend(fresh);
             }
         }
@@ -130,6 +134,21 @@ impl Model {
             }
         }
     }
+}
+
+/// Message `index` of a publish that arrives now.
+fn message(publish: &Publish, index: u64, now: u64) -> Message {
+    let mut message = Message::default();
+    for special in &publish.specials {
+        let first = u64::from(special.first);
+        if (first..=first + u64::from(special.more)).contains(&index) {
+            message.priority = special.priority.unwrap_or(message.priority);
+            if special.due_ms > now {
+                message.place = Place::Delayed(special.due_ms, special.due_ms);
+            }
+        }
+    }
+    message
 }
 
 impl Log {

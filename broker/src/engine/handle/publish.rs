@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request::{self, ProducerTicket};
 use siding_protocol::run::ScannedRun;
-use siding_protocol::types::{Address, Name};
+use siding_protocol::types::{Address, Name, Timestamp};
 
 use super::{Next, pending};
 use crate::engine::Engine;
 use crate::engine::command::{Command, Operation, Piece, Publish, Transaction};
 use crate::engine::producer::Seen;
 use crate::engine::runs::RangeSet;
+use crate::engine::special::specials;
 
 /// When to try again what a full disk refused.
 const DISK_RETRY_MS: u64 = 1_000;
@@ -19,12 +20,13 @@ const DISK_RETRY_MS: u64 = 1_000;
 impl Engine {
     pub(super) fn propose_publish(
         &mut self,
+        now: Timestamp,
         name: &Name,
         ticket: ProducerTicket,
         run: ScannedRun,
     ) -> Result<Next, Refusal> {
         let log = self.log_named(name)?;
-        let publish = publish_command(log.id, ticket, &run);
+        let publish = publish_command(now, log.id, ticket, &run)?;
         // A full queue or disk refuses before the bytes are logged, unless this is the retry of a
         // request that was stored or is about to be.
         if let Err(mut refusal) = log.has_room(publish.count().into(), publish.bytes())
@@ -57,6 +59,7 @@ impl Engine {
 
     pub(super) fn propose_transaction(
         &mut self,
+        now: Timestamp,
         ticket: ProducerTicket,
         operations: Vec<request::Operation>,
     ) -> Result<Next, Refusal> {
@@ -75,7 +78,7 @@ impl Engine {
                         producer: 0,
                         sequence: 0,
                     };
-                    let publish = Some(publish_command(log, none, &run));
+                    let publish = Some(publish_command(now, log, none, &run).map_err(at)?);
                     runs.push(run.bytes);
                     Operation {
                         publish,
@@ -106,18 +109,24 @@ impl Engine {
     }
 }
 
-fn publish_command(log: u64, ticket: ProducerTicket, run: &ScannedRun) -> Publish {
+fn publish_command(
+    now: Timestamp,
+    log: u64,
+    ticket: ProducerTicket,
+    run: &ScannedRun,
+) -> Result<Publish, Refusal> {
     let pieces = run.pieces.iter().map(|piece| Piece {
         count: piece.count,
         bytes: piece.bytes,
     });
     let ProducerTicket { producer, sequence } = ticket;
-    Publish {
+    Ok(Publish {
         log,
         producer,
         sequence,
         pieces: pieces.collect(),
-    }
+        specials: specials(run, now)?,
+    })
 }
 
 /// Naming a message twice in one transaction is refused: its second settle could not be judged.
