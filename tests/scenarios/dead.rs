@@ -36,6 +36,25 @@ fn past_max_dead_the_oldest_leave_and_are_counted() {
 }
 
 #[test]
+fn a_late_reject_says_which_dead_letter_it_pushed_out_before_it_came_to_it() {
+    check(
+        "
+        queue jobs max_dead=1 attempts=2 visibility=5s backoff=0s
+        publish jobs n=2           -> confirm jobs@0-1
+        receive alice jobs max=2   -> alice receives jobs@0-1 attempt 1
+        nack alice jobs@1          -> settled 1
+        release alice jobs@0       -> settled 1
+        receive alice jobs max=2   -> alice receives jobs@0 attempt 1; alice receives jobs@1 attempt 2
+        advance 5s                 ->
+        browse jobs state=dead     -> @1 dead, 2 attempts, max_attempts
+        advance 1s                 ->
+        reject alice jobs@0-1      -> settled 1; late @0; lease lost @1: settled
+        describe jobs              -> jobs 0..2, 1 dead, 1 evicted
+        ",
+    );
+}
+
+#[test]
 fn dead_letters_are_not_charged_against_the_limits() {
     check(
         "
