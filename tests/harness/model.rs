@@ -25,6 +25,7 @@ use crate::bodies::Bodies;
 use crate::stage::{Outcome, Witness};
 pub use coverage::Coverage;
 use readers::Readers;
+use settle::Back;
 
 /// Everything that the log says, and who is attached.
 #[derive(Clone, Debug, Default)]
@@ -81,6 +82,10 @@ struct Message {
     attempts: u32,
     /// May still settle late.
     lapsed: Option<Grant>,
+    /// Of the last nack that had any.
+    words: String,
+    /// Times redriven.
+    generation: u32,
 }
 
 impl Default for Message {
@@ -90,6 +95,8 @@ impl Default for Message {
             priority: 4,
             attempts: 0,
             lapsed: None,
+            words: String::new(),
+            generation: 0,
         }
     }
 }
@@ -109,6 +116,7 @@ enum Place {
         at: u64,
         reason: &'static str,
         detail: String,
+        bytes: u64,
     },
 }
 
@@ -192,6 +200,7 @@ impl Model {
             Command::Delete(delete) => self.delete(delete),
             Command::Purge(purge) => self.purge(purge.subscription),
             Command::Redrive(redrive) => self.redrive(redrive.subscription, redrive.limit),
+            Command::DropDead(drop) => self.drop_dead(drop.subscription, drop.limit),
         })
     }
 
@@ -292,6 +301,13 @@ impl Model {
                     message.place = Place::Ready;
                 }
             }
+            let kept = subscription.settings.dead_retention_ms;
+            let before = subscription.messages.len();
+            let outlived = |message: &Message| matches!(message.place, Place::Dead { at, .. } if at + kept <= now);
+            subscription
+                .messages
+                .retain(|_, message| !outlived(message));
+            subscription.evicted += (before - subscription.messages.len()) as u64;
         }
     }
 
@@ -301,6 +317,7 @@ impl Model {
         let Some(subscription) = self.subscriptions.get_mut(&id) else {
             return;
         };
+        let log = self.logs.get(&subscription.log).expect("its log");
         let mut ended = Vec::new();
         for (offset, message) in &subscription.messages {
             if let Place::Leased {
@@ -315,7 +332,12 @@ impl Model {
         for (_, grant, offset) in ended {
             let message = subscription.messages.get(&offset);
             self.coverage.note("lapse", message, 0);
-            subscription.come_back(offset, true, None, Some(grant), now);
+            let back = Back {
+                charged: true,
+                delay_ms: None,
+                lapsed: Some(grant),
+            };
+            subscription.come_back(offset, back, log, now);
         }
     }
 }

@@ -123,6 +123,8 @@ impl Words {
             max_attempts: self.number("attempts"),
             backoff_ms: steps.into_iter().flatten().map(duration_ms).collect(),
             max_dead: self.number("max_dead"),
+            max_dead_bytes: self.number("max_dead_bytes"),
+            dead_retention_ms: self.ms("dead_retention"),
             ..Default::default()
         }
     }

@@ -14,7 +14,7 @@
 //! ack|nack|release|reject|extend WHO NAME@0-2 [delay=] [reason=] [older=0]  -> settled 3
 //! transaction OPERATION + OPERATION [sequence=]    advance 5s    jump 5s    close WHO    stop WHO
 //! pause WHO    resume WHO    restart [after=0s] [back=0s] [lost=] [kept=] [snapshot=]
-//! purge, redrive [limit=0], describe, browse, list    notes ride|at-once|held    pipeline on|off    flush
+//! purge [dry], redrive, drop [limit=0] [dry], describe, browse, list    notes ride|at-once|held    pipeline on|off    flush
 //! ```
 //! WHO is a consumer on a connection of the same name, opened when first named. A settle speaks for
 //! the newest grant under which WHO got the first message, or one `older`.
@@ -189,12 +189,10 @@ impl Transcript {
             },
             "transaction" => self.transaction(words, text),
             "consume" | "stop" | "receive" => Self::consume(words),
-            "purge" => Request::Purge(Sieve::all(address())),
+            "purge" => Request::Purge(sieve(words, address())),
+            "drop" => Request::DropDead(sieve(words, address())),
             "redrive" => Request::Redrive {
-                sieve: Sieve {
-                    limit: words.number("limit").unwrap_or(0),
-                    ..Sieve::all(address())
-                },
+                sieve: sieve(words, address()),
                 rate: words.number("rate").unwrap_or(0),
             },
             "describe" => Request::Describe { address: address() },
@@ -296,7 +294,7 @@ impl Transcript {
             action: match words.word(0) {
                 "ack" => Action::Ack,
                 "nack" => Action::Nack {
-                    reason: String::new(),
+                    reason: words.text("reason").unwrap_or("").to_owned(),
                     delay_ms,
                 },
                 "release" => Action::Release {
@@ -386,6 +384,15 @@ impl Transcript {
             None => log.name.clone(),
             Some(name) => format!("{}/{name}", log.name),
         }
+    }
+}
+
+fn sieve(words: &Words, address: Address) -> Sieve {
+    Sieve {
+        address,
+        limit: words.number("limit").unwrap_or(0),
+        filter: words.text("filter").unwrap_or("").to_owned(),
+        dry_run: words.has("dry"),
     }
 }
 

@@ -45,6 +45,8 @@ pub enum Command {
     Purge(Purge),
     #[prost(message, tag = "14")]
     Redrive(Redrive),
+    #[prost(message, tag = "30")]
+    DropDead(DropDead),
 }
 
 /// A command that says it all by its kind.
@@ -332,6 +334,17 @@ pub struct Purge {
 /// Dead letters back to ready.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub struct Redrive {
+    /// Whose messages.
+    #[prost(uint64, tag = "1")]
+    pub subscription: u64,
+    /// At most so many, the lowest offsets first; 0: all.
+    #[prost(uint64, tag = "2")]
+    pub limit: u64,
+}
+
+/// Dead letters away for good.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct DropDead {
     /// Whose messages.
     #[prost(uint64, tag = "1")]
     pub subscription: u64,

@@ -15,11 +15,12 @@ use siding_protocol::types::{Address, Name, Timestamp};
 
 use super::Engine;
 use super::command::{
-    Command, CreateQueue, CreateSubscription, CreateTopic, Delete, Empty, LoggedRange, Purge,
-    Redrive, Settle, SettleKind,
+    Command, CreateQueue, CreateSubscription, CreateTopic, Delete, DropDead, Empty, LoggedRange,
+    Purge, Redrive, Settle, SettleKind,
 };
 use super::effect::{Effect, Effects, Origin, Urgency};
 use super::seed::Seed;
+use super::subscription::count;
 
 /// What a request leads to.
 enum Next {
@@ -83,6 +84,17 @@ impl Engine {
                     .ok_or_else(missing);
             }
             Request::Receive(receive) => return self.receive(now, from, &receive),
+            Request::Purge(sieve) if sieve.dry_run => {
+                let subscription = self.looked_at(&sieve.address)?;
+                let (ready, delayed) = (&subscription.ready, &subscription.delayed);
+                return Ok(Next::Reply(Answer::Counted(
+                    ready.count() + delayed.count(),
+                )));
+            }
+            Request::Redrive { sieve, .. } | Request::DropDead(sieve) if sieve.dry_run => {
+                let chosen = self.looked_at(&sieve.address)?.first_dead(sieve.limit);
+                return Ok(Next::Reply(Answer::Counted(count(&chosen))));
+            }
             Request::Describe { address } => return self.describe(from, &address).map(Next::Reply),
             Request::List {
                 prefix,
@@ -147,6 +159,10 @@ impl Engine {
                     limit,
                 })
             }
+            Request::DropDead(sieve) => Command::DropDead(DropDead {
+                subscription: self.subscription_at(&sieve.address)?,
+                limit: sieve.limit,
+            }),
             other => return Err(pending::refuse(&other)),
         })
     }

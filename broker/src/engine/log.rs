@@ -189,6 +189,17 @@ impl Log {
         parts.sum()
     }
 
+    /// `range` cut at extents, each part with the bytes of one message of it, at least 1.
+    pub fn averages(&self, range: &OffsetRange) -> impl Iterator<Item = (OffsetRange, u64)> {
+        let range = range.clone();
+        let extents = self.extents.iter().skip(self.extent_at(range.start));
+        let extents = extents.take_while(move |extent| extent.first < range.end);
+        extents.map(move |extent| {
+            let part = extent.first.max(range.start)..extent.end().min(range.end);
+            (part, extent.bytes_of(1).max(1))
+        })
+    }
+
     /// The longest beginning of `range` that holds at most `messages` and `bytes`, and one message
     /// in any case.
     pub fn beginning(&self, range: &OffsetRange, messages: u64, bytes: u64) -> OffsetRange {

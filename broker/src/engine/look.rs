@@ -9,6 +9,7 @@ use siding_protocol::types::{Address, Name, Offset, OffsetRange, Timestamp};
 use super::Engine;
 use super::effect::{Found, Origin};
 use super::log::{Kind, Log};
+use super::state::gone;
 use super::subscription::Subscription;
 
 /// Subscriptions described in one `Listing`, so that it fits a frame: about 600 bytes each. A topic
@@ -49,6 +50,12 @@ impl Engine {
                 nearest,
             }
         })
+    }
+
+    /// The subscription at an address, to be looked at.
+    pub(super) fn looked_at(&self, address: &Address) -> Result<&Subscription, Refusal> {
+        let id = self.subscription_at(address)?;
+        self.state.subscriptions.get(&id).ok_or_else(gone)
     }
 
     /// `NOT_FOUND`, with the nearest names.

@@ -128,7 +128,7 @@ impl<V: Clone + PartialEq> RangeMap<V> {
     /// Takes every offset of `range` out; says how many there were.
     pub fn remove(&mut self, range: OffsetRange) -> u64 {
         let before = self.count;
-        if range.is_empty() {
+        if range.is_empty() || self.pieces.is_empty() {
             return 0;
         }
         if let Some((start, (end, value))) = self.pieces.range_mut(..range.start).next_back()

@@ -10,7 +10,7 @@ use siding_protocol::types::{OffsetRange, Timestamp};
 use super::command::{Settle, SettleKind};
 use super::log::Change;
 use super::runs::RangeSet;
-use super::subscription::{Comeback, Context, Death, Reason, Remembered, Subscription};
+use super::subscription::{Comeback, Context, Reason, Remembered, Subscription};
 
 /// How a grant stands to a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,7 +206,7 @@ impl Subscription {
                     delay_ms: settle.delay_ms,
                     lapsed: None,
                 };
-                self.give_back(range.clone(), comeback, late, context);
+                self.give_back(range.clone(), comeback, late, &settle.reason, context);
             }
             SettleKind::Release => {
                 let comeback = Comeback {
@@ -214,18 +214,13 @@ impl Subscription {
                     delay_ms: Some(settle.delay_ms.unwrap_or(0)),
                     lapsed: None,
                 };
-                self.give_back(range.clone(), comeback, late, context);
+                self.give_back(range.clone(), comeback, late, "", context);
             }
             SettleKind::Reject => {
                 self.take_out(range.clone(), late, context);
                 self.lapsed.remove(range.clone());
                 self.edit_exceptions(range.clone(), |exception| exception.due = Timestamp(0));
-                let death = Death {
-                    reason: Reason::Rejected,
-                    at: context.now,
-                    detail: settle.reason.clone(),
-                };
-                self.die(range.clone(), death, context);
+                self.die(range.clone(), Reason::Rejected, &settle.reason, context);
             }
         }
         self.remember(Remembered { grant, range, kind });
@@ -250,12 +245,16 @@ impl Subscription {
         range: OffsetRange,
         comeback: Comeback,
         late: bool,
+        words: &str,
         context: &mut Context<'_>,
     ) {
         let dead = self.dead.overlap(range.clone()).map(|(part, _)| part);
         let dead: RangeSet = dead.collect();
         for part in dead.gaps(range) {
             self.take_out(part.clone(), late, context);
+            if !words.is_empty() {
+                self.words.insert(part.clone(), words.to_owned());
+            }
             self.come_back(part, comeback, context);
         }
         for part in dead.ranges() {

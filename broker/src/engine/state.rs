@@ -129,6 +129,12 @@ impl State {
                     s.purge(context)
                 })
             }
+            Command::DropDead(drop) => {
+                let limit = drop.limit;
+                self.count(drop.subscription, effects, touched, |s, context| {
+                    s.drop_dead(limit, context)
+                })
+            }
             Command::Redrive(redrive) => {
                 let limit = redrive.limit;
                 self.count(redrive.subscription, effects, touched, |s, context| {
@@ -157,22 +163,9 @@ impl State {
                 .copied()
                 .filter(|(at, _)| *at <= self.now);
             let Some((due, id)) = due else { return };
-            self.change(
-                id,
-                effects,
-                touched,
-                |subscription, context| match subscription
-                    .first_deadline()
-                    .filter(|(at, _)| *at <= due)
-                {
-                    Some((at, grant)) => subscription.lapse(grant, at, context),
-                    None => {
-                        if let Some((at, range)) = subscription.delayed.first() {
-                            subscription.ripen(at, range);
-                        }
-                    }
-                },
-            );
+            self.change(id, effects, touched, |subscription, context| {
+                subscription.pass_time(due, context);
+            });
         }
     }
 

@@ -32,6 +32,7 @@ use super::ready::Ready;
 use super::runs::{RangeMap, RangeSet};
 use super::timeline::Timeline;
 
+pub(in crate::engine) use dead::count;
 pub use dead::{Death, Reason};
 pub use different::{Attributes, Exception};
 pub use lease::Lease;
@@ -74,6 +75,12 @@ pub struct Subscription {
     pub dead: RangeMap<Death>,
     /// Dead letters by time of death: derived.
     deaths: Timeline,
+    /// What dead letters count towards `max_dead_bytes`: derived.
+    dead_bytes: u64,
+    /// What was said with the last nack that said something; a dead letter has it as its detail.
+    pub words: RangeMap<String>,
+    /// How often messages were redriven.
+    pub generations: RangeMap<u32>,
     /// What the publisher said, where it is not plain.
     pub attributes: RangeMap<Attributes>,
     /// What is different from a message never delivered.
@@ -115,6 +122,9 @@ impl Subscription {
             deadlines: BTreeSet::new(),
             dead: RangeMap::default(),
             deaths: Timeline::default(),
+            dead_bytes: 0,
+            words: RangeMap::default(),
+            generations: RangeMap::default(),
             attributes: RangeMap::default(),
             exceptions: RangeMap::default(),
             lapsed: RangeMap::default(),
@@ -143,11 +153,25 @@ impl Subscription {
         }
     }
 
-    /// When the next lease or delay ends.
+    /// When time next changes something: a lease or delay ends, dead letters have been kept long
+    /// enough.
     pub fn next_due(&self) -> Option<Timestamp> {
         let lease = self.first_deadline().map(|(at, _)| at);
         let delay = self.delayed.first().map(|(at, _)| at);
-        lease.into_iter().chain(delay).min()
+        let dead = self.dead_until().map(|(at, _)| at);
+        lease.into_iter().chain(delay).chain(dead).min()
+    }
+
+    /// One thing happens that is due by `due`: of one lease, or of one instant.
+    pub fn pass_time(&mut self, due: Timestamp, context: &mut Context<'_>) {
+        let is_due = |at: &Timestamp| *at <= due;
+        if let Some((at, grant)) = self.first_deadline().filter(|(at, _)| is_due(at)) {
+            self.lapse(grant, at, context);
+        } else if let Some((at, range)) = self.delayed.first().filter(|(at, _)| is_due(at)) {
+            self.ripen(at, range);
+        } else if let Some((_, range)) = self.dead_until().filter(|(at, _)| is_due(at)) {
+            self.outlive(range, context);
+        }
     }
 
     /// Puts back a lease, a dead letter or a delay that a snapshot holds.
@@ -156,8 +180,7 @@ impl Subscription {
             self.put_lease(grant, lease);
         }
         for (range, death) in dead {
-            self.deaths.insert(death.at, range.clone());
-            self.dead.insert(range, death);
+            self.lay_out(range, death);
         }
         let delays = self
             .exceptions

@@ -37,6 +37,8 @@ pub(super) fn delivery_settings(choice: usize) -> DeliverySettings {
         max_attempts: [2, 10, 3][choice],
         backoff_ms: [vec![0], vec![1_000, 5_000], vec![0, 1_000]][choice].clone(),
         max_dead: [3, 100, 1][choice],
+        max_dead_bytes: [1 << 30, 250, 1 << 30][choice],
+        dead_retention_ms: [3_000, 4_000_000, 1_500][choice],
         ..DeliverySettings::parse(None).expect("defaults are valid")
     }
 }

@@ -55,6 +55,12 @@ pub(super) enum Operation {
     Redrive {
         address: usize,
         limit: u64,
+        dry_run: bool,
+    },
+    DropDead {
+        address: usize,
+        limit: u64,
+        dry_run: bool,
     },
     Look {
         address: usize,
@@ -186,8 +192,10 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
         5 => transaction
             .prop_map(|(publishes, settles)| Operation::Transaction { publishes, settles }),
         1 => address.clone().prop_map(|address| Operation::Purge { address }),
-        2 => (address.clone(), 0..4_u64)
-            .prop_map(|(address, limit)| Operation::Redrive { address, limit }),
+        2 => (address.clone(), 0..4_u64, any::<bool>())
+            .prop_map(|(address, limit, dry_run)| Operation::Redrive { address, limit, dry_run }),
+        1 => (address.clone(), 0..4_u64, any::<bool>())
+            .prop_map(|(address, limit, dry_run)| Operation::DropDead { address, limit, dry_run }),
         1 => (address, 0..6_usize).prop_map(|(address, state)| Operation::Look { address, state }),
         2 => session.clone().prop_map(|session| Operation::Close { session }),
         2 => (session, any::<bool>())

@@ -65,13 +65,19 @@ impl Player {
                 self.transaction(publishes, settles)?
             }
             Operation::Purge { address } => Request::Purge(Sieve::all(at(address))),
-            Operation::Redrive { address, limit } => Request::Redrive {
-                sieve: Sieve {
-                    limit: *limit,
-                    ..Sieve::all(at(address))
-                },
+            Operation::Redrive {
+                address,
+                limit,
+                dry_run,
+            } => Request::Redrive {
+                sieve: sieve(at(address), *limit, *dry_run),
                 rate: 0,
             },
+            Operation::DropDead {
+                address,
+                limit,
+                dry_run,
+            } => Request::DropDead(sieve(at(address), *limit, *dry_run)),
             Operation::Look { address, state } => look(at(address), *state),
             _ => return None,
         };
@@ -126,7 +132,7 @@ impl Player {
             action: match settle.action {
                 0..3 => Action::Ack,
                 3 => Action::Nack {
-                    reason: String::new(),
+                    reason: ["", "again", "boom"][settle.skip % 3].to_owned(),
                     delay_ms: None,
                 },
                 4 => Action::Nack {
@@ -154,6 +160,14 @@ impl Player {
             operations.push(request::Operation::Publish { name, run });
         }
         Some(Request::Transaction { ticket, operations })
+    }
+}
+
+fn sieve(address: Address, limit: u64, dry_run: bool) -> Sieve {
+    Sieve {
+        limit,
+        dry_run,
+        ..Sieve::all(address)
     }
 }
 

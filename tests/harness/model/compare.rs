@@ -21,6 +21,8 @@ struct View<'a> {
     priority: u32,
     attempts: u32,
     lapsed: Option<Grant>,
+    said: &'a str,
+    generation: u32,
     /// Due, deadline or time of death.
     at: u64,
     grant: Option<Grant>,
@@ -125,13 +127,17 @@ impl Message {
                 holder,
                 ..
             } => (*deadline, Some(*grant), (holder.as_str(), "")),
-            Place::Dead { at, reason, detail } => (*at, None, (*reason, detail.as_str())),
+            Place::Dead {
+                at, reason, detail, ..
+            } => (*at, None, (*reason, detail.as_str())),
         };
         View {
             state: self.state(),
             priority: self.priority,
             attempts: self.attempts,
             lapsed: self.lapsed,
+            said: &self.words,
+            generation: self.generation,
             at,
             grant,
             words,
@@ -182,7 +188,7 @@ fn views(found: &EngineSubscription) -> Vec<(u64, View<'_>)> {
 
 fn add<'a>(
     views: &mut Vec<(u64, View<'a>)>,
-    found: &EngineSubscription,
+    found: &'a EngineSubscription,
     range: OffsetRange,
     (state, at, grant, words): (State, u64, Option<Grant>, (&'a str, &'a str)),
 ) {
@@ -194,6 +200,8 @@ fn add<'a>(
             priority: attributes.priority.into(),
             attempts: exception.attempts,
             lapsed: found.lapsed.get(offset).copied(),
+            said: found.words.get(offset).map_or("", String::as_str),
+            generation: found.generations.get(offset).copied().unwrap_or_default(),
             at,
             grant,
             words,

@@ -24,6 +24,10 @@ struct Pair {
 const RETRIED: u16 = 1;
 /// Somebody may still settle it late.
 const LAPSED: u16 = 2;
+/// Redriven before.
+const REDRIVEN: u16 = 4;
+/// A nack said something.
+const SAID: u16 = 8;
 /// The next free bit of a message's traits; above all of them stands a settle's fate.
 const FATES: u16 = 1 << 12;
 
@@ -75,6 +79,12 @@ impl Message {
         if self.lapsed.is_some() {
             traits |= LAPSED;
         }
+        if self.generation > 0 {
+            traits |= REDRIVEN;
+        }
+        if !self.words.is_empty() {
+            traits |= SAID;
+        }
         traits
     }
 }
@@ -112,6 +122,7 @@ impl Model {
             }
             Command::Purge(purge) => self.note_all(what, purge.subscription, &mut coverage),
             Command::Redrive(redrive) => self.note_all(what, redrive.subscription, &mut coverage),
+            Command::DropDead(drop) => self.note_all(what, drop.subscription, &mut coverage),
             _ => {}
         }
         self.coverage = coverage;
@@ -171,5 +182,6 @@ fn happening(command: &Command) -> &'static str {
         Command::Delete(_) => "delete",
         Command::Purge(_) => "purge",
         Command::Redrive(_) => "redrive",
+        Command::DropDead(_) => "drop dead",
     }
 }

@@ -130,6 +130,19 @@ impl Model {
         Ok(Answer::Counted(purged))
     }
 
+    pub(super) fn drop_dead(&mut self, id: u64, limit: u64) -> Judged {
+        let subscription = self.subscriptions.get_mut(&id).ok_or_else(gone)?;
+        let most = if limit == 0 { u64::MAX } else { limit };
+        let mut dropped = 0;
+        subscription.messages.retain(|_, message| {
+            let drops = message.state() == State::Dead && dropped < most;
+            dropped += u64::from(drops);
+            !drops
+        });
+        subscription.purged += dropped;
+        Ok(Answer::Counted(dropped))
+    }
+
     pub(super) fn redrive(&mut self, id: u64, limit: u64) -> Judged {
         let subscription = self.subscriptions.get_mut(&id).ok_or_else(gone)?;
         let most = if limit == 0 { u64::MAX } else { limit };
@@ -140,6 +153,7 @@ impl Model {
                 break;
             }
             (message.place, message.attempts) = (Place::Ready, 0);
+            message.generation += 1;
             revived += 1;
         }
         Ok(Answer::Counted(revived))

@@ -5,7 +5,7 @@ use siding_protocol::event::{Answer, OperationDone, SettleOutcome, SettleOutcome
 use siding_protocol::refusal::{Refusal, State};
 use siding_protocol::types::Grant;
 
-use super::{Judged, Message, Model, Place, Subscription};
+use super::{Extent, Judged, Log, Message, Model, Place, Subscription};
 use crate::model::names::gone;
 
 /// How one message stands to the grant that settles it.
@@ -21,6 +21,14 @@ impl Fate {
     pub(super) fn is_lost(self) -> bool {
         matches!(self, Self::Lost(_))
     }
+}
+
+/// How a message comes back from a lease.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Back {
+    pub(super) charged: bool,
+    pub(super) delay_ms: Option<u64>,
+    pub(super) lapsed: Option<Grant>,
 }
 
 /// The offsets a settle names.
@@ -84,6 +92,7 @@ impl Model {
         let fates = self.fates(settle);
         let subscription = self.subscriptions.get_mut(&settle.subscription);
         let subscription = subscription.ok_or_else(gone)?;
+        let log = self.logs.get(&subscription.log).expect("its log");
         let mut done = Settled::default();
         for (offset, before) in fates {
             // A dead letter may be pushed out by what the settle did so far.
@@ -98,7 +107,7 @@ impl Model {
             };
             done.settled += u64::from(!fate.is_lost());
             if matches!(fate, Fate::Live | Fate::Late) {
-                subscription.act(offset, settle, fate == Fate::Late, now);
+                subscription.act(offset, settle, fate == Fate::Late, log, now);
             }
             if let Some(kind) = kind {
                 note(&mut done.outcomes, offset, kind);
@@ -136,7 +145,7 @@ impl Subscription {
         Fate::Lost(message.map_or(State::Settled, Message::state))
     }
 
-    fn act(&mut self, offset: u64, settle: &Settle, late: bool, now: u64) {
+    fn act(&mut self, offset: u64, settle: &Settle, late: bool, log: &Log, now: u64) {
         let kind = settle.kind();
         let message = self.messages.get_mut(&offset).expect("live or lapsed");
         let dead = message.state() == State::Dead;
@@ -154,32 +163,40 @@ impl Subscription {
             }
             // Only a redrive brings a dead letter back.
             SettleKind::Nack | SettleKind::Release if dead => {}
-            SettleKind::Nack => self.come_back(offset, !late, settle.delay_ms, None, now),
-            SettleKind::Release => {
-                let delay = settle.delay_ms.unwrap_or(0);
-                self.come_back(offset, false, Some(delay), None, now);
+            SettleKind::Nack => {
+                if !settle.reason.is_empty() {
+                    message.words.clone_from(&settle.reason);
+                }
+                let back = Back {
+                    charged: !late,
+                    delay_ms: settle.delay_ms,
+                    lapsed: None,
+                };
+                self.come_back(offset, back, log, now);
             }
-            _ => self.die(offset, "rejected", &settle.reason, now),
+            SettleKind::Release => {
+                let back = Back {
+                    charged: false,
+                    delay_ms: Some(settle.delay_ms.unwrap_or(0)),
+                    lapsed: None,
+                };
+                self.come_back(offset, back, log, now);
+            }
+            _ => self.die(offset, "rejected", &settle.reason, log, now),
         }
         self.done.push((settle.grant(), offset, kind.into()));
     }
 
     /// To ready, delayed, or the dead letters if the attempts are used up.
-    pub(super) fn come_back(
-        &mut self,
-        offset: u64,
-        charged: bool,
-        delay_ms: Option<u64>,
-        lapsed: Option<Grant>,
-        now: u64,
-    ) {
+    pub(super) fn come_back(&mut self, offset: u64, back: Back, log: &Log, now: u64) {
         let message = self.messages.get_mut(&offset).expect("it was leased");
-        message.attempts += u32::from(charged);
-        message.lapsed = lapsed;
-        if charged && message.attempts >= self.settings.max_attempts {
-            return self.die(offset, "max_attempts", "", now);
+        message.attempts += u32::from(back.charged);
+        message.lapsed = back.lapsed;
+        if back.charged && message.attempts >= self.settings.max_attempts {
+            let words = message.words.clone();
+            return self.die(offset, "max_attempts", &words, log, now);
         }
-        let (low, high) = if let Some(delay) = delay_ms {
+        let (low, high) = if let Some(delay) = back.delay_ms {
             (delay, delay)
         } else {
             let steps = &self.settings.backoff_ms;
@@ -194,26 +211,42 @@ impl Subscription {
         };
     }
 
-    fn die(&mut self, offset: u64, reason: &'static str, detail: &str, now: u64) {
+    fn die(&mut self, offset: u64, reason: &'static str, detail: &str, log: &Log, now: u64) {
         let message = self.messages.get_mut(&offset).expect("it was here");
+        message.words.clear();
         message.place = Place::Dead {
             at: now,
             reason,
             detail: detail.to_owned(),
+            bytes: log.average(offset),
         };
         let dead = self.messages.iter().filter_map(|(offset, message)| {
-            let Place::Dead { at, .. } = message.place else {
+            let Place::Dead { at, bytes, .. } = message.place else {
                 return None;
             };
-            Some((at, *offset))
+            Some((at, *offset, bytes))
         });
         let mut dead: Vec<_> = dead.collect();
         dead.sort_unstable();
-        let most = usize::try_from(self.settings.max_dead).expect("a small limit");
-        for (_, oldest) in dead.iter().take(dead.len().saturating_sub(most)) {
-            self.messages.remove(oldest);
-            self.evicted += 1;
+        let mut count = dead.len() as u64;
+        let mut sum: u64 = dead.iter().map(|(_, _, bytes)| bytes).sum();
+        for (_, oldest, bytes) in dead {
+            if count > self.settings.max_dead || sum > self.settings.max_dead_bytes {
+                self.messages.remove(&oldest);
+                self.evicted += 1;
+                (count, sum) = (count - 1, sum - bytes);
+            }
         }
+    }
+}
+
+impl Log {
+    /// Bytes of one message, by the average of its extent.
+    fn average(&self, offset: u64) -> u64 {
+        let holds =
+            |extent: &&Extent| (extent.first..extent.first + extent.count).contains(&offset);
+        let extent = self.extents.iter().find(holds).expect("its extent");
+        extent.bytes.div_ceil(extent.count)
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) fn check(request: &Request) -> Result<(), Refusal> {
         Request::CreateTopic { settings, .. } => check_topic(settings),
         Request::CreateSubscription { settings, .. } => check_delivery(settings),
         Request::Browse { filter, .. } => none_of(&[("filter", !filter.is_empty())]),
-        Request::Purge(sieve) => check_sieve(sieve),
+        Request::Purge(sieve) | Request::DropDead(sieve) => check_sieve(sieve),
         Request::Redrive { sieve, rate } => {
             check_sieve(sieve)?;
             none_of(&[("rate", *rate > 0)])
@@ -35,7 +35,6 @@ pub(super) fn refuse(request: &Request) -> Refusal {
     unsupported(match request {
         Request::Started { .. } => "started",
         Request::StopRedrive { .. } => "stop_redrive",
-        Request::DropDead(_) => "drop_dead",
         Request::Seek { .. } => "seek",
         Request::Pause { .. } => "pause",
         Request::Get(_) => "get",
@@ -87,10 +86,7 @@ fn check_delivery(settings: &DeliverySettings) -> Result<(), Refusal> {
 }
 
 fn check_sieve(sieve: &Sieve) -> Result<(), Refusal> {
-    none_of(&[
-        ("filter", !sieve.filter.is_empty()),
-        ("dry_run", sieve.dry_run),
-    ])
+    none_of(&[("filter", !sieve.filter.is_empty())])
 }
 
 fn none_of(fields: &[(&'static str, bool)]) -> Result<(), Refusal> {

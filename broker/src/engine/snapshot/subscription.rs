@@ -46,6 +46,10 @@ pub(super) struct StoredSubscription {
     lapsed: Vec<StoredLapsed>,
     #[prost(message, repeated, tag = "15")]
     attributes: Vec<StoredAttributes>,
+    #[prost(message, repeated, tag = "30")]
+    words: Vec<StoredWords>,
+    #[prost(message, repeated, tag = "31")]
+    generations: Vec<StoredGeneration>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -81,6 +85,24 @@ struct StoredDeath {
     at_ms: u64,
     #[prost(string, tag = "4")]
     detail: String,
+    #[prost(uint64, tag = "5")]
+    each_bytes: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StoredWords {
+    #[prost(message, required, tag = "1")]
+    range: LoggedRange,
+    #[prost(string, tag = "2")]
+    words: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct StoredGeneration {
+    #[prost(message, required, tag = "1")]
+    range: LoggedRange,
+    #[prost(uint32, tag = "2")]
+    times: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -127,25 +149,19 @@ struct StoredSettle {
 
 impl StoredSubscription {
     pub(super) fn of(subscription: &Subscription) -> Self {
-        let leases = subscription
-            .leases
-            .iter()
-            .map(|(grant, lease)| StoredLease {
-                grant: (*grant).into(),
-                ranges: lease.ranges.iter().map(|(range, _)| range.into()).collect(),
-                deadlines_ms: lease
-                    .ranges
-                    .iter()
-                    .map(|(_, deadline)| deadline.0)
-                    .collect(),
-                visibility_timeout_ms: lease.visibility_timeout_ms,
-                holder: lease.holder.clone(),
-            });
-        let dead = subscription.dead.iter().map(|(range, death)| StoredDeath {
+        let leases = subscription.leases.iter();
+        let leases = leases.map(|(grant, lease)| StoredLease::of(*grant, lease));
+        let dead = subscription.dead.iter();
+        let dead = dead.map(|(range, death)| StoredDeath::of(range, death));
+        let words = subscription.words.iter();
+        let words = words.map(|(range, words)| StoredWords {
             range: range.into(),
-            reason: death.reason.into(),
-            at_ms: death.at.0,
-            detail: death.detail.clone(),
+            words: words.clone(),
+        });
+        let generations = subscription.generations.iter();
+        let generations = generations.map(|(range, times)| StoredGeneration {
+            range: range.into(),
+            times: *times,
         });
         let exceptions = subscription
             .exceptions
@@ -188,6 +204,8 @@ impl StoredSubscription {
             evicted: subscription.evicted,
             lapsed: lapsed.collect(),
             attributes: attributes.collect(),
+            words: words.collect(),
+            generations: generations.collect(),
         }
     }
 
@@ -218,21 +236,58 @@ impl StoredSubscription {
             let (grant, range) = (stored.grant.into(), stored.range.into());
             subscription.remember(Remembered { grant, range, kind });
         }
+        for stored in self.words {
+            subscription.words.insert(stored.range.into(), stored.words);
+        }
+        for stored in self.generations {
+            subscription
+                .generations
+                .insert(stored.range.into(), stored.times);
+        }
         (subscription.settled, subscription.purged) = (self.settled, self.purged);
         subscription.evicted = self.evicted;
         let leases = self.leases.into_iter().map(StoredLease::into_lease);
-        let dead = self.dead.into_iter().map(|stored| {
-            let reason = Reason::try_from(stored.reason)?;
-            let (at, detail) = (Timestamp(stored.at_ms), stored.detail);
-            Ok((stored.range.into(), Death { reason, at, detail }))
-        });
+        let dead = self.dead.into_iter().map(StoredDeath::into_death);
         let dead = dead.collect::<Result<Vec<_>, SnapshotError>>()?;
         subscription.restore(leases.collect::<BTreeMap<_, _>>(), dead);
         Ok(subscription)
     }
 }
 
+impl StoredDeath {
+    fn of(range: OffsetRange, death: &Death) -> Self {
+        Self {
+            range: range.into(),
+            reason: death.reason.into(),
+            at_ms: death.at.0,
+            detail: death.detail.clone(),
+            each_bytes: death.each_bytes,
+        }
+    }
+
+    fn into_death(self) -> Result<(OffsetRange, Death), SnapshotError> {
+        let death = Death {
+            reason: Reason::try_from(self.reason)?,
+            at: Timestamp(self.at_ms),
+            detail: self.detail,
+            each_bytes: self.each_bytes,
+        };
+        Ok((self.range.into(), death))
+    }
+}
+
 impl StoredLease {
+    fn of(grant: Grant, lease: &Lease) -> Self {
+        let deadlines = lease.ranges.iter().map(|(_, deadline)| deadline.0);
+        Self {
+            grant: grant.into(),
+            ranges: lease.ranges.iter().map(|(range, _)| range.into()).collect(),
+            deadlines_ms: deadlines.collect(),
+            visibility_timeout_ms: lease.visibility_timeout_ms,
+            holder: lease.holder.clone(),
+        }
+    }
+
     fn into_lease(self) -> (Grant, Lease) {
         let ranges = self.ranges.into_iter().map(OffsetRange::from);
         let ranges: RangeMap<Timestamp> = ranges

@@ -1,4 +1,5 @@
-//! Dead letters: a state of messages with a reason, and back from it.
+//! Dead letters: a state of messages with a reason, kept for a while and up to a limit, and the way
+//! back from it.
 
 use siding_protocol::types::{OffsetRange, Timestamp};
 
@@ -14,6 +15,12 @@ pub enum Reason {
     MaxAttempts = 1,
     /// A consumer said so.
     Rejected = 2,
+    /// Handed over as often as allowed without having been begun.
+    TooManyAcquires = 3,
+    /// Its time to live passed before anybody got it.
+    Expired = 4,
+    /// The queue was full, and it was the oldest.
+    Overflow = 5,
 }
 
 impl Reason {
@@ -22,6 +29,9 @@ impl Reason {
         match self {
             Self::MaxAttempts => "max_attempts",
             Self::Rejected => "rejected",
+            Self::TooManyAcquires => "too_many_acquires",
+            Self::Expired => "expired",
+            Self::Overflow => "overflow",
         }
     }
 }
@@ -33,34 +43,91 @@ pub struct Death {
     pub reason: Reason,
     /// When.
     pub at: Timestamp,
-    /// The words of the reject.
+    /// The words of the reject, or of the last nack.
     pub detail: String,
+    /// What each counts towards `max_dead_bytes`: the average of its extent when it died.
+    pub each_bytes: u64,
 }
 
 impl Subscription {
-    /// Messages in nobody's hands become dead letters; past `max_dead` the oldest leave.
-    pub fn die(&mut self, range: OffsetRange, death: Death, context: &mut Context<'_>) {
-        self.deaths.insert(death.at, range.clone());
-        self.dead.insert(range.clone(), death);
-        context.changes.push(Change::Died(range.clone()));
-        while self.dead.count() > self.settings.max_dead {
-            let Some((_, oldest)) = self.deaths.first() else {
-                break;
+    /// Messages in nobody's hands become dead letters; past `max_dead` and `max_dead_bytes` the
+    /// oldest leave.
+    pub fn die(
+        &mut self,
+        range: OffsetRange,
+        reason: Reason,
+        detail: &str,
+        context: &mut Context<'_>,
+    ) {
+        self.words.remove(range.clone());
+        for (part, each_bytes) in context.log.averages(&range) {
+            let death = Death {
+                reason,
+                at: context.now,
+                detail: detail.to_owned(),
+                each_bytes,
             };
-            let excess = self.dead.count() - self.settings.max_dead;
-            let oldest = oldest.start..oldest.end.min(oldest.start + excess);
-            self.bury(oldest.clone());
-            self.forget(oldest.clone());
-            self.evicted += oldest.end - oldest.start;
-            context.changes.push(Change::DeadGone(oldest));
+            self.lay_out(part, death);
         }
+        context.changes.push(Change::Died(range.clone()));
         if self.planted.has(Bug::DeadLetterDropped) && range.end - range.start > 1 {
-            let last = range.end - 1..range.end;
-            self.bury(last.clone());
-            self.forget(last.clone());
-            self.evicted += 1;
-            context.changes.push(Change::DeadGone(last));
+            self.evict_dead(range.end - 1..range.end, context);
         }
+        self.drop_excess(context);
+    }
+
+    /// Messages whose attempts are used up die with the words of their last nack.
+    pub fn die_of_attempts(&mut self, range: OffsetRange, context: &mut Context<'_>) {
+        let said = self.words.overlap(range.clone());
+        let mut parts: Vec<_> = said.map(|(part, words)| (part, words.clone())).collect();
+        let silent = self.words.gaps(range).into_iter();
+        parts.extend(silent.map(|part| (part, String::new())));
+        parts.sort_unstable_by_key(|(part, _)| part.start);
+        for (part, words) in parts {
+            self.die(part, Reason::MaxAttempts, &words, context);
+        }
+    }
+
+    /// Puts a dead letter where it belongs.
+    pub(super) fn lay_out(&mut self, range: OffsetRange, death: Death) {
+        self.deaths.insert(death.at, range.clone());
+        self.dead_bytes += death.each_bytes * (range.end - range.start);
+        self.dead.insert(range, death);
+    }
+
+    fn drop_excess(&mut self, context: &mut Context<'_>) {
+        let (most, most_bytes) = (self.settings.max_dead, self.settings.max_dead_bytes);
+        while self.dead.count() > most || self.dead_bytes > most_bytes {
+            let Some((_, oldest)) = self.deaths.first() else {
+                return;
+            };
+            // Dead letters of one instant can differ in what else is said of them.
+            let Some((part, death)) = self.dead.overlap(oldest).next() else {
+                return;
+            };
+            let excess = self.dead.count().saturating_sub(most);
+            let excess_bytes = self.dead_bytes.saturating_sub(most_bytes);
+            let excess = excess.max(excess_bytes.div_ceil(death.each_bytes.max(1)));
+            self.evict_dead(part.start..part.end.min(part.start + excess), context);
+        }
+    }
+
+    fn evict_dead(&mut self, range: OffsetRange, context: &mut Context<'_>) {
+        self.bury(range.clone());
+        self.forget(range.clone());
+        self.evicted += range.end - range.start;
+        context.changes.push(Change::DeadGone(range));
+    }
+
+    /// When the oldest dead letters have been kept long enough.
+    pub(super) fn dead_until(&self) -> Option<(Timestamp, OffsetRange)> {
+        let (at, range) = self.deaths.first()?;
+        Some((at.plus_ms(self.settings.dead_retention_ms), range))
+    }
+
+    /// The oldest dead letters, those of one instant, have been kept long enough.
+    pub(super) fn outlive(&mut self, range: OffsetRange, context: &mut Context<'_>) {
+        self.evict_dead(range, context);
     }
 
     /// Takes `range`, all dead, out of the dead letters.
@@ -68,19 +135,18 @@ impl Subscription {
         let parts: Vec<_> = self
             .dead
             .overlap(range.clone())
-            .map(|(part, death)| (part, death.at))
+            .map(|(part, death)| (part, death.at, death.each_bytes))
             .collect();
-        for (part, at) in parts {
+        for (part, at, each_bytes) in parts {
             self.deaths.remove(at, &part);
+            self.dead_bytes -= each_bytes * (part.end - part.start);
         }
         self.dead.remove(range);
     }
 
-    /// Dead letters back to ready at their old place, attempts 0: at most `limit` (0: all), the
-    /// lowest offsets first.
-    pub fn redrive(&mut self, limit: u64, context: &mut Context<'_>) -> u64 {
+    /// At most `limit` (0: all) dead letters, the lowest offsets first.
+    pub fn first_dead(&self, limit: u64) -> Vec<OffsetRange> {
         let mut left = if limit == 0 { u64::MAX } else { limit };
-        let before = left;
         let mut chosen = Vec::new();
         for (range, _) in self.dead.iter() {
             let part = range.start..range.end.min(range.start.saturating_add(left));
@@ -90,13 +156,53 @@ impl Subscription {
                 break;
             }
         }
-        for range in chosen {
-            self.bury(range.clone());
-            // A lapsed grant may still settle late, until the message is delivered again.
-            self.edit_exceptions(range.clone(), |exception| exception.attempts = 0);
-            self.make_ready(range.clone());
-            context.changes.push(Change::Revived(range));
-        }
-        before - left
+        chosen
     }
+
+    /// Dead letters back to ready at their old place, never tried: at most `limit` (0: all), the
+    /// lowest offsets first.
+    pub fn redrive(&mut self, limit: u64, context: &mut Context<'_>) -> u64 {
+        let chosen = self.first_dead(limit);
+        for range in &chosen {
+            self.revive(range.clone(), context);
+        }
+        count(&chosen)
+    }
+
+    fn revive(&mut self, range: OffsetRange, context: &mut Context<'_>) {
+        self.bury(range.clone());
+        // A lapsed grant may still settle late, until the message is delivered again.
+        self.edit_exceptions(range.clone(), |exception| {
+            (exception.attempts, exception.acquires) = (0, 0);
+        });
+        self.count_generation(range.clone());
+        self.make_ready(range.clone());
+        context.changes.push(Change::Revived(range));
+    }
+
+    fn count_generation(&mut self, range: OffsetRange) {
+        let before = self.generations.overlap(range.clone());
+        let before: Vec<_> = before.map(|(part, times)| (part, *times)).collect();
+        self.generations.insert(range, 1);
+        for (part, times) in before {
+            self.generations.insert(part, times.saturating_add(1));
+        }
+    }
+
+    /// Removes dead letters for good: at most `limit` (0: all), the lowest offsets first.
+    pub fn drop_dead(&mut self, limit: u64, context: &mut Context<'_>) -> u64 {
+        let chosen = self.first_dead(limit);
+        for range in &chosen {
+            self.bury(range.clone());
+            self.forget(range.clone());
+            context.changes.push(Change::DeadGone(range.clone()));
+        }
+        self.purged += count(&chosen);
+        count(&chosen)
+    }
+}
+
+/// Messages of ranges.
+pub(in crate::engine) fn count(ranges: &[OffsetRange]) -> u64 {
+    ranges.iter().map(|range| range.end - range.start).sum()
 }

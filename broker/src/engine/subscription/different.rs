@@ -91,6 +91,8 @@ impl Subscription {
     pub(in crate::engine) fn forget(&mut self, range: OffsetRange) {
         self.exceptions.remove(range.clone());
         self.attributes.remove(range.clone());
-        self.lapsed.remove(range);
+        self.lapsed.remove(range.clone());
+        self.words.remove(range.clone());
+        self.generations.remove(range);
     }
 }

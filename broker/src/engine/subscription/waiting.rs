@@ -2,7 +2,7 @@
 
 use siding_protocol::types::{Grant, OffsetRange, Timestamp};
 
-use super::{Context, Death, Reason, Subscription};
+use super::{Context, Subscription};
 use crate::engine::planted::Bug;
 use crate::engine::ready::{DEFAULT_RANK, rank_of};
 use crate::engine::retry::backoff_ms;
@@ -30,12 +30,7 @@ impl Subscription {
             exception.due = Timestamp(0);
             if comeback.charged && exception.attempts >= self.settings.max_attempts {
                 self.set_exception(part.clone(), exception);
-                let death = Death {
-                    reason: Reason::MaxAttempts,
-                    at: context.now,
-                    detail: String::new(),
-                };
-                self.die(part, death, context);
+                self.die_of_attempts(part, context);
                 continue;
             }
             let delay_ms = comeback.delay_ms.unwrap_or_else(|| {
