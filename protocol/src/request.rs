@@ -17,6 +17,7 @@ pub use settle::{Action, Settle};
 
 use bytes::Bytes;
 
+use crate::filter::{Filter, Scope};
 use crate::limits;
 use crate::refusal::{Refusal, State};
 use crate::run::{RunLimits, ScannedRun};
@@ -278,7 +279,7 @@ impl Request {
                 state: parse_state(wire.state)?,
                 from_offset: wire.from_offset,
                 limit: page(wire.limit)?,
-                filter: text("filter", wire.filter, limits::FILTER_BYTES_MAX)?,
+                filter: look_filter(wire.filter)?,
             },
             other => return later::parse(other, run_limits),
         })
@@ -339,6 +340,14 @@ fn parse_state(state: i32) -> Result<Option<State>, Refusal> {
         Ok(_) => Ok(State::from_wire(state)),
         Err(_) => Err(Refusal::malformed("state", "no such state")),
     }
+}
+
+/// Empty, or a filter of a look.
+fn look_filter(filter: String) -> Result<String, Refusal> {
+    if !filter.is_empty() {
+        Filter::parse(&filter, Scope::Look)?;
+    }
+    Ok(filter)
 }
 
 fn page(limit: u32) -> Result<u32, Refusal> {

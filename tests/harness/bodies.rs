@@ -2,26 +2,29 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use siding_broker::engine::command::Entry;
 use siding_broker::engine::effect::Place;
+use siding_broker::engine::read::Body;
 use siding_broker::engine::state::State;
 use siding_protocol::run::{self, MessageFields, RunBuilder, RunLimits, ScannedRun};
 use siding_protocol::types::{Offset, OffsetRange};
 
-/// One stored body by (log, offset), as its length.
+/// One stored message by (log, offset): a run of one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Bodies(BTreeMap<(u64, Offset), usize>);
+pub struct Bodies(BTreeMap<(u64, Offset), Bytes>);
 
 impl Bodies {
     /// Keeps the bodies of one place, read from the entry's bytes.
     pub fn place(&mut self, place: &Place, entry: &Entry) {
         let run = entry.runs.get(place.run as usize).expect("a run");
         let (start, end) = (place.start as usize, (place.start + place.bytes) as usize);
-        let slice = run.get(start..end).expect("within its run");
-        let found = run::messages(slice).count();
+        let mut slice = run.slice(start..end);
+        let found = run::messages(&slice).count();
         assert_eq!(found, place.count as usize, "a place holds whole messages");
-        for (offset, message) in (place.first..).zip(run::messages(slice)) {
-            let before = self.0.insert((place.log, offset), message.body().len());
+        for offset in place.first..place.first + u64::from(place.count) {
+            let message = slice.split_to(run::skip(&slice, 1).expect("a message"));
+            let before = self.0.insert((place.log, offset), message);
             assert_eq!(
                 before, None,
                 "log {} offset {offset} placed twice",
@@ -46,6 +49,19 @@ impl Bodies {
         self.0.keys().copied()
     }
 
+    /// What a shard would read of these ranges.
+    pub fn read(&self, log: u64, ranges: &[OffsetRange]) -> Vec<Body> {
+        let ranges = ranges
+            .iter()
+            .map(|range| (log, range.start)..(log, range.end));
+        let kept = ranges.flat_map(|range| self.0.range(range));
+        let bodies = kept.map(|((_, first), run)| Body {
+            first: *first,
+            run: run.clone(),
+        });
+        bodies.collect()
+    }
+
     /// Every message of the range has its body.
     pub fn assert_holds(&self, log: u64, range: OffsetRange) {
         for offset in range {
@@ -60,6 +76,7 @@ impl Bodies {
             let leased = subscription.leases.values();
             let leased = leased.flat_map(|lease| lease.ranges.iter().map(|(range, _)| range));
             let all = subscription.ready.ranges();
+            let all = all.chain(subscription.unjudged_ranges());
             let all = all.chain(subscription.delayed.iter().map(|(_, range)| range));
             let all = all.chain(subscription.dead.iter().map(|(range, _)| range));
             for range in all.chain(leased) {

@@ -6,13 +6,15 @@
 
 mod compare;
 mod coverage;
+pub mod filters;
 mod names;
 pub mod readers;
 mod settle;
 mod store;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
 use siding_broker::engine::Engine;
 use siding_broker::engine::command::{Command, Entry, Lease};
 use siding_broker::engine::effect::Delivery;
@@ -36,6 +38,8 @@ pub struct Model {
     logs: BTreeMap<u64, Log>,
     subscriptions: BTreeMap<u64, Subscription>,
     producers: BTreeMap<u64, Producer>,
+    /// Of the publishes of the command being judged that are still to be stored.
+    runs: VecDeque<Bytes>,
     /// Who waits for what, and holds what.
     pub readers: Readers,
     /// What was tried so far, restarts included.
@@ -50,6 +54,8 @@ struct Log {
     extents: Vec<Extent>,
     start: u64,
     end: u64,
+    /// What every message ever stored says.
+    routing_keys: BTreeMap<u64, String>,
 }
 
 #[derive(Clone, Debug)]
@@ -72,6 +78,7 @@ struct Subscription {
     settled: u64,
     purged: u64,
     evicted: u64,
+    filtered: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -104,6 +111,8 @@ impl Default for Message {
 #[derive(Clone, Debug, PartialEq)]
 enum Place {
     Ready,
+    /// Waits for the verdict of a filter; until when it is delayed then.
+    Unjudged(u64),
     /// At the earliest and latest instant that the policy allows; the engine's choice is adopted.
     Delayed(u64, u64),
     Leased {
@@ -133,6 +142,7 @@ impl Model {
         let before = self.now;
         self.now = entry.now.0.max(before);
         let mut outcomes = Vec::new();
+        let mut runs = entry.runs.iter();
         for (position, command) in entry.commands.iter().enumerate() {
             if let Command::Start(start) = command {
                 self.term = start.term;
@@ -142,6 +152,8 @@ impl Model {
                 self.pass_time();
             }
             self.note_before(command);
+            let publishes = command.publishes().count();
+            self.runs = runs.by_ref().take(publishes).cloned().collect();
             if let Some(outcome) = self.command(command) {
                 let outcome = (position, outcome);
                 self.coverage.note_answer(command, &outcome);
@@ -156,6 +168,10 @@ impl Model {
             Command::Start(_) | Command::Tick(_) => return None,
             Command::Lease(lease) => {
                 self.lease(lease);
+                return None;
+            }
+            Command::Judge(judge) => {
+                self.judge_stored(judge);
                 return None;
             }
             Command::Return(returned) => {

@@ -113,7 +113,19 @@ impl Words {
             deliver_at_ms: at.unwrap_or(0),
             ..MessageFields::default()
         };
-        run_like((0..self.number("n").unwrap_or(1_u32)).map(|_| fields))
+        let routing_keys = self.text("keys").unwrap_or("").split(',').cycle();
+        let count = self.number("n").unwrap_or(1_u32);
+        let messages = (0..count).zip(routing_keys);
+        run_like(messages.map(|(_, routing_key)| MessageFields {
+            routing_key,
+            ..fields
+        }))
+    }
+
+    /// Words in one: `_` stands for a blank, but in names of fields.
+    pub fn words(&self, key: &str) -> String {
+        let text = self.text(key).unwrap_or("").replace('_', " ");
+        text.replace("routing key", "routing_key")
     }
 
     fn delivery(&self) -> wire::DeliverySettings {
@@ -125,6 +137,7 @@ impl Words {
             max_dead: self.number("max_dead"),
             max_dead_bytes: self.number("max_dead_bytes"),
             dead_retention_ms: self.ms("dead_retention"),
+            filter: self.words("filter"),
             ..Default::default()
         }
     }

@@ -11,7 +11,7 @@ use siding_broker::engine::effect::{Delivery, Effect, Effects, Found, Origin, Se
 use siding_protocol::event::Answer;
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request::Request;
-use siding_protocol::types::Timestamp;
+use siding_protocol::types::{OffsetRange, Timestamp};
 
 use crate::bodies::Bodies;
 
@@ -107,6 +107,10 @@ pub struct Stage<W: Witness = ()> {
     journal: Vec<Bytes>,
     synced: usize,
     bodies: Bodies,
+    /// What the engine wants to read: number, log, ranges.
+    reads: VecDeque<(u64, u64, Vec<OffsetRange>)>,
+    /// Nothing is read meanwhile.
+    slow_disk: bool,
     effects: Effects,
     events: Vec<Event>,
     prepare: Rc<dyn Fn(&mut Engine)>,
@@ -138,6 +142,8 @@ impl<W: Witness> Stage<W> {
             journal: Vec::new(),
             synced: 0,
             bodies: Bodies::default(),
+            reads: VecDeque::new(),
+            slow_disk: false,
             effects: Effects::default(),
             events: Vec::new(),
             prepare,
@@ -227,6 +233,12 @@ impl<W: Witness> Stage<W> {
         self.run();
     }
 
+    /// The disk answers reads, or lets them wait.
+    pub fn set_slow_disk(&mut self, slow: bool) {
+        self.slow_disk = slow;
+        self.run();
+    }
+
     /// Everything in flight is committed and applied, notes too.
     pub fn flush(&mut self) {
         let (notes, pipelined) = (self.notes, self.pipelined);
@@ -242,6 +254,8 @@ impl<W: Witness> Stage<W> {
                 self.close_group();
             } else if self.flight.len() > usize::from(self.pipelined) {
                 self.apply_oldest();
+            } else if let Some(read) = self.next_read() {
+                self.read(read);
             } else if self.is_overdue() {
                 self.engine.advance(self.now, &mut self.effects);
                 self.perform(&Entry::default());
@@ -250,6 +264,16 @@ impl<W: Witness> Stage<W> {
             }
         }
         panic!("the engine does not come to rest");
+    }
+
+    fn next_read(&mut self) -> Option<(u64, u64, Vec<OffsetRange>)> {
+        (!self.slow_disk).then(|| self.reads.pop_front()).flatten()
+    }
+
+    fn read(&mut self, (number, log, ranges): (u64, u64, Vec<OffsetRange>)) {
+        let bodies = self.bodies.read(log, &ranges);
+        self.engine.bodies_read(number, &bodies, &mut self.effects);
+        self.perform(&Entry::default());
     }
 
     /// More was due than one entry lets happen.
@@ -360,6 +384,11 @@ impl<W: Witness> Stage<W> {
                     }
                     self.events.push(Event::Browsed(to, log, found));
                 }
+                Effect::Read {
+                    number,
+                    log,
+                    ranges,
+                } => self.reads.push_back((number, log, ranges)),
                 Effect::Place(place) => self.bodies.place(&place, entry),
                 Effect::Discard { log, range } => self.bodies.discard(log, range),
             }
@@ -380,6 +409,7 @@ impl<W: Witness> Stage<W> {
         self.synced = self.journal.len();
         self.engine = self.fresh();
         self.bodies = Bodies::default();
+        self.reads.clear();
         self.witness.restarted();
         for payload in self.journal.clone() {
             self.apply(&decode(payload));

@@ -7,7 +7,7 @@
 //! ```text
 //! queue NAME, topic NAME, sub TOPIC/NAME, delete ADDRESS, with the settings as key=value
 //! publish NAME [n=1] [size=1] [producer=1] [sequence=next]     -> confirm NAME@0-2
-//!         [priority=4] [delay=] [at=MS_AFTER_THE_BEGINNING]
+//!         [keys=ROUTING_KEY,...] [priority=4] [delay=] [at=MS_AFTER_THE_BEGINNING]
 //! consume WHO ADDRESS [credit=100] [bytes=] [visibility=]      -> WHO gets NAME@0-2 attempt 1
 //!                                                              -> WHO ended: not found (deleted)
 //! receive WHO ADDRESS [max=10] [bytes=] [wait=0s]              -> WHO receives NAME@0 attempt 1
@@ -15,6 +15,7 @@
 //! transaction OPERATION + OPERATION [sequence=]    advance 5s    jump 5s    close WHO    stop WHO
 //! pause WHO    resume WHO    restart [after=0s] [back=0s] [lost=] [kept=] [snapshot=]
 //! purge [dry], redrive, drop [limit=0] [dry], describe, browse, list    notes ride|at-once|held    pipeline on|off    flush
+//! disk slow|quick    filter=WORDS_WITH_BLANKS_LIKE_THIS
 //! ```
 //! WHO is a consumer on a connection of the same name, opened when first named. A settle speaks for
 //! the newest grant under which WHO got the first message, or one `older`.
@@ -116,6 +117,7 @@ impl Transcript {
                 };
             }
             "pipeline" => self.stage.pipelined = words.word(1) == "on",
+            "disk" => self.stage.set_slow_disk(words.word(1) == "slow"),
             "flush" => self.stage.flush(),
             "forget" => self.producers.push(999),
             _ => {

@@ -3,6 +3,7 @@
 mod consume;
 mod dead;
 mod delay;
+mod filter;
 mod lease;
 mod limits;
 mod look;

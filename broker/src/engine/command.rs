@@ -2,6 +2,8 @@
 //!
 //! To change a command: add fields with new tags, never reuse one; see `entry.rs`.
 
+mod moves;
+
 use prost::Message;
 use siding_protocol::settings::{DeliverySettings, QueueSettings, TopicSettings};
 use siding_protocol::types::{Grant, OffsetRange};
@@ -10,6 +12,7 @@ use super::seed::Seed;
 use super::special::Special;
 
 pub use super::entry::{ENGINE_VERSION, ENTRY_FORMAT, Entry, EntryError};
+pub use moves::{Judge, Verdict};
 
 /// One state change, as decided by the proposer and judged again by `apply`.
 #[derive(Clone, PartialEq, prost::Oneof)]
@@ -45,6 +48,8 @@ pub enum Command {
     Purge(Purge),
     #[prost(message, tag = "14")]
     Redrive(Redrive),
+    #[prost(message, tag = "20")]
+    Judge(Judge),
     #[prost(message, tag = "30")]
     DropDead(DropDead),
 }
@@ -90,6 +95,9 @@ pub struct Publish {
     /// Of its messages, rising; those that are not named are plain.
     #[prost(message, repeated, tag = "5")]
     pub specials: Vec<Special>,
+    /// What the filters of a topic's subscriptions say of it; one that is not named judges later.
+    #[prost(message, repeated, tag = "9")]
+    pub verdicts: Vec<Verdict>,
 }
 
 impl Publish {

@@ -6,6 +6,7 @@ use siding_protocol::request::ProducerTicket;
 use siding_protocol::types::{Grant, OffsetRange, Timestamp};
 
 use super::effect::{DeliverTo, Origin, SessionId};
+use super::read::Reads;
 use super::runs::RangeSet;
 use super::seed::Seed;
 
@@ -26,6 +27,8 @@ pub struct Volatile {
     pub polls: BTreeSet<(Timestamp, u64, Origin)>,
     /// Publishes and transactions on their way to the log, oldest first: they come back in order.
     pub in_flight: VecDeque<ProducerTicket>,
+    /// Bodies that are asked for.
+    pub reads: Reads,
     /// Of the last grant of this term.
     pub last_counter: u64,
     /// Whether the `Start` is on its way: a grant of the old term could be given twice.

@@ -24,6 +24,7 @@ impl Engine {
             && let Some(id) = self.volatile.touched.pop_first()
         {
             self.serve(id, now, effects);
+            self.read_behind(id, effects);
         }
         self.end_polls(now, effects);
     }

@@ -126,6 +126,15 @@ pub enum Effect {
         /// Why.
         why: Refusal,
     },
+    /// Bring the engine the bodies of these ranges, under this number (`Engine::bodies_read`).
+    Read {
+        /// Its own number for it.
+        number: u64,
+        /// Whose bodies.
+        log: u64,
+        /// Rising, apart.
+        ranges: Vec<OffsetRange>,
+    },
     /// Answer a browse with these messages and their bodies.
     Browsed(Origin, u64, Vec<Found>),
     /// From `apply`: remember where these bodies lie.

@@ -74,7 +74,7 @@ struct EntryHead {
 struct LoggedCommand {
     #[prost(
         oneof = "Command",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 30"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 20, 30"
     )]
     kind: Option<Command>,
 }
@@ -166,7 +166,7 @@ mod tests {
             producer: 1,
             sequence: 9,
             pieces,
-            specials: Vec::new(),
+            ..Publish::default()
         };
         let inner = Publish {
             pieces: vec![Piece { count: 1, bytes: 2 }],

@@ -18,6 +18,7 @@ mod names;
 pub mod planted;
 pub mod producer;
 mod publish;
+pub mod read;
 pub mod ready;
 pub mod retry;
 pub mod runs;
@@ -187,7 +188,13 @@ impl Engine {
                     }
                 }
             }
+            Command::Judge(judge) => {
+                self.volatile.reads.finish(judge.subscription);
+                self.volatile.touched.insert(judge.subscription);
+            }
             Command::Delete(_) => {
+                let known = &self.state.subscriptions;
+                self.volatile.reads.keep(|id| known.contains_key(&id));
                 self.meters.keep(|log| self.state.logs.contains_key(&log));
                 self.end_readers(effects);
             }

@@ -79,7 +79,7 @@ impl State {
         let name = Some(create.name.clone());
         let settings = create.settings.clone();
         let mut subscription = Subscription::new(id, create.log, name, settings, start);
-        subscription.make_ready(start..end);
+        subscription.begin(start..end);
         self.subscriptions.insert(id, subscription);
         self.attach(create.log, id);
         touched.insert(id);

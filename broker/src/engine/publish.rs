@@ -66,7 +66,7 @@ impl State {
         for id in &log.subscriptions {
             if let Some(subscription) = self.subscriptions.get_mut(id) {
                 let fresh = first_offset.max(subscription.start)..log.end;
-                subscription.arrive(fresh, first_offset, &publish.specials, self.now);
+                subscription.arrive(fresh, first_offset, publish, self.now);
                 touched.insert(*id);
             }
         }
@@ -200,6 +200,8 @@ impl Subscription {
     /// Whether it still needs bodies of `range`; what comes back from a lease below the log's start
     /// is ready there.
     fn keeps(&self, range: &std::ops::Range<u64>) -> bool {
-        self.holds(range) || self.ready.within(range.clone()).next().is_some()
+        self.holds(range)
+            || self.ready.within(range.clone()).next().is_some()
+            || self.unjudged_within(range.clone()).next().is_some()
     }
 }

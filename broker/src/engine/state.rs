@@ -106,6 +106,13 @@ impl State {
                 self.lease(lease);
                 return None;
             }
+            Command::Judge(judge) => {
+                let id = judge.subscription;
+                self.change(id, effects, touched, |found, context| {
+                    found.judge(judge, context.now);
+                });
+                return None;
+            }
             Command::Return(returned) => {
                 let grants = returned.grants();
                 self.change(

@@ -65,6 +65,8 @@ pub struct Subscription {
     pub start: Offset,
     /// Waits for a consumer.
     pub ready: Ready,
+    /// Waits for its filter's verdict, and counts as ready meanwhile; until when it is delayed then.
+    pub unjudged: RangeMap<Timestamp>,
     /// Waits for its time; the instant is also in the exception.
     pub delayed: Timeline,
     /// In the hands of a consumer.
@@ -96,6 +98,8 @@ pub struct Subscription {
     pub purged: u64,
     /// Messages that retention or `max_dead` took.
     pub evicted: u64,
+    /// Messages that its filter passed over.
+    pub filtered: u64,
     /// Messages leased: derived.
     leased: u64,
     pub(super) planted: Planted,
@@ -117,6 +121,7 @@ impl Subscription {
             settings,
             start,
             ready: Ready::default(),
+            unjudged: RangeMap::default(),
             delayed: Timeline::default(),
             leases: BTreeMap::new(),
             deadlines: BTreeSet::new(),
@@ -132,6 +137,7 @@ impl Subscription {
             settled: 0,
             purged: 0,
             evicted: 0,
+            filtered: 0,
             leased: 0,
             planted: Planted::default(),
         }
@@ -142,13 +148,14 @@ impl Subscription {
         Books {
             start: self.start,
             end,
-            ready: self.ready.count(),
+            ready: self.ready.count() + self.unjudged.count(),
             delayed: self.delayed.count(),
             leased: self.leased,
             dead: self.dead.count(),
             settled: self.settled,
             purged: self.purged,
             evicted: self.evicted,
+            filtered: self.filtered,
             ..Books::default()
         }
     }
@@ -193,7 +200,7 @@ impl Subscription {
 
     /// Where the message is.
     pub fn state_of(&self, offset: Offset) -> State {
-        if self.ready.get(offset).is_some() {
+        if self.ready.get(offset).is_some() || self.unjudged.get(offset).is_some() {
             return State::Ready;
         }
         if self.dead.get(offset).is_some() {
@@ -239,7 +246,8 @@ impl Subscription {
             .flat_map(|l| l.ranges.iter().map(|(range, _)| range));
         let delayed = self.delayed.iter().map(|(_, range)| range);
         let dead = self.dead.iter().map(|(range, _)| range);
-        let all = self.ready.ranges().chain(leased).chain(delayed).chain(dead);
+        let waiting = self.ready.ranges().chain(self.unjudged_ranges());
+        let all = waiting.chain(leased).chain(delayed).chain(dead);
         let (mut set, mut sum) = (RangeSet::default(), 0);
         for range in all {
             sum += range.end - range.start;

@@ -302,10 +302,24 @@ impl<S: Sessions> Committer<S> {
         Ok(self.performer.perform(self.core.deeds(), None)?)
     }
 
+    /// The engine gets what it asked to read. What it asks for thereupon comes with the next turn,
+    /// so that a long read lets others have theirs.
+    fn bring_read(&mut self) -> Result<(), ShardError> {
+        let now = self.clock.now();
+        for (number, bodies) in self.performer.take_read() {
+            self.core.bodies_read(now, number, &bodies);
+        }
+        Ok(self.performer.perform(self.core.deeds(), None)?)
+    }
+
     /// One write for each connection that got something, whatever it got.
     fn after_work(&mut self) -> Result<(), ShardError> {
+        if self.performer.has_read() {
+            self.bring_read()?;
+        }
         self.performer.flush();
-        let is_left = !self.inbox.is_empty() || self.core.open().is_awaited();
+        let is_left =
+            !self.inbox.is_empty() || self.core.open().is_awaited() || self.performer.has_read();
         if is_left && !self.door.is_in_flight() {
             // What did not fit into the group, or what is due: with the next turn.
             self.inbox.wake();
@@ -327,6 +341,7 @@ impl<S: Sessions> Committer<S> {
     /// # Errors
     /// As [`Self::run`]; what was confirmed stands.
     pub async fn finish(mut self) -> Result<(), ShardError> {
+        self.performer.stop_reading();
         self.work()?;
         while !self.is_idle() {
             if self.door.is_in_flight() || self.checkpoints.is_running() {

@@ -16,6 +16,7 @@ use super::group::{OpenGroup, Pending, Waiter};
 use crate::engine::Engine;
 use crate::engine::command::Entry;
 use crate::engine::effect::{Delivery, Effect, Effects, Found, Origin, Place, SessionId};
+use crate::engine::read::Body;
 use crate::engine::seed::Seed;
 use crate::engine::snapshot::SnapshotError;
 
@@ -68,6 +69,8 @@ pub enum Deed {
     EndConsumer(SessionId, u32, Refusal),
     /// Answer a browse: the log, and what was found.
     Browsed(Origin, u64, Vec<Found>),
+    /// Bring these bodies to [`Core::bodies_read`] under this number.
+    Read(u64, u64, Vec<OffsetRange>),
     /// Remember where bodies lie in the entry just applied.
     Place(Place),
     /// Forget bodies.
@@ -167,6 +170,12 @@ impl Core {
         self.deeds.extend(releases);
     }
 
+    /// The bodies that the engine asked for under this number.
+    pub fn bodies_read(&mut self, now: Timestamp, number: u64, bodies: &[Body]) {
+        self.engine.bodies_read(number, bodies, &mut self.effects);
+        self.sort(now, None, &[]);
+    }
+
     /// Hands out what can be handed out.
     pub fn dispatch(&mut self, now: Timestamp) {
         self.engine.dispatch(now, &mut self.effects);
@@ -263,6 +272,11 @@ impl Core {
                 Effect::Browsed(origin, log, found) => {
                     self.deeds.push(Deed::Browsed(origin, log, found));
                 }
+                Effect::Read {
+                    number,
+                    log,
+                    ranges,
+                } => self.deeds.push(Deed::Read(number, log, ranges)),
                 Effect::Place(place) => self.deeds.push(Deed::Place(place)),
                 Effect::Discard { log, range } => self.deeds.push(Deed::Discard(log, range)),
             }

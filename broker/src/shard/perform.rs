@@ -12,6 +12,7 @@ use super::resolve::{Resolved, Resolver};
 use super::sessions::Sessions;
 use crate::engine::command::Entry;
 use crate::engine::effect::{Place, SessionId};
+use crate::engine::read::Body;
 use crate::storage::bodies::{Bodies, Placed};
 use crate::storage::{RecordAt, StorageError};
 
@@ -23,6 +24,9 @@ pub struct Performer<S> {
     fetcher: Fetcher,
     sessions: Rc<S>,
     resolved: Vec<Resolved>,
+    /// What the engine asked to read, with its numbers for it.
+    read: Vec<(u64, Vec<Body>)>,
+    stopping: bool,
 }
 
 /// Where an entry's runs lie: in its record, and in memory. Places come in the order of the runs, so
@@ -89,6 +93,8 @@ impl<S: Sessions> Performer<S> {
             fetcher,
             sessions,
             resolved: Vec::new(),
+            read: Vec::new(),
+            stopping: false,
         }
     }
 
@@ -119,6 +125,14 @@ impl<S: Sessions> Performer<S> {
                     let to = (to, log);
                     self.resolver
                         .browse(&mut self.bodies, to, found, &mut self.resolved);
+                    self.send_resolved();
+                }
+                // It is asked for again at the next start.
+                Deed::Read(..) if self.stopping => {}
+                Deed::Read(number, log, ranges) => {
+                    let for_what = (number, log);
+                    self.resolver
+                        .read(&mut self.bodies, for_what, ranges, &mut self.resolved);
                     self.send_resolved();
                 }
                 Deed::Place(place) => {
@@ -156,6 +170,22 @@ impl<S: Sessions> Performer<S> {
         self.resolver.closed(session);
     }
 
+    /// The broker stops: the engine's own reads go no further.
+    pub fn stop_reading(&mut self) {
+        self.stopping = true;
+        self.read.clear();
+    }
+
+    /// Whether something has come that the engine asked for.
+    pub fn has_read(&self) -> bool {
+        !self.read.is_empty()
+    }
+
+    /// What the engine asked for and has come.
+    pub fn take_read(&mut self) -> Vec<(u64, Vec<Body>)> {
+        std::mem::take(&mut self.read)
+    }
+
     /// Writes to every session that got something.
     pub fn flush(&self) {
         self.sessions.flush();
@@ -171,6 +201,7 @@ impl<S: Sessions> Performer<S> {
             match resolved {
                 Resolved::Delivery { to, batches } => self.sessions.deliver(to, &batches),
                 Resolved::Browsed { to, answer } => self.sessions.browsed(to, answer),
+                Resolved::Read { number, bodies } => self.read.push((number, bodies)),
             }
         }
     }

@@ -15,11 +15,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use siding_protocol::frame::BatchParts;
-use siding_protocol::types::Offset;
+use siding_protocol::types::{Offset, OffsetRange};
 use siding_protocol::wire;
 
 use self::work::{Lane, Work};
 use crate::engine::effect::{DeliverTo, Delivery, Found, Origin, SessionId};
+use crate::engine::read::Body;
 use crate::storage::bodies::{Lookup, Slice};
 use crate::storage::{Bodies, RecordAt, StorageError};
 
@@ -48,6 +49,13 @@ pub enum Resolved {
         to: Origin,
         /// One message each.
         answer: wire::Browsed,
+    },
+    /// Bring to the engine. What is gone by now, or could not be read, is left out.
+    Read {
+        /// The engine's number for it.
+        number: u64,
+        /// In order of offset.
+        bodies: Vec<Body>,
     },
 }
 
@@ -97,6 +105,23 @@ impl Resolver {
             found,
             answer,
             bytes: 0,
+        };
+        self.submit(bodies, work, out);
+    }
+
+    /// Reads bodies of `log` for the engine into `out`, at once or after the reads it needs.
+    pub fn read(
+        &mut self,
+        bodies: &mut Bodies,
+        (number, log): (u64, u64),
+        ranges: Vec<OffsetRange>,
+        out: &mut Vec<Resolved>,
+    ) {
+        let work = Work::Read {
+            number,
+            log,
+            ranges,
+            bodies: Vec::new(),
         };
         self.submit(bodies, work, out);
     }

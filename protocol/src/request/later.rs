@@ -1,7 +1,7 @@
 //! Requests beside the hot path: dead letters, jobs, looks, schedules.
 
 use super::{MessageId, Request, ScheduleSettings, Sieve, address, name, page, parse_ranges};
-use super::{limits, parse_run, text, within};
+use super::{limits, look_filter, parse_run, within};
 use crate::refusal::Refusal;
 use crate::run::RunLimits;
 use crate::settings::StartAt;
@@ -76,7 +76,7 @@ fn sieve(at: &str, limit: u64, filter: String, dry_run: bool) -> Result<Sieve, R
     Ok(Sieve {
         address: address(at)?,
         limit,
-        filter: text("filter", filter, limits::FILTER_BYTES_MAX)?,
+        filter: look_filter(filter)?,
         dry_run,
     })
 }

@@ -1,6 +1,7 @@
 //! How deliveries of a queue or subscription behave.
 
-use super::{text, visibility_timeout, within};
+use super::{visibility_timeout, within};
+use crate::filter::{Filter, Scope};
 use crate::limits;
 use crate::refusal::Refusal;
 use crate::types::Name;
@@ -145,7 +146,7 @@ impl DeliverySettings {
                 0,
                 limits::DONE_RETENTION_MS_MAX,
             )?,
-            filter: text("filter", wire.filter, limits::FILTER_BYTES_MAX)?,
+            filter: checked_filter(wire.filter)?,
             ephemeral: wire.ephemeral,
             dead_letter_to: optional_name("dead_letter_to", wire.dead_letter_to)?,
             forward_to: optional_name("forward_to", wire.forward_to)?,
@@ -188,6 +189,14 @@ impl DeliverySettings {
             forward_to: self.forward_to.clone(),
         }
     }
+}
+
+/// Empty, or a filter.
+fn checked_filter(filter: String) -> Result<String, Refusal> {
+    if !filter.is_empty() {
+        Filter::parse(&filter, Scope::Subscription)?;
+    }
+    Ok(filter)
 }
 
 fn parse_backoff(steps: Vec<u64>) -> Result<Vec<u64>, Refusal> {

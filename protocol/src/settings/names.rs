@@ -90,7 +90,7 @@ impl QueueSettings {
             dedup_window_ms: dedup_window(wire.dedup_window_ms)?,
             max_dedup_ids: dedup_ids(wire.max_dedup_ids)?,
             retain_settled_ms: within("retain_settled_ms", retained, 0, 0, limits::DELAY_MS_MAX)?,
-            delivery: DeliverySettings::parse(wire.delivery)?,
+            delivery: own_delivery(wire.delivery)?,
         })
     }
 
@@ -148,6 +148,21 @@ impl TopicSettings {
             max_dedup_ids: Some(self.max_dedup_ids),
         }
     }
+}
+
+/// Of a queue's built-in subscription: it reads everything, stays, and is read by consumers.
+fn own_delivery(wire: Option<wire::DeliverySettings>) -> Result<DeliverySettings, Refusal> {
+    let delivery = DeliverySettings::parse(wire)?;
+    for (field, is_set) in [
+        ("filter", !delivery.filter.is_empty()),
+        ("ephemeral", delivery.ephemeral),
+        ("forward_to", !delivery.forward_to.is_empty()),
+    ] {
+        if is_set {
+            return Err(Refusal::malformed(field, "of a topic's subscription only"));
+        }
+    }
+    Ok(delivery)
 }
 
 fn dedup_window(value: Option<u64>) -> Result<u64, Refusal> {

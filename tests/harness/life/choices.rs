@@ -19,6 +19,7 @@ pub(super) fn fields(kind: usize, body: &[u8]) -> MessageFields<'_> {
         ..MessageFields::default()
     };
     MessageFields {
+        routing_key: ["", "a.x", "b.x", "a.x.y", "a.z", ""][kind],
         priority: [None, None, Some(9), Some(0), Some(5), Some(4)][kind],
         delay_ms: [0, 1_000, 0, 0, 500, 0][kind],
         // Ahead in the beginning of a life, past later.

@@ -19,6 +19,7 @@ pub(super) enum Operation {
         address: usize,
         settings: usize,
         start: u64,
+        filter: usize,
     },
     Delete {
         address: usize,
@@ -84,6 +85,9 @@ pub(super) enum Operation {
     },
     Pipeline {
         on: bool,
+    },
+    Disk {
+        slow: bool,
     },
     Flush,
     Restart {
@@ -173,9 +177,11 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(name, settings)| Operation::CreateQueue { name, settings }),
         1 => (0..4_usize, 0..2_usize)
             .prop_map(|(name, retention)| Operation::CreateTopic { name, retention }),
-        2 => (address.clone(), 0..3_usize, 0..20_u64).prop_map(|(address, settings, start)| {
-            Operation::CreateSubscription { address, settings, start }
-        }),
+        3 => (address.clone(), 0..3_usize, 0..20_u64, 0..3_usize).prop_map(
+            |(address, settings, start, filter)| {
+                Operation::CreateSubscription { address, settings, start, filter }
+            }
+        ),
         1 => (address.clone(), any::<bool>())
             .prop_map(|(address, whole)| Operation::Delete { address, whole }),
         18 => publish().prop_map(Operation::Publish),
@@ -204,6 +210,7 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
         3 => (0..9_usize).prop_map(|ms| Operation::Jump { ms }),
         2 => (0..3_usize).prop_map(|mode| Operation::Notes { mode }),
         2 => any::<bool>().prop_map(|on| Operation::Pipeline { on }),
+        2 => any::<bool>().prop_map(|slow| Operation::Disk { slow }),
         2 => Just(Operation::Flush),
         2 => restart.prop_map(|(downtime, lost, kept, snapshot)| Operation::Restart {
             downtime, lost, kept, snapshot,

@@ -58,6 +58,7 @@ impl Player {
                 address,
                 settings: address % 3,
                 start: 0,
+                filter: address % 2,
             });
         }
         player
@@ -83,6 +84,7 @@ impl Player {
                 self.stage.notes = [Notes::Ride, Notes::AtOnce, Notes::Held][*mode];
             }
             Operation::Pipeline { on } => self.stage.pipelined = *on,
+            Operation::Disk { slow } => self.stage.set_slow_disk(*slow),
             Operation::Flush => self.stage.flush(),
             Operation::Restart {
                 downtime,
@@ -289,7 +291,11 @@ impl Player {
     pub(super) fn finish(mut self) -> Coverage {
         self.stage.pipelined = false;
         self.stage.notes = Notes::AtOnce;
+        self.stage.set_slow_disk(false);
         self.stage.flush();
+        let mut subscriptions = self.stage.engine.state().subscriptions.values();
+        let is_judged = subscriptions.all(|subscription| subscription.unjudged.is_empty());
+        assert!(is_judged, "a filter has not been asked");
         self.stage.advance_ms(3_600_000);
         self.events();
         assert!(self.waiting.is_empty(), "unanswered: {:?}", self.waiting);

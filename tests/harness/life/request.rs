@@ -3,13 +3,14 @@
 use siding_protocol::refusal::State;
 use siding_protocol::request::{self, Action, ProducerTicket, Request, Sieve};
 use siding_protocol::run::ScannedRun;
-use siding_protocol::settings::{StartAt, TopicSettings};
+use siding_protocol::settings::{DeliverySettings, StartAt, TopicSettings};
 use siding_protocol::types::{Address, OffsetRange};
 
 use super::choices::{ADDRESSES, NAMES, SIZES, delivery_settings, fields, parse, queue_settings};
 use super::operation::{Operation, Publish, Settle};
 use super::player::Player;
 use crate::bodies::run_like;
+use crate::model::filters::FILTERS;
 
 impl Player {
     /// Who asks what; nothing if there is nothing to settle yet.
@@ -32,9 +33,13 @@ impl Player {
                 address,
                 settings,
                 start,
+                filter,
             } => Request::CreateSubscription {
                 address: at(&(*address).max(2)),
-                settings: Box::new(delivery_settings(*settings)),
+                settings: Box::new(DeliverySettings {
+                    filter: FILTERS[*filter].to_owned(),
+                    ..delivery_settings(*settings)
+                }),
                 start: match start {
                     0..6 => StartAt::Latest,
                     6..10 => StartAt::Earliest,

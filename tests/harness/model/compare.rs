@@ -92,6 +92,7 @@ impl Subscription {
         let counted = (self.start, self.settled, self.purged, self.evicted);
         let theirs = (found.start, found.settled, found.purged, found.evicted);
         assert_eq!(counted, theirs, "start, settled, purged, evicted");
+        assert_eq!(self.filtered, found.filtered, "filtered");
         let theirs = views(found);
         let due = |offset: &u64| {
             let at = theirs.binary_search_by_key(offset, |(offset, _)| *offset);
@@ -120,6 +121,7 @@ impl Message {
     fn view(&self) -> View<'_> {
         let (at, grant, words) = match &self.place {
             Place::Ready => (0, None, ("", "")),
+            Place::Unjudged(due) => (*due, None, ("unjudged", "")),
             Place::Delayed(due, _) => (*due, None, ("", "")),
             Place::Leased {
                 grant,
@@ -150,6 +152,10 @@ fn views(found: &EngineSubscription) -> Vec<(u64, View<'_>)> {
     let mut views = Vec::new();
     for range in found.ready.ranges() {
         add(&mut views, found, range, (State::Ready, 0, None, ("", "")));
+    }
+    for (range, due) in found.unjudged.iter() {
+        let place = (State::Ready, due.0, None, ("unjudged", ""));
+        add(&mut views, found, range, place);
     }
     for (due, range) in found.delayed.iter() {
         add(

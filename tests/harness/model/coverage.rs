@@ -120,6 +120,13 @@ impl Model {
                     self.note_settle(settle, true, &mut coverage);
                 }
             }
+            Command::Judge(judge) => {
+                let found = self.subscriptions.get(&judge.subscription);
+                for offset in super::filters::offsets(&judge.read) {
+                    let message = found.and_then(|found| found.messages.get(&offset));
+                    coverage.note(what, message, 0);
+                }
+            }
             Command::Purge(purge) => self.note_all(what, purge.subscription, &mut coverage),
             Command::Redrive(redrive) => self.note_all(what, redrive.subscription, &mut coverage),
             Command::DropDead(drop) => self.note_all(what, drop.subscription, &mut coverage),
@@ -175,6 +182,7 @@ fn happening(command: &Command) -> &'static str {
         Command::Transaction(_) => "transaction",
         Command::Settle(_) => "settle",
         Command::Lease(_) => "lease",
+        Command::Judge(_) => "judge",
         Command::Return(_) => "return",
         Command::CreateQueue(_) => "create queue",
         Command::CreateTopic(_) => "create topic",

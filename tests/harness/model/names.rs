@@ -41,6 +41,7 @@ impl Model {
             extents: Vec::new(),
             start: 0,
             end: 0,
+            routing_keys: BTreeMap::new(),
         };
         self.logs.insert(self.last_id, log);
         Ok(true)
@@ -90,18 +91,22 @@ impl Model {
     ) {
         self.last_id += 1;
         let start = kept.start;
-        let messages = kept.map(|offset| (offset, Message::default()));
-        let subscription = Subscription {
+        let mut subscription = Subscription {
             log,
             name,
             settings,
             start,
-            messages: messages.collect::<BTreeMap<_, _>>(),
+            messages: BTreeMap::new(),
             done: Vec::new(),
             settled: 0,
             purged: 0,
             evicted: 0,
+            filtered: 0,
         };
+        for offset in kept {
+            let message = subscription.welcome(Message::default());
+            subscription.messages.insert(offset, message);
+        }
         self.subscriptions.insert(self.last_id, subscription);
     }
 

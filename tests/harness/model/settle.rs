@@ -253,7 +253,7 @@ impl Log {
 impl Message {
     pub(super) fn state(&self) -> State {
         match self.place {
-            Place::Ready => State::Ready,
+            Place::Ready | Place::Unjudged(_) => State::Ready,
             Place::Delayed(..) => State::Delayed,
             Place::Leased { .. } => State::Leased,
             Place::Dead { .. } => State::Dead,

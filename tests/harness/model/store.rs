@@ -5,6 +5,7 @@ use siding_protocol::event::Confirm;
 use siding_protocol::refusal::{Refusal, State};
 
 use super::{Extent, Log, Message, Model, Place};
+use crate::model::filters::routing_keys;
 use crate::model::names::gone;
 
 impl Model {
@@ -67,15 +68,20 @@ impl Model {
             self.place(publish.log, piece.count.into(), piece.bytes.into());
         }
         let end = first_offset + u64::from(publish.count());
-        for subscription in self.subscriptions.values_mut() {
+        let log = self.logs.get_mut(&publish.log).expect("judged before");
+        let run = self.runs.pop_front().expect("the run of a publish");
+        log.routing_keys
+            .extend((first_offset..).zip(routing_keys(&run)));
+        for (id, subscription) in &mut self.subscriptions {
             if subscription.log == publish.log {
                 let fresh = first_offset.max(subscription.start)..end;
                 let now = self.now;
-                let fresh = fresh.map(|offset| {
-                    let index = offset - first_offset;
-                    (offset, message(publish, index, now))
-                });
-                subscription.messages.extend(fresh);
+                for offset in fresh.clone() {
+                    let message = message(publish, offset - first_offset, now);
+                    let message = subscription.welcome(message);
+                    subscription.messages.insert(offset, message);
+                }
+                subscription.judge_published(*id, publish, &log.routing_keys, (fresh, now));
             }
         }
         self.retain(publish.log);

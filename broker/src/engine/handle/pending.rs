@@ -79,7 +79,6 @@ fn check_delivery(settings: &DeliverySettings) -> Result<(), Refusal> {
         ("on_expired", settings.on_expired() != OnExpired::Drop),
         ("max_hold_ms", settings.max_hold_ms > 0),
         ("track", settings.track),
-        ("filter", !settings.filter.is_empty()),
         ("ephemeral", settings.ephemeral),
         ("forward_to", !settings.forward_to.is_empty()),
     ])

@@ -26,7 +26,7 @@ impl Engine {
         run: ScannedRun,
     ) -> Result<Next, Refusal> {
         let log = self.log_named(name)?;
-        let publish = publish_command(now, log.id, ticket, &run)?;
+        let mut publish = publish_command(now, log.id, ticket, &run)?;
         // A full queue or disk refuses before the bytes are logged, unless this is the retry of a
         // request that was stored or is about to be.
         if let Err(mut refusal) = log.has_room(publish.count().into(), publish.bytes())
@@ -37,6 +37,7 @@ impl Engine {
         }
         self.refuse_on_a_full_disk(ticket)?;
         self.volatile.in_flight.push_back(ticket);
+        publish.verdicts = self.verdicts(publish.log, &run.bytes);
         Ok(Next::Propose(Command::Publish(publish), vec![run.bytes]))
     }
 
@@ -78,7 +79,9 @@ impl Engine {
                         producer: 0,
                         sequence: 0,
                     };
-                    let publish = Some(publish_command(now, log, none, &run).map_err(at)?);
+                    let mut publish = publish_command(now, log, none, &run).map_err(at)?;
+                    publish.verdicts = self.verdicts(log, &run.bytes);
+                    let publish = Some(publish);
                     runs.push(run.bytes);
                     Operation {
                         publish,
@@ -126,6 +129,7 @@ fn publish_command(
         sequence,
         pieces: pieces.collect(),
         specials: specials(run, now)?,
+        verdicts: Vec::new(),
     })
 }
 

@@ -50,6 +50,19 @@ pub(super) struct StoredSubscription {
     words: Vec<StoredWords>,
     #[prost(message, repeated, tag = "31")]
     generations: Vec<StoredGeneration>,
+    #[prost(message, repeated, tag = "40")]
+    unjudged: Vec<StoredUnjudged>,
+    #[prost(uint64, tag = "41")]
+    filtered: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct StoredUnjudged {
+    #[prost(message, required, tag = "1")]
+    range: LoggedRange,
+    /// 0: not delayed.
+    #[prost(uint64, tag = "2")]
+    due_ms: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -183,6 +196,11 @@ impl StoredSubscription {
             priority: attributes.priority.into(),
             expires_at_ms: attributes.expires_at.0,
         });
+        let unjudged = subscription.unjudged.iter();
+        let unjudged = unjudged.map(|(range, due)| StoredUnjudged {
+            range: range.into(),
+            due_ms: due.0,
+        });
         let remembered = subscription.remembered.iter().map(|settle| StoredSettle {
             grant: settle.grant.into(),
             range: settle.range.clone().into(),
@@ -206,6 +224,8 @@ impl StoredSubscription {
             attributes: attributes.collect(),
             words: words.collect(),
             generations: generations.collect(),
+            unjudged: unjudged.collect(),
+            filtered: subscription.filtered,
         }
     }
 
@@ -246,6 +266,13 @@ impl StoredSubscription {
         }
         (subscription.settled, subscription.purged) = (self.settled, self.purged);
         subscription.evicted = self.evicted;
+        subscription.filtered = self.filtered;
+        for stored in self.unjudged {
+            let range = stored.range.into();
+            subscription
+                .unjudged
+                .insert(range, Timestamp(stored.due_ms));
+        }
         let leases = self.leases.into_iter().map(StoredLease::into_lease);
         let dead = self.dead.into_iter().map(StoredDeath::into_death);
         let dead = dead.collect::<Result<Vec<_>, SnapshotError>>()?;

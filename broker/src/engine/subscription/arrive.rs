@@ -1,33 +1,47 @@
-//! New messages of the log: plain ones are ready, special ones as their publisher said.
+//! New messages of the log: plain ones are ready, special ones as their publisher said, and all of
+//! them only where the filter says so.
 
 use siding_protocol::types::{Offset, OffsetRange, Timestamp};
 
 use super::{Exception, Subscription};
-use crate::engine::special::Special;
+use crate::engine::command::{Judge, Publish, Verdict};
+use crate::engine::runs::RangeSet;
 
 impl Subscription {
-    /// Takes in `fresh`; the specials count from `first`, which is message 0 of their run.
-    pub fn arrive(
-        &mut self,
-        fresh: OffsetRange,
-        first: Offset,
-        specials: &[Special],
-        now: Timestamp,
-    ) {
+    /// Takes in `fresh` of a publish; its specials and verdicts count from `first`, which is message
+    /// 0 of its run.
+    pub fn arrive(&mut self, fresh: OffsetRange, first: Offset, publish: &Publish, now: Timestamp) {
         let mut at = fresh.start;
-        for special in specials {
+        for special in &publish.specials {
             let start = (first + u64::from(special.first)).clamp(at, fresh.end);
             let end = (first + u64::from(special.end())).clamp(start, fresh.end);
-            self.make_ready(at..start);
-            self.arrive_special(start..end, special, now);
+            self.enter(at..start, Timestamp(0), now);
+            self.set_attributes(start..end, special.attributes());
+            self.enter(start..end, Timestamp(special.due_ms), now);
             at = end;
         }
-        self.make_ready(at..fresh.end);
+        self.enter(at..fresh.end, Timestamp(0), now);
+        if !self.settings.filter.is_empty() {
+            self.judge_arrived(&fresh, first, &publish.verdicts, now);
+        }
     }
 
-    fn arrive_special(&mut self, range: OffsetRange, special: &Special, now: Timestamp) {
-        self.set_attributes(range.clone(), special.attributes());
-        let due = Timestamp(special.due_ms);
+    /// Takes in messages that were stored before it looked.
+    pub fn begin(&mut self, stored: OffsetRange) {
+        self.enter(stored, Timestamp(0), Timestamp(0));
+    }
+
+    /// Messages that nobody here has seen.
+    fn enter(&mut self, range: OffsetRange, due: Timestamp, now: Timestamp) {
+        if self.settings.filter.is_empty() {
+            self.admit(range, due, now);
+        } else {
+            self.unjudged.insert(range, due);
+        }
+    }
+
+    /// Messages that it reads.
+    fn admit(&mut self, range: OffsetRange, due: Timestamp, now: Timestamp) {
         if due <= now {
             return self.make_ready(range);
         }
@@ -37,5 +51,56 @@ impl Subscription {
         };
         self.set_exception(range.clone(), exception);
         self.delayed.insert(due, range);
+    }
+
+    /// Without a verdict they wait for one.
+    fn judge_arrived(
+        &mut self,
+        fresh: &OffsetRange,
+        first: Offset,
+        verdicts: &[Verdict],
+        now: Timestamp,
+    ) {
+        let mine = |verdict: &&Verdict| verdict.subscriptions.binary_search(&self.id).is_ok();
+        if let Some(verdict) = verdicts.iter().find(mine) {
+            let matches = verdict.matches.iter();
+            let matches = matches.map(|part| first + part.first..first + part.first + part.count);
+            self.judge_range(fresh, &matches.collect(), now);
+        }
+    }
+
+    /// What was read and still waits for a verdict is admitted where it matches, and leaves where it
+    /// does not.
+    pub fn judge(&mut self, judge: &Judge, now: Timestamp) {
+        let matches = judge.matches.iter().map(|range| OffsetRange::from(*range));
+        let matches: RangeSet = matches.collect();
+        for range in &judge.read {
+            self.judge_range(&(*range).into(), &matches, now);
+        }
+    }
+
+    fn judge_range(&mut self, range: &OffsetRange, matches: &RangeSet, now: Timestamp) {
+        let waiting = self.unjudged.overlap(range.clone());
+        let waiting: Vec<_> = waiting.map(|(part, due)| (part, *due)).collect();
+        self.unjudged.remove(range.clone());
+        for (part, due) in waiting {
+            for hit in matches.within(part.clone()) {
+                self.admit(hit, due, now);
+            }
+            for miss in matches.gaps(part) {
+                self.filtered += miss.end - miss.start;
+                self.forget(miss);
+            }
+        }
+    }
+
+    /// What waits for a verdict.
+    pub fn unjudged_ranges(&self) -> impl Iterator<Item = OffsetRange> {
+        self.unjudged.iter().map(|(range, _)| range)
+    }
+
+    /// The parts within `range` that wait for a verdict, rising.
+    pub fn unjudged_within(&self, range: OffsetRange) -> impl Iterator<Item = OffsetRange> {
+        self.unjudged.overlap(range).map(|(range, _)| range)
     }
 }

@@ -10,7 +10,8 @@ impl Subscription {
     /// Drops what is ready or delayed.
     pub fn purge(&mut self, context: &mut Context<'_>) -> u64 {
         let delayed = self.delayed.iter().map(|(_, range)| range);
-        let gone: RangeSet = self.ready.ranges().chain(delayed).collect();
+        let waiting = self.ready.ranges().chain(self.unjudged_ranges());
+        let gone: RangeSet = waiting.chain(delayed).collect();
         for range in gone.ranges() {
             self.withdraw(range.clone());
             self.forget(range.clone());
@@ -22,10 +23,11 @@ impl Subscription {
 
     /// Retention takes what of `range` is ready.
     pub fn evict(&mut self, range: OffsetRange) {
-        let parts: Vec<_> = self.ready.within(range.clone()).collect();
+        let ready = self.ready.within(range.clone());
+        let parts: Vec<_> = ready.chain(self.unjudged_within(range.clone())).collect();
         for part in parts {
             self.forget(part);
         }
-        self.evicted += self.ready.remove(range);
+        self.evicted += self.ready.remove(range.clone()) + self.unjudged.remove(range);
     }
 }

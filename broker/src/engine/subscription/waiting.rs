@@ -78,6 +78,7 @@ impl Subscription {
     /// Takes messages in nobody's hands out of ready and delayed.
     pub fn withdraw(&mut self, range: OffsetRange) {
         self.ready.remove(range.clone());
+        self.unjudged.remove(range.clone());
         if self.delayed.count() == 0 {
             return;
         }

@@ -8,6 +8,7 @@ use siding_protocol::wire;
 
 use super::Resolved;
 use crate::engine::effect::{DeliverTo, Delivery, Found, Origin, SessionId};
+use crate::engine::read::Body;
 use crate::storage::bodies::Slice;
 
 /// What a browsed message takes in the answer beside its run and texts, at most, in bytes.
@@ -18,7 +19,12 @@ const BROWSED_HEAD_BYTES: usize = 128;
 pub(super) enum Lane {
     Consumer(u32),
     Answer(u64),
+    /// The engine itself.
+    Engine(u64),
 }
+
+/// Whom the engine's own reads are counted for: no connection has this number.
+const NOBODY: SessionId = 0;
 
 /// What is to be resolved, with what is resolved of it.
 #[derive(Debug)]
@@ -34,6 +40,12 @@ pub(super) enum Work {
         answer: wire::Browsed,
         bytes: usize,
     },
+    Read {
+        number: u64,
+        log: u64,
+        ranges: Vec<OffsetRange>,
+        bodies: Vec<Body>,
+    },
 }
 
 impl Work {
@@ -44,13 +56,14 @@ impl Work {
                 DeliverTo::Receive(to) => (to.session, Lane::Answer(to.correlation)),
             },
             Self::Browse { to, .. } => (to.session, Lane::Answer(to.correlation)),
+            Self::Read { number, .. } => (NOBODY, Lane::Engine(*number)),
         }
     }
 
     pub(super) fn log(&self) -> u64 {
         match self {
             Self::Delivery { delivery, .. } => delivery.log,
-            Self::Browse { log, .. } => *log,
+            Self::Browse { log, .. } | Self::Read { log, .. } => *log,
         }
     }
 
@@ -67,6 +80,7 @@ impl Work {
                     .offset;
                 Some(offset..offset + 1)
             }
+            Self::Read { ranges, .. } => ranges.get(index).cloned(),
         }
     }
 
@@ -93,6 +107,10 @@ impl Work {
                     answer.messages.push(browsed(*log, found, slice));
                 }
             }
+            Self::Read { bodies, .. } => bodies.push(Body {
+                first: slice.first,
+                run: slice.bytes,
+            }),
         }
     }
 
@@ -104,6 +122,7 @@ impl Work {
                 (!is_push || !batches.is_empty()).then_some(Resolved::Delivery { to, batches })
             }
             Self::Browse { to, answer, .. } => Some(Resolved::Browsed { to, answer }),
+            Self::Read { number, bodies, .. } => Some(Resolved::Read { number, bodies }),
         }
     }
 }

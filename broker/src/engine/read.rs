@@ -1,0 +1,218 @@
+//! The engine asks for bodies, and goes on when they come: filters over what was stored before.
+//!
+//! ```text
+//! dispatch ── Read{number, log, ranges} ──► shard: memory or disk ── bodies_read ──► command
+//! ```
+//! Jobs are volatile and small steps: what a lost one was for is still in the durable half, and is
+//! asked for again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use siding_protocol::filter::{Filter, Scope};
+use siding_protocol::run;
+use siding_protocol::types::{Offset, OffsetRange};
+
+use super::command::{Command, Judge, LoggedRange, Verdict};
+use super::effect::{Effect, Effects, Urgency};
+use super::log::{Kind, Log};
+use super::runs::RangeSet;
+use super::{Engine, PARTS_PER_COMMAND_MAX, propose};
+
+/// Messages read in one step.
+const STEP_MESSAGES_MAX: u64 = 1_000;
+/// Bytes read in one step; one message may be larger.
+const STEP_BYTES_MAX: u64 = 1 << 20;
+
+/// Consecutive messages with their bytes: a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Body {
+    /// Offset of the first message.
+    pub first: Offset,
+    /// The run.
+    pub run: Bytes,
+}
+
+/// What is being read for, and what the filters are.
+#[derive(Debug, Default)]
+pub struct Reads {
+    last_number: u64,
+    jobs: BTreeMap<u64, Job>,
+    /// Subscriptions that wait for a step of theirs: read, or on its way to the log.
+    busy: BTreeSet<u64>,
+    /// By their text; only those that are in use.
+    filters: BTreeMap<String, Filter>,
+}
+
+/// What bodies are read for.
+#[derive(Debug)]
+enum Job {
+    /// The verdict of a subscription's filter.
+    Judge {
+        subscription: u64,
+        ranges: Vec<OffsetRange>,
+    },
+}
+
+impl Reads {
+    /// A subscription's step is done, or it is gone.
+    pub fn finish(&mut self, subscription: u64) {
+        self.busy.remove(&subscription);
+    }
+
+    /// Forgets what concerns subscriptions that are not `known` any more.
+    pub fn keep(&mut self, known: impl Fn(u64) -> bool) {
+        self.busy.retain(|id| known(*id));
+        self.jobs.retain(|_, job| match job {
+            Job::Judge { subscription, .. } => known(*subscription),
+        });
+        self.filters.clear();
+    }
+
+    /// A filter of a subscription; every text was parsed before it was stored.
+    fn filter(&mut self, text: &str) -> Option<&Filter> {
+        if !self.filters.contains_key(text) {
+            let filter = Filter::parse(text, Scope::Subscription).ok()?;
+            self.filters.insert(text.to_owned(), filter);
+        }
+        self.filters.get(text)
+    }
+
+    fn start(&mut self, job: Job) -> u64 {
+        self.last_number += 1;
+        self.jobs.insert(self.last_number, job);
+        self.last_number
+    }
+}
+
+impl Engine {
+    /// What the filters of a topic's subscriptions say of a run, each asked once. Past so many parts
+    /// as a command may have, the rest is judged later.
+    pub(super) fn verdicts(&mut self, log: u64, run: &Bytes) -> Vec<Verdict> {
+        let Some(log) = self.state.logs.get(&log) else {
+            return Vec::new();
+        };
+        if matches!(log.kind, Kind::Queue(_)) {
+            return Vec::new();
+        }
+        let subscriptions = &self.state.subscriptions;
+        let all = log
+            .subscriptions
+            .iter()
+            .filter_map(|id| subscriptions.get(id));
+        let mut by_text: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+        for subscription in all.filter(|found| !found.settings.filter.is_empty()) {
+            let text = subscription.settings.filter.as_str();
+            by_text.entry(text).or_default().push(subscription.id);
+        }
+        let (mut verdicts, mut parts) = (Vec::new(), 0);
+        for (text, subscriptions) in by_text {
+            let Some(filter) = self.volatile.reads.filter(text) else {
+                continue;
+            };
+            let mut matches = RangeSet::default();
+            hits(filter, run).for_each(|at| matches.add(at..at + 1));
+            parts += matches.pieces() + subscriptions.len();
+            if parts > PARTS_PER_COMMAND_MAX {
+                break;
+            }
+            let matches = matches.ranges().map(LoggedRange::from).collect();
+            verdicts.push(Verdict {
+                subscriptions,
+                matches,
+            });
+        }
+        verdicts
+    }
+
+    /// Asks for what a subscription needs to have read, a step at a time.
+    pub(super) fn read_behind(&mut self, id: u64, effects: &mut Effects) {
+        let Some(subscription) = self.state.subscriptions.get(&id) else {
+            return;
+        };
+        if subscription.unjudged.is_empty() || !self.volatile.reads.busy.insert(id) {
+            return;
+        }
+        let Some(log) = self.state.logs.get(&subscription.log) else {
+            return;
+        };
+        let ranges = step(log, subscription.unjudged_ranges());
+        let number = self.volatile.reads.start(Job::Judge {
+            subscription: id,
+            ranges: ranges.clone(),
+        });
+        effects.push(Effect::Read {
+            number,
+            log: log.id,
+            ranges,
+        });
+    }
+
+    /// The bodies that a `Read` asked for, rising; those that are gone or cannot be read are left out.
+    pub fn bodies_read(&mut self, number: u64, bodies: &[Body], effects: &mut Effects) {
+        match self.volatile.reads.jobs.remove(&number) {
+            Some(Job::Judge {
+                subscription,
+                ranges,
+            }) => self.propose_judge(subscription, &ranges, bodies, effects),
+            None => {}
+        }
+    }
+
+    /// A message that cannot be read matches: better seen to be missing than passed over.
+    fn propose_judge(
+        &mut self,
+        id: u64,
+        ranges: &[OffsetRange],
+        bodies: &[Body],
+        effects: &mut Effects,
+    ) {
+        let Some(subscription) = self.state.subscriptions.get(&id) else {
+            return;
+        };
+        let Some(filter) = self.volatile.reads.filter(&subscription.settings.filter) else {
+            return;
+        };
+        let mut matches: RangeSet = ranges.iter().cloned().collect();
+        for body in bodies {
+            for (offset, message) in (body.first..).zip(run::messages(&body.run)) {
+                if !filter.matches_message(message) {
+                    matches.remove(offset..offset + 1);
+                }
+            }
+        }
+        let judge = Judge {
+            subscription: id,
+            read: ranges.iter().cloned().map(LoggedRange::from).collect(),
+            matches: matches.ranges().map(LoggedRange::from).collect(),
+        };
+        propose(Command::Judge(judge), Urgency::Awaited, effects);
+    }
+}
+
+/// The places of a run's messages that match.
+fn hits<'a>(filter: &'a Filter, run: &'a Bytes) -> impl Iterator<Item = Offset> + 'a {
+    let messages = (0..).zip(run::messages(run));
+    messages.filter_map(|(at, message)| filter.matches_message(message).then_some(at))
+}
+
+/// The beginning of `ranges` that is read in one step.
+fn step(log: &Log, ranges: impl Iterator<Item = OffsetRange>) -> Vec<OffsetRange> {
+    let (mut messages, mut bytes) = (STEP_MESSAGES_MAX, STEP_BYTES_MAX);
+    let mut chosen = Vec::new();
+    for range in ranges {
+        let part = log.beginning(&range, messages, bytes);
+        let cost = log.bytes_of(&part);
+        if cost > bytes && !chosen.is_empty() {
+            break;
+        }
+        messages -= part.end - part.start;
+        bytes = bytes.saturating_sub(cost);
+        let is_whole = part == range;
+        chosen.push(part);
+        if !is_whole || messages == 0 || bytes == 0 {
+            break;
+        }
+    }
+    chosen
+}
