@@ -16,7 +16,7 @@ use crate::config::{AdminListen, Config, ConfigError};
 use crate::server::listener::Server;
 use crate::server::peers::Peers;
 use crate::server::registry::Registry;
-use crate::shard::committer::{Committer, ShardError};
+use crate::shard::committer::{Committer, Pace, ShardError};
 use crate::shard::inbox::Inbox;
 use crate::shard::recovery::{self, RecoveryError};
 use crate::storage::fs::SystemFs;
@@ -284,8 +284,11 @@ impl House {
         let recovery = recovery::start(fs, &self.config.data_dir, self.config.shard_settings())?;
         let node = recovery.data_dir.node();
         let ways = (Rc::clone(inbox), Rc::clone(peers));
-        let checkpoint_bytes = self.config.checkpoint_bytes.0;
-        let committer = Committer::start(recovery, ways, &self.config.time, checkpoint_bytes)?;
+        let pace = Pace {
+            checkpoint_bytes: self.config.checkpoint_bytes.0,
+            flush_ms: self.config.flush_interval_ms,
+        };
+        let committer = Committer::start(recovery, ways, &self.config.time, pace)?;
         let listener = self.listener.take().ok_or(io::ErrorKind::NotFound.into());
         let listener = listener.and_then(|listener| {
             listener.set_nonblocking(true)?;

@@ -69,6 +69,10 @@ pub struct Config {
     #[arg(long, value_name = "BYTES", default_value = "256MiB")]
     pub checkpoint_bytes: Bytes,
 
+    /// What was confirmed as written is synced within so many ms: 1 to 1000.
+    #[arg(long, value_name = "MS", default_value_t = 50)]
+    pub flush_interval_ms: u64,
+
     /// Memory for fresh message bodies: 0 to 64GiB.
     #[arg(long, value_name = "BYTES", default_value = "256MiB")]
     pub tail_bytes: Bytes,
@@ -223,6 +227,7 @@ impl Config {
                 64 * KIB,
                 64 * GIB,
             ),
+            ("flush-interval-ms", self.flush_interval_ms, 1, 1_000),
             ("tail-bytes", self.tail_bytes.0, 0, 64 * GIB),
             ("read-bytes", self.read_bytes.0, MIB, 64 * GIB),
             (

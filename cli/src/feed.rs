@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use siding::wire::name_info::Settings;
-use siding::{Client, Error, Message, OnBusy, Publisher, Receipt, Refusal};
+use siding::{Client, Error, Level, Message, OnBusy, Publisher, Receipt, Refusal};
 
 use crate::clock;
 use crate::commands::publish::{OnBusyArg, PublishArgs};
@@ -22,6 +22,8 @@ pub(crate) struct Tally {
     pub(crate) confirmed: Option<u64>,
     /// Left out because the broker was busy.
     pub(crate) dropped: u64,
+    /// The lowest that a confirm named.
+    pub(crate) level: Option<Level>,
     pub(crate) elapsed: Duration,
 }
 
@@ -65,9 +67,12 @@ impl Feed {
             .batch(args.batch.min(messages_max(client, name).await))
             .linger(args.linger)
             .window(args.window.into())
-            .on_busy(on_busy)
-            .open()
-            .await?;
+            .on_busy(on_busy);
+        let publisher = match args.level {
+            None => publisher,
+            Some(level) => publisher.level(level.into()),
+        };
+        let publisher = publisher.open().await?;
         let shape = if args.json {
             Shape::Json
         } else if args.key.is_some() || !args.headers.is_empty() {
@@ -177,6 +182,7 @@ impl Feed {
         } else if flushed.is_ok() {
             self.tally.confirmed = Some(self.tally.sent);
         }
+        self.tally.level = self.publisher.lowest_level();
         self.tally.elapsed = clock::now().saturating_duration_since(self.started);
         flushed
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use siding_protocol::run::{HeaderValue, MessageFields};
+use siding_protocol::types::Level;
 
 use crate::lease::millis;
 
@@ -51,11 +52,13 @@ pub struct MessageId {
     pub offset: u64,
 }
 
-/// The broker's word that a message is stored as durably as its queue promises.
+/// The broker's word that a message is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Confirm {
     /// Where.
     pub id: MessageId,
+    /// How durably: at least as was asked for.
+    pub level: Level,
 }
 
 impl Message {

@@ -150,6 +150,7 @@ fn parse_done(done: wire::OperationDone) -> Option<OperationDone> {
             log_id: confirm.log_id,
             first_offset: confirm.first_offset,
             count: confirm.count,
+            level: siding_protocol::types::Level::reached(confirm.level),
         }),
         Kind::Settled(settled) => OperationDone::Settle(parse_settled(settled).ok()?),
         Kind::Done(_) => OperationDone::Cancelled,

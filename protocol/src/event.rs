@@ -2,7 +2,7 @@
 
 use crate::refusal::State;
 use crate::settings::{DeliverySettings, QueueSettings, TopicSettings};
-use crate::types::{Offset, OffsetRange, Timestamp};
+use crate::types::{Level, Offset, OffsetRange, Timestamp};
 use crate::wire;
 use crate::wire::frame::Kind;
 
@@ -33,6 +33,8 @@ pub struct Confirm {
     pub first_offset: Offset,
     /// Its messages.
     pub count: u32,
+    /// Reached: whoever commits the entry says so, see [`Answer::committed_at`].
+    pub level: Level,
 }
 
 /// What a settle did.
@@ -171,6 +173,21 @@ pub struct SubscriptionInfo {
 }
 
 impl Answer {
+    /// The entry that it answers for was committed at this level.
+    pub fn committed_at(&mut self, level: Level) {
+        match self {
+            Self::Confirm(confirm) => confirm.level = level,
+            Self::TransactionDone(done) => {
+                for one in done {
+                    if let OperationDone::Publish(confirm) = one {
+                        confirm.level = level;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// As on the wire.
     pub fn into_wire(self) -> Kind {
         match self {
@@ -199,7 +216,7 @@ impl Confirm {
             log_id: self.log_id,
             first_offset: self.first_offset,
             count: self.count,
-            level: wire::Level::Synced.into(),
+            level: self.level.to_wire().into(),
             duplicates: Vec::new(),
         }
     }

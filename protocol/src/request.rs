@@ -25,7 +25,7 @@ use crate::settings::{
     DeliverySettings, QueueSettings, StartAt, TopicSettings, at_most, text, visibility_timeout,
     within,
 };
-use crate::types::{Address, Grant, Name, Offset, OffsetRange};
+use crate::types::{Address, Grant, Level, Name, Offset, OffsetRange};
 use crate::wire;
 use crate::wire::frame::Kind;
 
@@ -40,6 +40,8 @@ pub enum Request {
     Publish {
         name: Name,
         ticket: ProducerTicket,
+        /// `None`: the queue's own.
+        level: Option<Level>,
         run: ScannedRun,
     },
     Transaction {
@@ -237,8 +239,13 @@ impl Request {
             Kind::OpenProducer(_) => Self::OpenProducer,
             Kind::Publish(publish) => {
                 let ticket = producer_ticket(publish.producer, publish.sequence)?;
-                let (name, run) = parse_publish(publish, run_limits)?;
-                Self::Publish { name, ticket, run }
+                let (name, level, run) = parse_publish(publish, run_limits)?;
+                Self::Publish {
+                    name,
+                    ticket,
+                    level,
+                    run,
+                }
             }
             Kind::Transaction(wire) => parse_transaction(wire, run_limits)?,
             Kind::Settle(wire) => Self::Settle(Settle::parse(&wire)?),

@@ -53,6 +53,14 @@ impl Level {
         })
     }
 
+    /// What a confirm names; a level that this version does not know is more than it asked for.
+    pub fn reached(wire: i32) -> Self {
+        match wire::Level::try_from(wire) {
+            Ok(wire::Level::Written | wire::Level::Unspecified) => Self::Written,
+            Ok(wire::Level::Synced | wire::Level::Quorum) | Err(_) => Self::Synced,
+        }
+    }
+
     /// As on the wire.
     pub const fn to_wire(self) -> wire::Level {
         match self {

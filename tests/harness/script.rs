@@ -11,7 +11,7 @@ use siding_protocol::event::{
 use siding_protocol::refusal::Refusal;
 use siding_protocol::run::{MessageFields, ScannedRun};
 use siding_protocol::settings::{DeliverySettings, QueueSettings, StartAt, TopicSettings};
-use siding_protocol::types::OffsetRange;
+use siding_protocol::types::{Level, OffsetRange};
 use siding_protocol::wire;
 
 use crate::bodies::run_like;
@@ -128,6 +128,15 @@ impl Words {
         text.replace("routing key", "routing_key")
     }
 
+    /// What a confirm means.
+    pub fn level(&self) -> Option<Level> {
+        self.text("level").map(|level| match level {
+            "written" => Level::Written,
+            "synced" => Level::Synced,
+            other => panic!("no level {other}"),
+        })
+    }
+
     fn delivery(&self) -> wire::DeliverySettings {
         let steps = self.text("backoff").map(|steps| steps.split(','));
         wire::DeliverySettings {
@@ -153,6 +162,7 @@ impl Words {
             delivery: Some(self.delivery()),
             max_messages: self.number("max_messages"),
             max_bytes: self.number("max_bytes"),
+            level: self.level().map_or(0, |level| level.to_wire().into()),
             ..Default::default()
         };
         QueueSettings::parse(Some(settings)).expect("valid settings")
@@ -162,6 +172,7 @@ impl Words {
     pub fn topic_settings(&self) -> TopicSettings {
         let settings = wire::TopicSettings {
             retention_bytes: self.number("retention"),
+            level: self.level().map_or(0, |level| level.to_wire().into()),
             ..Default::default()
         };
         TopicSettings::parse(Some(settings)).expect("valid settings")
@@ -236,8 +247,12 @@ pub fn answer_text(answer: &Answer, name: &impl Fn(u64) -> String) -> Vec<String
 
 fn confirm_text(confirm: &Confirm, name: &impl Fn(u64) -> String) -> String {
     let (first, count) = (confirm.first_offset, u64::from(confirm.count));
+    let level = match confirm.level {
+        Level::Written => " written",
+        Level::Synced => "",
+    };
     format!(
-        "confirm {}@{}",
+        "confirm {}@{}{level}",
         name(confirm.log_id),
         range_text(&(first..first + count))
     )

@@ -1,6 +1,8 @@
 //! A bare engine on a stage: performs effects as a shard does, with a manual clock and a journal
 //! in memory whose entries are encoded and decoded, so that a replay uses the bytes.
 
+mod restart;
+
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -11,7 +13,7 @@ use siding_broker::engine::effect::{Delivery, Effect, Effects, Found, Origin, Se
 use siding_protocol::event::Answer;
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request::Request;
-use siding_protocol::types::{OffsetRange, Timestamp};
+use siding_protocol::types::{Level, OffsetRange, Timestamp};
 
 use crate::bodies::Bodies;
 
@@ -85,7 +87,7 @@ struct Proposal {
 struct Group {
     payload: Bytes,
     origins: Vec<Option<Origin>>,
-    awaited: bool,
+    urgency: Urgency,
 }
 
 /// An engine, its clock, its journal and its bodies.
@@ -106,6 +108,8 @@ pub struct Stage<W: Witness = ()> {
     flight: VecDeque<Group>,
     journal: Vec<Bytes>,
     synced: usize,
+    /// Since when something confirmed as written waits for a sync.
+    unsynced_since: Option<Timestamp>,
     bodies: Bodies,
     /// What the engine wants to read: number, log, ranges.
     reads: VecDeque<(u64, u64, Vec<OffsetRange>)>,
@@ -118,6 +122,8 @@ pub struct Stage<W: Witness = ()> {
 
 /// The clock of a new stage, Unix ms.
 pub const BEGINNING_MS: u64 = 1_000_000;
+/// What is confirmed as written is synced within so many ms.
+const FLUSH_MS: u64 = 50;
 /// Rounds after which an engine that does not come to rest is broken.
 const ROUNDS_MAX: usize = 100_000;
 
@@ -141,6 +147,7 @@ impl<W: Witness> Stage<W> {
             flight: VecDeque::new(),
             journal: Vec::new(),
             synced: 0,
+            unsynced_since: None,
             bodies: Bodies::default(),
             reads: VecDeque::new(),
             slow_disk: false,
@@ -228,7 +235,16 @@ impl<W: Witness> Stage<W> {
         }
     }
 
+    fn sync(&mut self) {
+        self.synced = self.journal.len();
+        self.unsynced_since = None;
+    }
+
     fn tick(&mut self) {
+        let waited = |since: Timestamp| self.now.ms_since(since) >= FLUSH_MS;
+        if self.unsynced_since.is_some_and(waited) {
+            self.sync();
+        }
         self.engine.advance(self.now, &mut self.effects);
         self.run();
     }
@@ -286,9 +302,7 @@ impl<W: Witness> Stage<W> {
     fn wants_commit(&self) -> bool {
         match self.notes {
             Notes::AtOnce => !self.open.is_empty(),
-            Notes::Ride | Notes::Held => {
-                self.open.iter().any(|one| one.urgency == Urgency::Awaited)
-            }
+            Notes::Ride | Notes::Held => self.open.iter().any(|one| one.urgency > Urgency::Lazy),
         }
     }
 
@@ -298,9 +312,9 @@ impl<W: Witness> Stage<W> {
             now: self.stamped,
             ..Entry::default()
         };
-        let (mut origins, mut awaited) = (Vec::new(), false);
+        let (mut origins, mut urgency) = (Vec::new(), Urgency::Lazy);
         for proposal in self.open.drain(..) {
-            awaited |= proposal.urgency == Urgency::Awaited;
+            urgency = urgency.max(proposal.urgency);
             entry.commands.push(proposal.command);
             entry.runs.extend(proposal.runs);
             origins.push(proposal.from);
@@ -309,7 +323,7 @@ impl<W: Witness> Stage<W> {
         self.flight.push_back(Group {
             payload,
             origins,
-            awaited,
+            urgency,
         });
     }
 
@@ -318,11 +332,20 @@ impl<W: Witness> Stage<W> {
             return;
         };
         self.journal.push(group.payload.clone());
-        if group.awaited {
-            self.synced = self.journal.len();
+        let level = match group.urgency {
+            Urgency::Awaited => Level::Synced,
+            Urgency::Lazy | Urgency::Written => Level::Written,
+        };
+        match group.urgency {
+            Urgency::Awaited => self.sync(),
+            Urgency::Written => self.unsynced_since = self.unsynced_since.or(Some(self.now)),
+            Urgency::Lazy => {}
         }
         let outcomes = self.apply(&decode(group.payload));
-        for (position, outcome) in outcomes {
+        for (position, mut outcome) in outcomes {
+            if let Ok(answer) = &mut outcome {
+                answer.committed_at(level);
+            }
             let origin = group.origins.get(position).expect("a command's position");
             if let Some(origin) = origin {
                 self.events.push(Event::Answered(*origin, outcome));
@@ -394,84 +417,6 @@ impl<W: Witness> Stage<W> {
             }
         }
         outcomes
-    }
-
-    /// The process dies and comes back: from the journal, or from a snapshot and the tail.
-    pub fn restart(&mut self, crash: Crash) {
-        let kept = self.journal.len().saturating_sub(crash.lost_notes);
-        if crash.kept_in_flight == 0 {
-            self.journal.truncate(kept.max(self.synced));
-        }
-        let written = self.flight.drain(..).take(crash.kept_in_flight);
-        self.journal.extend(written.map(|group| group.payload));
-        self.flight.clear();
-        self.open.clear();
-        self.synced = self.journal.len();
-        self.engine = self.fresh();
-        self.bodies = Bodies::default();
-        self.reads.clear();
-        self.witness.restarted();
-        for payload in self.journal.clone() {
-            self.apply(&decode(payload));
-        }
-        if let Some(at) = crash.snapshot_at {
-            self.engine = self.rebuild(at % (self.journal.len() + 1));
-        }
-        let wall_clock = self.now.0.saturating_add_signed(crash.downtime_ms);
-        self.now = Timestamp(wall_clock).max(self.engine.last_now());
-        self.stamped = self.engine.last_now();
-        self.last_term = self.engine.term();
-        self.engine.start(&mut self.effects);
-        self.run();
-    }
-
-    fn fresh(&self) -> Engine {
-        let mut engine = Engine::new();
-        (self.prepare)(&mut engine);
-        engine
-    }
-
-    /// An engine from a snapshot after `at` entries, and the tail.
-    fn rebuild(&self, at: usize) -> Engine {
-        let (before, after) = self.journal.split_at(at);
-        let mut early = self.fresh();
-        replay(&mut early, before);
-        let mut snapshot = BytesMut::new();
-        early.snapshot(&mut snapshot);
-        let mut engine = Engine::restore(&snapshot).expect("a snapshot of this version");
-        (self.prepare)(&mut engine);
-        replay(&mut engine, after);
-        engine
-    }
-
-    /// Replay gives the live durable half, byte for byte, and so do a snapshot after each of the
-    /// given numbers of entries and the tail.
-    pub fn assert_replays(&self, snapshots_at: impl Iterator<Item = usize>) {
-        let live = durable(&self.engine);
-        let mut fresh = self.fresh();
-        replay(&mut fresh, &self.journal);
-        assert_eq!(durable(&fresh), live, "replay equals live");
-        assert_eq!(fresh.digest(), self.engine.digest(), "digests are equal");
-        for at in snapshots_at {
-            let engine = self.rebuild(at % (self.journal.len() + 1));
-            assert_eq!(durable(&engine), live, "snapshot after {at} entries + tail");
-            let due = (engine.state().next_due(), self.engine.state().next_due());
-            assert_eq!(due.0, due.1, "timers after a snapshot after {at} entries");
-        }
-    }
-}
-
-fn durable(engine: &Engine) -> BytesMut {
-    let mut bytes = BytesMut::new();
-    engine.snapshot(&mut bytes);
-    bytes
-}
-
-fn replay(engine: &mut Engine, journal: &[Bytes]) {
-    let mut effects = Effects::default();
-    for payload in journal {
-        engine.apply(&decode(payload.clone()), &mut effects);
-        drop(effects.drain());
     }
 }
 

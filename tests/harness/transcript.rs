@@ -187,6 +187,7 @@ impl Transcript {
             "publish" => Request::Publish {
                 name: name(),
                 ticket: self.ticket(words),
+                level: words.level(),
                 run: words.run(),
             },
             "transaction" => self.transaction(words, text),

@@ -5,6 +5,7 @@ mod dead;
 mod delay;
 mod filter;
 mod lease;
+mod level;
 mod limits;
 mod look;
 mod names;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use siding_protocol::event::Answer;
 use siding_protocol::refusal::{Refusal, State};
-use siding_protocol::types::{Grant, Offset, OffsetRange, Timestamp};
+use siding_protocol::types::{Grant, Level, Offset, OffsetRange, Timestamp};
 
 use super::command::Command;
 
@@ -20,12 +20,23 @@ pub struct Origin {
 }
 
 /// Whether a command waits for the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
-    /// Somebody waits for it: starts a commit.
-    Awaited,
     /// A note: rides with the next awaited group, or is written un-synced after 5 ms.
     Lazy,
+    /// Somebody waits for the write alone: starts a commit; a sync follows soon.
+    Written,
+    /// Somebody waits for the sync: starts a commit.
+    Awaited,
+}
+
+impl From<Level> for Urgency {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Written => Self::Written,
+            Level::Synced => Self::Awaited,
+        }
+    }
 }
 
 /// Where a delivery goes.

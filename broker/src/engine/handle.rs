@@ -11,21 +11,21 @@ use siding_protocol::event::Answer;
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request::{self, Action, Request};
 use siding_protocol::settings::StartAt;
-use siding_protocol::types::{Address, Name, Timestamp};
+use siding_protocol::types::{Address, Level, Name, Timestamp};
 
 use super::Engine;
 use super::command::{
     Command, CreateQueue, CreateSubscription, CreateTopic, Delete, DropDead, Empty, LoggedRange,
     Purge, Redrive, Settle, SettleKind,
 };
-use super::effect::{Effect, Effects, Origin, Urgency};
+use super::effect::{Effect, Effects, Origin};
 use super::seed::Seed;
 use super::subscription::count;
 
 /// What a request leads to.
 enum Next {
     Reply(Answer),
-    Propose(Command, Vec<Bytes>),
+    Propose(Command, Vec<Bytes>, Level),
     /// The answer comes later, or was pushed already.
     Nothing,
 }
@@ -41,8 +41,8 @@ impl Engine {
     ) {
         match self.decide(now, from, request, effects) {
             Ok(Next::Reply(answer)) => effects.reply(from, Ok(answer)),
-            Ok(Next::Propose(command, runs)) => {
-                let (from, urgency) = (Some(from), Urgency::Awaited);
+            Ok(Next::Propose(command, runs, level)) => {
+                let (from, urgency) = (Some(from), level.into());
                 effects.push(Effect::Propose {
                     command,
                     runs,
@@ -64,9 +64,12 @@ impl Engine {
     ) -> Result<Next, Refusal> {
         pending::check(&request)?;
         let command = match request {
-            Request::Publish { name, ticket, run } => {
-                return self.propose_publish(now, &name, ticket, run);
-            }
+            Request::Publish {
+                name,
+                ticket,
+                level,
+                run,
+            } => return self.propose_publish(now, &name, ticket, (level, run)),
             Request::Settle(settle) => Command::Settle(self.settle_command(&settle)?),
             Request::Transaction { ticket, operations } => {
                 return self.propose_transaction(now, ticket, operations);
@@ -116,7 +119,7 @@ impl Engine {
             }
             change => self.change_command(change)?,
         };
-        Ok(Next::Propose(command, Vec::new()))
+        Ok(Next::Propose(command, Vec::new(), Level::Synced))
     }
 
     /// Requests that a command says in full.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use siding_protocol::limits::{EXTENT_BYTES_MAX, EXTENT_MESSAGES_MAX};
 use siding_protocol::settings::{QueueSettings, TopicSettings};
-use siding_protocol::types::{Offset, OffsetRange, Timestamp};
+use siding_protocol::types::{Level, Offset, OffsetRange, Timestamp};
 
 use super::command::Piece;
 use super::effect::{Effect, Effects};
@@ -123,6 +123,14 @@ impl Log {
             extents: VecDeque::new(),
             subscriptions: Vec::new(),
             emptied: 0,
+        }
+    }
+
+    /// What a confirm means where the publish does not say.
+    pub fn level(&self) -> Level {
+        match &self.kind {
+            Kind::Queue(settings) => settings.level(),
+            Kind::Topic(settings) => settings.level(),
         }
     }
 

@@ -115,6 +115,7 @@ impl Producers {
 #[cfg(test)]
 mod tests {
     use siding_protocol::event::Confirm;
+    use siding_protocol::types::Level;
 
     use super::*;
 
@@ -123,6 +124,7 @@ mod tests {
             log_id: 1,
             first_offset,
             count: 1,
+            level: Level::Written,
         })
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use siding_protocol::event::{Answer, Confirm};
 use siding_protocol::refusal::Refusal;
+use siding_protocol::types::Level;
 
 use super::command::Publish;
 use super::effect::{Effect, Effects, Place};
@@ -81,6 +82,7 @@ impl State {
             log_id: publish.log,
             first_offset,
             count: publish.count(),
+            level: Level::Written,
         })
     }
 }

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! **Invariant**: no confirm leaves before its entry is committed. The first failed write or sync is
-//! final: [`Committer::run`] ends with it, and nothing more is sent.
+//! final: [`Committer::run`] ends with it, and nothing more is sent. What somebody was told is written
+//! is synced soon after ([`Pace::flush_ms`]), whether more comes or not, and before any snapshot of it.
 
 use std::rc::Rc;
 
@@ -23,10 +24,12 @@ use super::clock::{Clock, TimeSource};
 use super::core::{Core, Input};
 use super::door::{Applied, Door};
 use super::fetch::{Fetcher, FetcherGone};
+use super::flush::Flush;
 use super::inbox::Inbox;
 use super::perform::Performer;
 use super::recovery::Recovery;
 use super::sessions::Sessions;
+use crate::engine::effect::Urgency;
 use crate::storage::journal::{Completion, Journal};
 use crate::storage::writer::Level;
 use crate::storage::{DataDir, RecordAt, Snapshot, StorageError};
@@ -37,6 +40,15 @@ const MARK_MS: u64 = 100;
 const ROOM_MS: u64 = 1_000;
 /// Messages from other threads on their way: more than there can be reads, groups and snapshots.
 const OUTSIDE_MAX: usize = 32;
+
+/// What of a running shard is configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Journal bytes between two snapshots.
+    pub checkpoint_bytes: u64,
+    /// What was confirmed as written is synced within so much, ms.
+    pub flush_ms: u64,
+}
 
 /// What other threads bring.
 #[derive(Debug)]
@@ -78,6 +90,7 @@ pub struct Committer<S> {
     to_core: Sender<Outside>,
     /// When the journal has been idle for long enough; `None`: the mark stands.
     mark_at: Option<Timestamp>,
+    flush: Flush,
     /// While the disk is full: when to look for room again.
     room_at: Option<Timestamp>,
     /// Holds the lock on the directory.
@@ -93,7 +106,7 @@ impl<S: Sessions> Committer<S> {
         recovery: Recovery,
         (inbox, sessions): (Rc<Inbox>, Rc<S>),
         time: &TimeSource,
-        checkpoint_bytes: u64,
+        pace: Pace,
     ) -> Result<Self, ShardError> {
         let Recovery {
             data_dir,
@@ -124,11 +137,12 @@ impl<S: Sessions> Committer<S> {
             inbox,
             door: Door::new(journal, last_index),
             performer: Performer::new(bodies, fetcher, sessions),
-            checkpoints: Checkpoints::new(snapshots, node, checkpoint_bytes),
+            checkpoints: Checkpoints::new(snapshots, node, pace.checkpoint_bytes),
             applied_index: last_index,
             outside,
             to_core,
             mark_at: None,
+            flush: Flush::new(pace.flush_ms),
             room_at: None,
             _data_dir: data_dir,
         };
@@ -182,7 +196,8 @@ impl<S: Sessions> Committer<S> {
         if self.door.is_in_flight() {
             return None;
         }
-        self.core.wake_at().into_iter().chain(self.mark_at).min()
+        let own = self.mark_at.into_iter().chain(self.flush.at());
+        self.core.wake_at().into_iter().chain(own).min()
     }
 
     /// Sessions brought something, or something is due.
@@ -194,6 +209,7 @@ impl<S: Sessions> Committer<S> {
                 self.door.mark()?;
             }
             self.commit(now)?;
+            self.flush(now)?;
             self.advance(now)?;
         }
         self.after_work()
@@ -204,13 +220,20 @@ impl<S: Sessions> Committer<S> {
         match outside {
             Outside::Journal(completion) => {
                 let applied = self.door.completed(completion)?;
-                // The disk first: it works on the next group while this one is applied.
                 let now = self.clock.now();
+                match &applied {
+                    Some(applied) => self.note_level(now, applied),
+                    None => self.flush.note(now, Level::Synced, Urgency::Lazy),
+                }
+                // The disk first: it works on the next group while this one is applied.
                 self.take_inputs(now)?;
                 if self.core.open().is_awaited() {
-                    self.door.submit(self.core.close_group(now))?;
+                    let level = self.level(now);
+                    self.door.submit(self.core.close_group(now), level)?;
                 }
-                self.apply(now, &applied)?;
+                if let Some(applied) = applied {
+                    self.apply(now, &applied)?;
+                }
                 self.advance(now)?;
             }
             Outside::Fetched(record, payload) => self.performer.fetched(record, payload)?,
@@ -245,11 +268,17 @@ impl<S: Sessions> Committer<S> {
         } else if self.room_at.is_none_or(|at| at <= now) {
             self.room_at = Some(now.plus_ms(ROOM_MS));
             self.door.journal().files().retry_spares();
-            if self.door.written_bytes() > 0 && !self.checkpoints.is_running() {
+            let is_worth_it = self.door.written_bytes() > 0;
+            if is_worth_it && !self.checkpoints.is_running() && self.may_snapshot() {
                 self.start_checkpoint()?;
             }
         }
         Ok(())
+    }
+
+    /// A snapshot says where bodies lie: it must not be ahead of one that a power cut may take.
+    fn may_snapshot(&self) -> bool {
+        self.flush.at().is_none()
     }
 
     fn start_checkpoint(&mut self) -> Result<(), ShardError> {
@@ -265,26 +294,48 @@ impl<S: Sessions> Committer<S> {
     /// can be handed out. Nothing is in flight.
     fn commit(&mut self, now: Timestamp) -> Result<(), ShardError> {
         let open = self.core.open();
-        let level = if open.is_awaited() {
-            Level::Synced
-        } else if self.core.lazy_is_due(now) || (!open.is_empty() && !self.inbox.is_empty()) {
-            Level::Written
-        } else {
+        let needs_room = !open.is_empty() && !self.inbox.is_empty();
+        if !open.is_awaited() && !self.core.lazy_is_due(now) && !needs_room {
             return self.dispatch(now);
-        };
-        let is_here = level == Level::Written || self.door.is_quick(open.bytes());
+        }
+        let level = self.level(now);
+        let is_here = self.door.is_quick(open.bytes(), level);
         let pending = self.core.close_group(now);
         if is_here {
             let applied = self.door.commit_here(pending, level)?;
+            self.note_level(now, &applied);
             self.apply(now, &applied)
         } else {
-            Ok(self.door.submit(pending)?)
+            Ok(self.door.submit(pending, level)?)
         }
+    }
+
+    /// At which level the open group is committed: as its most urgent command asks, and synced if
+    /// what was written before waits for that.
+    fn level(&self, now: Timestamp) -> Level {
+        if self.core.open().urgency() == Urgency::Awaited || self.flush.is_due(now) {
+            Level::Synced
+        } else {
+            Level::Written
+        }
+    }
+
+    fn note_level(&mut self, now: Timestamp, applied: &Applied) {
+        let urgency = applied.pending.urgency;
+        self.flush.note(now, applied.level, urgency);
+    }
+
+    /// Syncs what was confirmed as written, if no group did that by now.
+    fn flush(&mut self, now: Timestamp) -> Result<(), ShardError> {
+        if self.flush.is_due(now) && !self.door.is_in_flight() && self.door.sync()? {
+            self.flush.note(now, Level::Synced, Urgency::Lazy);
+        }
+        Ok(())
     }
 
     /// An entry is committed.
     fn apply(&mut self, now: Timestamp, applied: &Applied) -> Result<(), ShardError> {
-        self.core.committed(now, &applied.pending);
+        self.core.committed(now, &applied.pending, applied.level);
         self.performer.perform(self.core.deeds(), Some(applied))?;
         self.applied_index = applied.index;
         self.mark_at = Some(now.plus_ms(MARK_MS));
@@ -325,7 +376,11 @@ impl<S: Sessions> Committer<S> {
             self.inbox.wake();
         }
         if self.checkpoints.is_due(self.door.written_bytes()) {
-            self.start_checkpoint()?;
+            if self.may_snapshot() {
+                self.start_checkpoint()?;
+            } else {
+                self.flush.hurry();
+            }
         }
         Ok(())
     }
@@ -355,7 +410,7 @@ impl<S: Sessions> Committer<S> {
         while !self.core.open().is_empty() {
             let pending = self.core.close_group(now);
             let applied = self.door.commit_here(pending, Level::Synced)?;
-            self.core.committed(now, &applied.pending);
+            self.core.committed(now, &applied.pending, Level::Synced);
             self.performer.perform(self.core.deeds(), Some(&applied))?;
             self.applied_index = applied.index;
         }

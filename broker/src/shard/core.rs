@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use siding_protocol::event::Answer;
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request::Request;
-use siding_protocol::types::{OffsetRange, Timestamp};
+use siding_protocol::types::{Level, OffsetRange, Timestamp};
 
 use super::group::{OpenGroup, Pending, Waiter};
 use crate::engine::Engine;
@@ -161,10 +161,16 @@ impl Core {
         self.engine.note_disk(is_full);
     }
 
-    /// A group is committed: applies it, answers who waited for it.
-    pub fn committed(&mut self, now: Timestamp, pending: &Pending) {
+    /// A group is committed: applies it, answers who waited for it, and names the level reached.
+    pub fn committed(&mut self, now: Timestamp, pending: &Pending, level: Level) {
         self.engine.apply(&pending.entry, &mut self.effects);
+        let first = self.deeds.len();
         self.sort(now, None, &pending.waiters);
+        for deed in self.deeds.iter_mut().skip(first) {
+            if let Deed::Answer(_, Ok(answer)) = deed {
+                answer.committed_at(level);
+            }
+        }
         let waiters = pending.waiters.iter().flatten();
         let releases = waiters.map(|waiter| Deed::Release(waiter.origin.session, waiter.charge));
         self.deeds.extend(releases);

@@ -35,6 +35,8 @@ pub struct Applied {
     pub record: RecordAt,
     /// Where its runs begin in the payload, bytes.
     pub runs_start: u32,
+    /// Reached.
+    pub level: Level,
 }
 
 /// The journal as one shard uses it.
@@ -45,14 +47,15 @@ pub struct Door {
     next_index: u64,
     heads: BytesMut,
     sync: SyncTime,
+    /// With the journal's thread.
     submitted: Option<Submitted>,
     written_bytes: u64,
 }
 
 #[derive(Debug)]
 struct Submitted {
-    pending: Pending,
-    runs_start: u32,
+    /// `None`: only a sync of what was written before.
+    group: Option<(Pending, u32)>,
     stopwatch: Stopwatch,
 }
 
@@ -91,8 +94,9 @@ impl Door {
     }
 
     /// Whether a group of `bytes` is committed faster here than by handing it over.
-    pub fn is_quick(&self, bytes: usize) -> bool {
-        !self.is_in_flight() && bytes <= HERE_BYTES_MAX && self.sync.average() <= HERE_SYNC_MAX
+    pub fn is_quick(&self, bytes: usize, level: Level) -> bool {
+        let syncs_fast = level == Level::Written || self.sync.average() <= HERE_SYNC_MAX;
+        !self.is_in_flight() && bytes <= HERE_BYTES_MAX && syncs_fast
     }
 
     /// Writes a group on this thread and, at [`Level::Synced`], syncs it.
@@ -106,38 +110,60 @@ impl Door {
         if level == Level::Synced {
             self.sync.note(stopwatch.elapsed());
         }
-        applied(pending, runs_start, &committed.group)
+        applied((pending, runs_start), &committed.group)
     }
 
     /// Hands a group to the journal's thread; one at a time.
     ///
     /// # Errors
     /// Final.
-    pub fn submit(&mut self, pending: Pending) -> Result<(), StorageError> {
+    pub fn submit(&mut self, pending: Pending, level: Level) -> Result<(), StorageError> {
+        let (group, runs_start) = self.group(&pending, level);
+        self.send(group, Some((pending, runs_start)))
+    }
+
+    /// Syncs what was written before: here if that is quick, else by the journal's thread. Whether
+    /// it is done.
+    ///
+    /// # Errors
+    /// Final.
+    pub fn sync(&mut self) -> Result<bool, StorageError> {
+        if !self.is_quick(0, Level::Synced) {
+            self.send(Group::new(Level::Synced, 0), None)?;
+            return Ok(false);
+        }
+        let stopwatch = Stopwatch::start();
+        self.journal.sync()?;
+        self.sync.note(stopwatch.elapsed());
+        Ok(true)
+    }
+
+    fn send(&mut self, group: Group, pending: Option<(Pending, u32)>) -> Result<(), StorageError> {
         debug_assert!(!self.is_in_flight(), "one group at a time");
-        let (group, runs_start) = self.group(&pending, Level::Synced);
         self.journal.submit(group)?;
         let stopwatch = Stopwatch::start();
         self.submitted = Some(Submitted {
-            pending,
-            runs_start,
+            group: pending,
             stopwatch,
         });
         Ok(())
     }
 
-    /// What became of the group that was submitted.
+    /// What became of the group that was submitted; `None`: it was only a sync.
     ///
     /// # Errors
     /// Final.
-    pub fn completed(&mut self, completion: Completion) -> Result<Applied, StorageError> {
+    pub fn completed(&mut self, completion: Completion) -> Result<Option<Applied>, StorageError> {
         self.journal.completed();
         let committed = completion.result?;
-        let submitted = self.submitted.take().ok_or(StorageError::ThreadGone)?;
-        if submitted.pending.bytes <= HERE_BYTES_MAX {
-            self.sync.note(submitted.stopwatch.elapsed());
+        let Submitted { group, stopwatch } =
+            self.submitted.take().ok_or(StorageError::ThreadGone)?;
+        let bytes = group.as_ref().map_or(0, |(pending, _)| pending.bytes);
+        if bytes <= HERE_BYTES_MAX && committed.group.level == Level::Synced {
+            self.sync.note(stopwatch.elapsed());
         }
-        applied(submitted.pending, submitted.runs_start, &committed.group)
+        let applied = group.map(|group| applied(group, &committed.group));
+        applied.transpose()
     }
 
     /// The journal falls idle.
@@ -202,13 +228,14 @@ impl Door {
     }
 }
 
-fn applied(pending: Pending, runs_start: u32, group: &Group) -> Result<Applied, StorageError> {
+fn applied((pending, runs_start): (Pending, u32), group: &Group) -> Result<Applied, StorageError> {
     let record = *group.places.first().ok_or(StorageError::ThreadGone)?;
     Ok(Applied {
         pending,
         index: group.tag,
         record,
         runs_start,
+        level: group.level,
     })
 }
 

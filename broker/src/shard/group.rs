@@ -26,7 +26,8 @@ pub struct Pending {
     pub waiters: Vec<Option<Waiter>>,
     /// Bytes of head and runs, nearly.
     pub bytes: usize,
-    awaited: bool,
+    /// Of its most urgent command.
+    pub urgency: Urgency,
 }
 
 /// Entries hold so many times what requests are gathered up to; what the engine proposes on its own
@@ -73,7 +74,7 @@ impl OpenGroup {
             self.later.push_back(Pending::empty());
         }
         let pending = self.later.back_mut().unwrap_or(&mut self.pending);
-        pending.awaited |= urgency == Urgency::Awaited;
+        pending.urgency = pending.urgency.max(urgency);
         pending.bytes += bytes;
         pending.entry.runs.extend(runs);
         pending.entry.commands.push(command);
@@ -96,7 +97,13 @@ impl OpenGroup {
 
     /// Whether somebody waits for this group: it must be committed now.
     pub fn is_awaited(&self) -> bool {
-        self.pending.awaited || self.later.iter().any(|later| later.awaited)
+        self.urgency() > Urgency::Lazy
+    }
+
+    /// Of its most urgent command.
+    pub fn urgency(&self) -> Urgency {
+        let later = self.later.iter().map(|later| later.urgency);
+        later.fold(self.pending.urgency, Urgency::max)
     }
 
     /// When its first command came.
@@ -125,7 +132,7 @@ impl Pending {
             entry: Entry::default(),
             waiters: Vec::new(),
             bytes: 0,
-            awaited: false,
+            urgency: Urgency::Lazy,
         }
     }
 

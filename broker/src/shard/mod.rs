@@ -9,6 +9,7 @@ pub mod committer;
 pub mod core;
 pub mod door;
 pub mod fetch;
+pub mod flush;
 pub mod group;
 pub mod inbox;
 pub mod perform;

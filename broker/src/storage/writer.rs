@@ -15,6 +15,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+pub use siding_protocol::types::Level;
 
 use super::error::StorageError;
 use super::files::{JournalFile, JournalOptions, RECORDS_START, RecordAt};
@@ -25,15 +26,6 @@ use super::spares::{SpareGauge, Spares};
 /// Payload slices shorter than this are copied next to their header: one slice less for the kernel
 /// costs more than copying so few bytes.
 const GATHER_BYTES: usize = 4096;
-
-/// When appended records count as committed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    /// After a sync: they survive a power cut.
-    Synced,
-    /// After the write: they survive the death of the process. The next sync covers them.
-    Written,
-}
 
 /// One record to append.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use siding::wire::QueueSettings;
-use siding::{Client, Error, Refusal};
+use siding::{Client, Error, Level, Refusal};
 
 use crate::args::{self, Global};
 use crate::bars;
@@ -65,6 +65,9 @@ pub(crate) struct PublishArgs {
     /// When a limit of the broker is reached.
     #[arg(long, value_enum, default_value = "wait")]
     pub(crate) on_busy: OnBusyArg,
+    /// What a confirm means. Default: the queue's own.
+    #[arg(long, value_enum)]
+    pub(crate) level: Option<LevelArg>,
     /// Create the queue if there is nothing of that name.
     #[arg(long)]
     create: bool,
@@ -82,6 +85,24 @@ pub(crate) enum OnBusyArg {
     Fail,
     /// Leave the message out, count it, go on; exit code 3.
     Drop,
+}
+
+/// What a confirm means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LevelArg {
+    /// Written: survives a kill of the broker; synced 50 ms later.
+    Written,
+    /// Synced: survives a power cut.
+    Synced,
+}
+
+impl From<LevelArg> for Level {
+    fn from(level: LevelArg) -> Self {
+        match level {
+            LevelArg::Written => Self::Written,
+            LevelArg::Synced => Self::Synced,
+        }
+    }
 }
 
 /// Runs the verb.
@@ -231,6 +252,9 @@ fn summary(name: &str, tally: &Tally) -> String {
         format!("{seconds:.2} s"),
         format!("{rate:.0}/s"),
     ];
+    if tally.level == Some(Level::Written) {
+        parts.push("written, not waited for a sync".to_owned());
+    }
     if tally.dropped > 0 {
         parts.push(format!("{} dropped: busy", tally.dropped));
     }
@@ -261,6 +285,7 @@ mod tests {
             sent: 10,
             confirmed: Some(7),
             dropped: 2,
+            level: Some(Level::Synced),
             elapsed: Duration::from_secs(2),
         };
         let text = summary("jobs", &tally);
@@ -280,6 +305,12 @@ mod tests {
             },
         );
         assert_eq!(unknown, "sent 10 messages to jobs; not all confirmed");
+        let level = Some(Level::Written);
+        let written = summary("jobs", &Tally { level, ..tally });
+        assert!(
+            written.contains("written, not waited for a sync"),
+            "{written}"
+        );
     }
 
     #[test]

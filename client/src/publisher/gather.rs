@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use siding_protocol::run::{MessageError, MessageFields, RunBuilder, RunLimits};
+use siding_protocol::types::Level;
 
 use super::{Receipt, RunOutcome};
 use crate::error::{Error, TryPublishError};
-use crate::message::MessageId;
+use crate::message::Confirm;
 
 /// A run that is not full is sent while fewer requests than this are unanswered; past it, the
 /// answers set the pace. Else a publisher a little slower than its connection would send runs of a
@@ -73,6 +74,8 @@ pub(crate) struct Gather {
     unfinished: VecDeque<Arc<RunOutcome>>,
     /// The number of the first of them, counted from the publisher's first run.
     first_unfinished: u64,
+    /// Of all confirms.
+    lowest: Option<Level>,
     failure: Option<Error>,
     ended: Option<Error>,
 }
@@ -91,6 +94,7 @@ impl Gather {
             unconfirmed_bytes: 0,
             unfinished: VecDeque::new(),
             first_unfinished: 0,
+            lowest: None,
             failure: None,
             ended: None,
         }
@@ -209,16 +213,27 @@ impl Gather {
         self.first_unfinished >= number
     }
 
+    pub(crate) const fn lowest(&self) -> Option<Level> {
+        self.lowest
+    }
+
     /// The first failure since the last time this was asked.
     pub(crate) fn take_failure(&mut self) -> Result<(), Error> {
         self.failure.take().map_or(Ok(()), Err)
     }
 
-    pub(crate) fn finish(&mut self, run: &SealedRun, result: Result<MessageId, Error>) {
+    pub(crate) fn finish(&mut self, run: &SealedRun, result: Result<Confirm, Error>) {
         self.unconfirmed_messages -= u64::from(run.count);
         self.unconfirmed_bytes -= run.run.len();
-        if let Err(error) = &result {
-            self.failure.get_or_insert_with(|| error.clone());
+        match &result {
+            Ok(confirm) => {
+                if self.lowest != Some(Level::Written) {
+                    self.lowest = Some(confirm.level);
+                }
+            }
+            Err(error) => {
+                self.failure.get_or_insert_with(|| error.clone());
+            }
         }
         run.outcome.finish(result);
         while self.unfinished.front().is_some_and(|run| !run.is_open()) {
@@ -242,6 +257,7 @@ impl Gather {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::MessageId;
 
     fn gather(limits: GatherLimits) -> Gather {
         Gather::new(limits, RunLimits::default())
@@ -256,8 +272,11 @@ mod tests {
         gather.push(&message).expect("room").1
     }
 
-    fn place(offset: u64) -> MessageId {
-        MessageId { log_id: 1, offset }
+    fn place(offset: u64) -> Confirm {
+        Confirm {
+            id: MessageId { log_id: 1, offset },
+            level: Level::Synced,
+        }
     }
 
     #[test]

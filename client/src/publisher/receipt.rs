@@ -35,7 +35,7 @@ pub(crate) struct RunOutcome(Mutex<Outcome>);
 enum Outcome {
     Open(Vec<Waker>),
     /// Where its first message is stored.
-    Stored(MessageId),
+    Stored(Confirm),
     Failed(Error),
 }
 
@@ -58,9 +58,9 @@ impl Future for Receipt {
         let wakers = match &mut *outcome {
             Outcome::Open(wakers) => wakers,
             Outcome::Stored(first) => {
-                let offset = first.offset.saturating_add(u64::from(receipt.index));
-                let id = MessageId { offset, ..*first };
-                return Poll::Ready(Ok(Confirm { id }));
+                let offset = first.id.offset.saturating_add(u64::from(receipt.index));
+                let id = MessageId { offset, ..first.id };
+                return Poll::Ready(Ok(Confirm { id, ..*first }));
             }
             Outcome::Failed(error) => return Poll::Ready(Err(error.clone())),
         };
@@ -88,7 +88,7 @@ impl RunOutcome {
     }
 
     /// Tells every receipt that waits.
-    pub(super) fn finish(&self, result: Result<MessageId, Error>) {
+    pub(super) fn finish(&self, result: Result<Confirm, Error>) {
         let outcome = match result {
             Ok(first) => Outcome::Stored(first),
             Err(error) => Outcome::Failed(error),

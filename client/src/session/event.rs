@@ -8,10 +8,11 @@ use siding_protocol::wire::frame::Kind;
 
 use crate::consumer::DeliveryQueue;
 use crate::error::Error;
-use crate::message::MessageId;
+use crate::message::{Confirm, MessageId};
 use crate::publisher::{PublisherCore, SealedRun};
 use crate::settle::Settlement;
 use crate::shared::{Ask, Reply, misfit};
+use siding_protocol::types::Level;
 
 /// What a producer sends in one request.
 #[derive(Debug)]
@@ -74,9 +75,12 @@ impl Cargo {
         match self {
             Self::Run { publisher, run } => {
                 let stored = result.and_then(|kind| match kind {
-                    Kind::Confirm(confirm) => Ok(MessageId {
-                        log_id: confirm.log_id,
-                        offset: confirm.first_offset,
+                    Kind::Confirm(confirm) => Ok(Confirm {
+                        id: MessageId {
+                            log_id: confirm.log_id,
+                            offset: confirm.first_offset,
+                        },
+                        level: Level::reached(confirm.level),
                     }),
                     _ => Err(misfit()),
                 });

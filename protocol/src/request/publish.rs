@@ -7,7 +7,7 @@ use crate::limits;
 use crate::refusal::Refusal;
 use crate::run::{self, RunLimits, ScannedRun, Special};
 use crate::settings::within;
-use crate::types::Name;
+use crate::types::{Level, Name};
 use crate::wire;
 
 pub(super) fn parse_transaction(
@@ -44,7 +44,8 @@ pub(super) fn parse_transaction(
 fn parse_operation(wire: wire::Operation, limits: RunLimits) -> Result<Operation, Refusal> {
     match wire.kind {
         Some(wire::operation::Kind::Publish(publish)) => {
-            let (name, run) = parse_publish(publish, limits)?;
+            // A transaction is synced, whatever its publishes ask for.
+            let (name, _, run) = parse_publish(publish, limits)?;
             Ok(Operation::Publish { name, run })
         }
         Some(wire::operation::Kind::Settle(settle)) => {
@@ -61,16 +62,9 @@ fn parse_operation(wire: wire::Operation, limits: RunLimits) -> Result<Operation
 pub(super) fn parse_publish(
     wire: wire::Publish,
     run_limits: RunLimits,
-) -> Result<(Name, ScannedRun), Refusal> {
-    match wire::Level::try_from(wire.level) {
-        Ok(wire::Level::Unspecified | wire::Level::Synced) => {}
-        _ => {
-            return Err(Refusal::Unsupported {
-                field: "level".into(),
-            });
-        }
-    }
-    Ok((name(&wire.name)?, parse_run(wire.run, run_limits)?))
+) -> Result<(Name, Option<Level>, ScannedRun), Refusal> {
+    let level = Level::parse(wire.level)?;
+    Ok((name(&wire.name)?, level, parse_run(wire.run, run_limits)?))
 }
 
 pub(super) fn parse_run(run: Bytes, run_limits: RunLimits) -> Result<ScannedRun, Refusal> {

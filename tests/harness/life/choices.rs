@@ -2,6 +2,7 @@
 
 use siding_protocol::run::MessageFields;
 use siding_protocol::settings::{DeliverySettings, QueueSettings};
+use siding_protocol::types::Level;
 
 use crate::stage::BEGINNING_MS;
 
@@ -49,6 +50,7 @@ pub(super) fn queue_settings(choice: usize) -> QueueSettings {
         delivery: delivery_settings(choice),
         max_messages: [20, 1_000, 50][choice],
         max_bytes: [1 << 30, 100_000, 700][choice],
+        level: [Level::Synced, Level::Written, Level::Synced][choice].into(),
         ..QueueSettings::parse(None).expect("defaults are valid")
     }
 }

@@ -109,6 +109,8 @@ pub(super) struct Publish {
     pub(super) back: u64,
     /// What its messages ask for, in turns.
     pub(super) kinds: (usize, usize),
+    /// Confirmed before it is synced.
+    pub(super) written: bool,
 }
 
 /// A settle of some of what was once delivered.
@@ -128,16 +130,18 @@ fn publish() -> impl Strategy<Value = Publish> {
     let back = prop_oneof![8 => Just(0), 1 => 1..4_u64, 1 => 1_020..1_030_u64];
     let kind = || prop_oneof![3 => Just(0), 1 => 0..KINDS];
     let run = (1..9_u32, 0..5_usize, (kind(), kind()));
-    (0..4_usize, run, 0..3_usize, back).prop_map(|(name, (count, size, kinds), producer, back)| {
-        Publish {
+    let request = (0..3_usize, back, any::<bool>());
+    (0..4_usize, run, request).prop_map(
+        |(name, (count, size, kinds), (producer, back, written))| Publish {
             name,
             count,
             size,
             producer,
             back,
             kinds,
-        }
-    })
+            written,
+        },
+    )
 }
 
 fn settle() -> impl Strategy<Value = Settle> {

@@ -4,7 +4,7 @@ use siding_protocol::refusal::State;
 use siding_protocol::request::{self, Action, ProducerTicket, Request, Sieve};
 use siding_protocol::run::ScannedRun;
 use siding_protocol::settings::{DeliverySettings, StartAt, TopicSettings};
-use siding_protocol::types::{Address, OffsetRange};
+use siding_protocol::types::{Address, Level, OffsetRange};
 
 use super::choices::{ADDRESSES, NAMES, SIZES, delivery_settings, fields, parse, queue_settings};
 use super::operation::{Operation, Publish, Settle};
@@ -57,7 +57,13 @@ impl Player {
                 let ticket = self.ticket(publish);
                 let run = self.run(publish);
                 let name = parse(NAMES[publish.name]);
-                Request::Publish { name, ticket, run }
+                let level = publish.written.then_some(Level::Written);
+                Request::Publish {
+                    name,
+                    ticket,
+                    level,
+                    run,
+                }
             }
             Operation::Settle {
                 session: number,

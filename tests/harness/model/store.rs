@@ -3,6 +3,7 @@
 use siding_broker::engine::command::Publish;
 use siding_protocol::event::Confirm;
 use siding_protocol::refusal::{Refusal, State};
+use siding_protocol::types::Level;
 
 use super::{Extent, Log, Message, Model, Place};
 use crate::model::filters::routing_keys;
@@ -89,6 +90,7 @@ impl Model {
             log_id: publish.log,
             first_offset,
             count: publish.count(),
+            level: Level::Written,
         }
     }
 

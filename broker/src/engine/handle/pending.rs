@@ -3,15 +3,13 @@
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request::{Operation, Request, Sieve};
 use siding_protocol::settings::{
-    DeliverySettings, OnDead, OnExpired, Order, Overflow, QueueSettings, TopicSettings,
+    DeliverySettings, OnDead, OnExpired, Order, Overflow, QueueSettings,
 };
-use siding_protocol::types::Level;
 
 /// Refuses what would be stored or answered as if it had been done.
 pub(super) fn check(request: &Request) -> Result<(), Refusal> {
     match request {
         Request::CreateQueue { settings, .. } => check_queue(settings),
-        Request::CreateTopic { settings, .. } => check_topic(settings),
         Request::CreateSubscription { settings, .. } => check_delivery(settings),
         Request::Browse { filter, .. } => none_of(&[("filter", !filter.is_empty())]),
         Request::Purge(sieve) | Request::DropDead(sieve) => check_sieve(sieve),
@@ -60,13 +58,8 @@ fn check_queue(settings: &QueueSettings) -> Result<(), Refusal> {
     check_delivery(&settings.delivery)?;
     none_of(&[
         ("overflow", settings.overflow() != Overflow::Reject),
-        ("level", settings.level() != Level::Synced),
         ("retain_settled_ms", settings.retain_settled_ms > 0),
     ])
-}
-
-fn check_topic(settings: &TopicSettings) -> Result<(), Refusal> {
-    none_of(&[("level", settings.level() != Level::Synced)])
 }
 
 fn check_delivery(settings: &DeliverySettings) -> Result<(), Refusal> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request::{self, ProducerTicket};
 use siding_protocol::run::ScannedRun;
-use siding_protocol::types::{Address, Name, Timestamp};
+use siding_protocol::types::{Address, Level, Name, Timestamp};
 
 use super::{Next, pending};
 use crate::engine::Engine;
@@ -23,9 +23,10 @@ impl Engine {
         now: Timestamp,
         name: &Name,
         ticket: ProducerTicket,
-        run: ScannedRun,
+        (level, run): (Option<Level>, ScannedRun),
     ) -> Result<Next, Refusal> {
         let log = self.log_named(name)?;
+        let level = level.unwrap_or(log.level());
         let mut publish = publish_command(now, log.id, ticket, &run)?;
         // A full queue or disk refuses before the bytes are logged, unless this is the retry of a
         // request that was stored or is about to be.
@@ -38,7 +39,8 @@ impl Engine {
         self.refuse_on_a_full_disk(ticket)?;
         self.volatile.in_flight.push_back(ticket);
         publish.verdicts = self.verdicts(publish.log, &run.bytes);
-        Ok(Next::Propose(Command::Publish(publish), vec![run.bytes]))
+        let command = Command::Publish(publish);
+        Ok(Next::Propose(command, vec![run.bytes], level))
     }
 
     fn is_new(&self, ticket: ProducerTicket) -> bool {
@@ -108,7 +110,8 @@ impl Engine {
             sequence,
             operations: logged,
         };
-        Ok(Next::Propose(Command::Transaction(transaction), runs))
+        let command = Command::Transaction(transaction);
+        Ok(Next::Propose(command, runs, Level::Synced))
     }
 }
 

@@ -83,6 +83,7 @@ fn publish(sequence: u64) -> Request {
     Request::Publish {
         name: "jobs".parse().unwrap(),
         ticket,
+        level: None,
         run,
     }
 }

@@ -2,7 +2,7 @@
 
 use prost::Message;
 use siding_protocol::event::{Confirm, OperationDone, Settled};
-use siding_protocol::types::Timestamp;
+use siding_protocol::types::{Level, Timestamp};
 
 use crate::engine::producer::{self, Producer};
 
@@ -129,6 +129,7 @@ impl StoredOperation {
             log_id,
             first_offset,
             count,
+            level: Level::Written,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! A shard on a disk in memory, with a manual clock and sessions that only take notes.
 
 mod edges;
+mod level;
 
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
@@ -35,6 +36,8 @@ struct Notes {
     deliveries: Cell<u64>,
     /// Messages of the last browse.
     browsed: Cell<usize>,
+    /// Lengths of their bodies.
+    bodies: RefCell<Vec<u64>>,
 }
 
 impl Notes {
@@ -71,6 +74,14 @@ impl Sessions for Notes {
 
     fn browsed(&self, _: Origin, answer: wire::Browsed) {
         self.browsed.set(answer.messages.len());
+        let batches = answer.messages.into_iter().filter_map(|one| one.batch);
+        let lengths = batches.map(|batch| {
+            let message = siding_protocol::run::messages(&batch.run)
+                .next()
+                .expect("a message");
+            message.body().len() as u64
+        });
+        *self.bodies.borrow_mut() = lengths.collect();
         self.note();
     }
 
@@ -112,7 +123,11 @@ impl Stage {
         let time = ManualTime::new(Timestamp(1_000_000));
         let ways = (Rc::clone(&inbox), Rc::clone(&notes));
         let source = TimeSource::Manual(time.clone());
-        let committer = Committer::start(recovery, ways, &source, 1 << 30).expect("a shard");
+        let pace = Pace {
+            checkpoint_bytes: 1 << 30,
+            flush_ms: 50,
+        };
+        let committer = Committer::start(recovery, ways, &source, pace).expect("a shard");
         Self {
             fs,
             time,
@@ -201,6 +216,10 @@ fn jobs() -> Name {
 }
 
 fn publish(sequence: u64, body: &[u8]) -> Request {
+    publish_at(None, sequence, body)
+}
+
+fn publish_at(level: Option<Level>, sequence: u64, body: &[u8]) -> Request {
     let mut run = RunBuilder::new(RunLimits::default());
     run.push(&MessageFields {
         body,
@@ -214,6 +233,7 @@ fn publish(sequence: u64, body: &[u8]) -> Request {
             producer: 1,
             sequence,
         },
+        level,
         run,
     }
 }

@@ -19,7 +19,7 @@ fn started() -> Core {
 /// Commits the open group and answers what is to be done, dispatch included.
 fn commit(core: &mut Core, now: Timestamp) -> Vec<Deed> {
     let pending = core.close_group(now);
-    core.committed(now, &pending);
+    core.committed(now, &pending, Level::Synced);
     core.dispatch(now);
     core.deeds().collect()
 }
@@ -84,6 +84,7 @@ fn with_a_message() -> Core {
         Request::Publish {
             name: jobs(),
             ticket,
+            level: None,
             run,
         },
     );
@@ -222,7 +223,7 @@ fn a_replayed_log_makes_the_same_snapshot_as_the_live_one() {
         },
     );
     let pending = live.close_group(NOW.plus_ms(1));
-    live.committed(NOW.plus_ms(1), &pending);
+    live.committed(NOW.plus_ms(1), &pending, Level::Synced);
     log.push(pending.entry);
     let mut again = started();
     for entry in &log {
