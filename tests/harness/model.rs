@@ -7,6 +7,7 @@
 mod compare;
 mod coverage;
 pub mod filters;
+mod line;
 mod names;
 pub mod readers;
 mod settle;
@@ -76,6 +77,7 @@ struct Subscription {
     /// Who settled what how.
     done: Vec<(Grant, u64, i32)>,
     settled: u64,
+    expired: u64,
     purged: u64,
     evicted: u64,
     filtered: u64,
@@ -86,6 +88,10 @@ struct Message {
     place: Place,
     /// 9 goes first.
     priority: u32,
+    /// 0: never.
+    expires_at: u64,
+    /// Of a ready message.
+    ready_since: u64,
     attempts: u32,
     /// May still settle late.
     lapsed: Option<Grant>,
@@ -100,6 +106,8 @@ impl Default for Message {
         Self {
             place: Place::Ready,
             priority: 4,
+            expires_at: 0,
+            ready_since: 0,
             attempts: 0,
             lapsed: None,
             words: String::new(),
@@ -314,7 +322,7 @@ impl Model {
             for message in subscription.messages.values_mut() {
                 if matches!(message.place, Place::Delayed(due, _) if due <= now) {
                     self.coverage.note("time", Some(message), 0);
-                    message.place = Place::Ready;
+                    (message.place, message.ready_since) = (Place::Ready, now);
                 }
             }
             let kept = subscription.settings.dead_retention_ms;
@@ -324,6 +332,8 @@ impl Model {
                 .messages
                 .retain(|_, message| !outlived(message));
             subscription.evicted += (before - subscription.messages.len()) as u64;
+            let log = self.logs.get(&subscription.log).expect("its log");
+            subscription.expire(log, now);
         }
     }
 
@@ -366,26 +376,21 @@ impl Witness for Model {
         self.compare_bodies(bodies);
     }
 
-    fn delivered(&mut self, delivery: &Delivery) {
+    fn delivered(&mut self, delivery: &Delivery, now: Timestamp) {
         let subscription = self.subscriptions.get(&delivery.subscription);
-        let ready = subscription.map(|found| {
-            let messages = found.messages.iter();
-            let ready = messages.filter(|(_, message)| message.place == Place::Ready);
-            let mut ready: Vec<_> = ready.collect();
-            ready.sort_by_key(|(offset, message)| (9 - message.priority, **offset));
-            let attempts = ready.into_iter();
-            attempts.map(|(offset, message)| (*offset, message.attempts + 1))
-        });
-        let ready: Vec<_> = ready.into_iter().flatten().collect();
-        self.readers.delivered(delivery, &ready, self.term);
+        let line = subscription.map(|found| found.line(now.0));
+        let free = |offset: &u64| !self.readers.is_reserved(delivery.subscription, *offset);
+        let mut line = line.unwrap_or_default();
+        line.retain(|candidate| free(&candidate.offset));
+        let turns = line::in_turn(line);
+        self.readers.delivered(delivery, &turns, self.term);
     }
 
-    fn dispatched(&mut self, _: &Engine) {
+    fn dispatched(&mut self, _: &Engine, now: Timestamp) {
         for (id, subscription) in &self.subscriptions {
-            let messages = subscription.messages.iter();
-            let ready = messages.filter(|(_, message)| message.place == Place::Ready);
+            let line = subscription.line(now.0).into_iter();
             self.readers
-                .assert_served(*id, ready.map(|(offset, _)| *offset));
+                .assert_served(*id, line.map(|candidate| candidate.offset));
         }
         self.readers.dispatched();
     }

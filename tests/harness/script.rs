@@ -111,6 +111,7 @@ impl Words {
             priority: self.number("priority"),
             delay_ms: self.ms("delay").unwrap_or(0),
             deliver_at_ms: at.unwrap_or(0),
+            ttl_ms: self.ms("ttl").unwrap_or(0),
             ..MessageFields::default()
         };
         let routing_keys = self.text("keys").unwrap_or("").split(',').cycle();
@@ -147,6 +148,12 @@ impl Words {
             max_dead_bytes: self.number("max_dead_bytes"),
             dead_retention_ms: self.ms("dead_retention"),
             filter: self.words("filter"),
+            age_step_ms: self.ms("age"),
+            ttl_ms: self.ms("lives"),
+            on_expired: match self.text("expired") {
+                Some("dead") => wire::OnExpired::Dead.into(),
+                _ => wire::OnExpired::Drop.into(),
+            },
             ..Default::default()
         }
     }

@@ -38,9 +38,9 @@ pub trait Witness {
     /// An entry was applied, with these outcomes; `bodies` are those still kept.
     fn applied(&mut self, engine: &Engine, entry: &Entry, outcomes: &[Outcome], bodies: &Bodies);
     /// Messages leave, before anything else happens.
-    fn delivered(&mut self, delivery: &Delivery);
+    fn delivered(&mut self, delivery: &Delivery, now: Timestamp);
     /// All that can be handed over was.
-    fn dispatched(&mut self, engine: &Engine);
+    fn dispatched(&mut self, engine: &Engine, now: Timestamp);
     /// The process died; the entries of the journal follow, from the first.
     fn restarted(&mut self);
 }
@@ -48,8 +48,8 @@ pub trait Witness {
 /// Watches nothing.
 impl Witness for () {
     fn applied(&mut self, _: &Engine, _: &Entry, _: &[Outcome], _: &Bodies) {}
-    fn delivered(&mut self, _: &Delivery) {}
-    fn dispatched(&mut self, _: &Engine) {}
+    fn delivered(&mut self, _: &Delivery, _: Timestamp) {}
+    fn dispatched(&mut self, _: &Engine, _: Timestamp) {}
     fn restarted(&mut self) {}
 }
 
@@ -368,7 +368,7 @@ impl<W: Witness> Stage<W> {
         self.engine.dispatch(self.now, &mut self.effects);
         self.perform(&Entry::default());
         if self.engine.term() > self.last_term {
-            self.witness.dispatched(&self.engine);
+            self.witness.dispatched(&self.engine, self.now);
         }
     }
 
@@ -393,7 +393,7 @@ impl<W: Witness> Stage<W> {
                     for (range, _) in &delivery.ranges {
                         self.bodies.assert_holds(delivery.log, range.clone());
                     }
-                    self.witness.delivered(&delivery);
+                    self.witness.delivered(&delivery, self.now);
                     self.events.push(Event::Delivered(delivery));
                 }
                 Effect::EndConsumer {

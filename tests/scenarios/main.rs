@@ -1,5 +1,6 @@
 //! One scenario a promise: what the engine does, in the words of the design.
 
+mod ageing;
 mod consume;
 mod dead;
 mod delay;
@@ -18,3 +19,4 @@ mod retry;
 mod settle;
 mod topics;
 mod transactions;
+mod ttl;

@@ -8,7 +8,7 @@ use super::Engine;
 use super::command::{Command, Lease, LoggedRange};
 use super::consumer::{Consumer, Poll, Readers, Room};
 use super::effect::{DeliverTo, Delivery, Effect, Effects, SessionId, Urgency};
-use super::select::select;
+use super::select::{count, select};
 
 /// Whom to serve next, and how.
 struct Turn {
@@ -76,13 +76,7 @@ impl Engine {
         let Some(subscription) = self.state.subscriptions.get(&id) else {
             return;
         };
-        // What is reserved may have left by another way before its lease is logged.
-        let reserved = readers
-            .reserved
-            .ranges()
-            .flat_map(|range| subscription.ready.within(range));
-        let reserved: u64 = reserved.map(|range| range.end - range.start).sum();
-        let ready = subscription.ready.count() - reserved;
+        let ready = count(subscription, &readers.reserved, now);
         let willing = readers
             .consumers
             .iter()
@@ -129,7 +123,7 @@ impl Engine {
         let Some(log) = self.state.logs.get(&subscription.log) else {
             return false;
         };
-        let selection = select(log, subscription, &readers.reserved, turn.room);
+        let selection = select(log, subscription, &readers.reserved, now, turn.room);
         if selection.ranges.is_empty() {
             return false;
         }

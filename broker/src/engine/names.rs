@@ -79,8 +79,9 @@ impl State {
         let name = Some(create.name.clone());
         let settings = create.settings.clone();
         let mut subscription = Subscription::new(id, create.log, name, settings, start);
-        subscription.begin(start..end);
+        subscription.begin(start..end, self.now);
         self.subscriptions.insert(id, subscription);
+        self.rearm(id);
         self.attach(create.log, id);
         touched.insert(id);
         Ok(Answer::Done)

@@ -64,19 +64,19 @@ impl State {
             }));
             start += piece.bytes;
         }
+        let mut timed = Vec::new();
         for id in &log.subscriptions {
             if let Some(subscription) = self.subscriptions.get_mut(id) {
                 let fresh = first_offset.max(subscription.start)..log.end;
-                subscription.arrive(fresh, first_offset, publish, self.now);
+                if subscription.arrive(fresh, first_offset, publish, self.now) {
+                    timed.push(*id);
+                }
                 touched.insert(*id);
             }
         }
         log.retain(&mut self.subscriptions, effects);
-        if !publish.specials.is_empty() {
-            let readers = log.subscriptions.clone();
-            for id in readers {
-                self.rearm(id);
-            }
+        for id in timed {
+            self.rearm(id);
         }
         Some(Confirm {
             log_id: publish.log,

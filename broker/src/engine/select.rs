@@ -1,6 +1,6 @@
 //! Which message next: one pure function. Order, limits and fairness all come from it.
 
-use siding_protocol::types::{Offset, OffsetRange};
+use siding_protocol::types::{Offset, OffsetRange, Timestamp};
 
 use super::PARTS_PER_COMMAND_MAX;
 use super::consumer::Room;
@@ -25,11 +25,12 @@ impl Selection {
 }
 
 /// The first of what is ready and not reserved, as much as there is room for: the highest level
-/// first, in it the lowest offsets.
+/// first, in it the lowest offsets. What has expired by `now` is passed over.
 pub fn select(
     log: &Log,
     subscription: &Subscription,
     reserved: &RangeSet,
+    now: Timestamp,
     room: Room,
 ) -> Selection {
     let mut choice = Choice {
@@ -39,16 +40,58 @@ pub fn select(
         left: room,
         selection: Selection::default(),
     };
-    for (_, level) in subscription.ready.levels() {
-        for ready in level.ranges() {
-            for free in reserved.gaps(ready) {
-                if !choice.take(&free) {
-                    return choice.selection;
-                }
-            }
-        }
+    let free = Free::of(subscription, reserved, now);
+    match subscription.settings.age_step_ms {
+        0 => choice.take_by_level(&free),
+        step_ms => choice.take_by_age(&free, now, step_ms),
     }
     choice.selection
+}
+
+/// How many messages can be chosen.
+pub fn count(subscription: &Subscription, reserved: &RangeSet, now: Timestamp) -> u64 {
+    let free = Free::of(subscription, reserved, now);
+    // What is taken may have left by another way before its lease is logged.
+    let taken = free.taken().ranges();
+    let taken = taken.flat_map(|range| subscription.ready.within(range));
+    subscription.ready.count() - taken.map(|range| range.end - range.start).sum::<u64>()
+}
+
+/// What of the ready is free to go.
+struct Free<'a> {
+    subscription: &'a Subscription,
+    reserved: &'a RangeSet,
+    /// Both what is reserved and what has expired, if anything has.
+    both: Option<RangeSet>,
+}
+
+impl<'a> Free<'a> {
+    fn of(subscription: &'a Subscription, reserved: &'a RangeSet, now: Timestamp) -> Self {
+        let mut expired = subscription.expired_at(now).peekable();
+        let both = expired.peek().is_some().then(|| {
+            let mut both = reserved.clone();
+            expired.for_each(|range| both.add(range));
+            both
+        });
+        Self {
+            subscription,
+            reserved,
+            both,
+        }
+    }
+
+    fn taken(&self) -> &RangeSet {
+        self.both.as_ref().unwrap_or(self.reserved)
+    }
+
+    /// The levels, the highest first, each with its free ranges, rising.
+    fn levels(&self) -> impl Iterator<Item = (u8, impl Iterator<Item = OffsetRange>)> {
+        let levels = self.subscription.ready.levels();
+        levels.map(|(rank, level)| {
+            let free = level.ranges().flat_map(|range| self.taken().gaps(range));
+            (rank, free)
+        })
+    }
 }
 
 /// A selection in the making.
@@ -61,6 +104,57 @@ struct Choice<'a> {
 }
 
 impl Choice<'_> {
+    fn take_by_level(&mut self, free: &Free<'_>) {
+        for (_, level) in free.levels() {
+            for range in level {
+                if !self.take(&range) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Waiting raises the head of a level: what it ranks like then is compared, of equals the lowest
+    /// offset goes first.
+    fn take_by_age(&mut self, free: &Free<'_>, now: Timestamp, step_ms: u64) {
+        let heads = free.levels().filter_map(|(rank, mut rest)| {
+            let range = rest.next()?;
+            Some(Head { rank, range, rest })
+        });
+        let mut heads: Vec<_> = heads.collect();
+        loop {
+            let turns = heads.iter().map(|head| {
+                let (since, alike) = self.arrival(&head.range, now);
+                let steps = now.ms_since(since) / step_ms;
+                (u64::from(head.rank).saturating_sub(steps), alike)
+            });
+            let turns: Vec<_> = turns.collect();
+            let order = |(rank, range): &(u64, OffsetRange)| (*rank, range.start);
+            let first = turns.iter().enumerate().min_by_key(|(_, turn)| order(turn));
+            let Some((at, (rank, range))) = first else {
+                return;
+            };
+            let equal = turns.iter().filter(|(other, _)| other == rank);
+            let rivals = equal.map(|(_, rival)| rival.start);
+            let end = rivals.filter(|rival| *rival > range.start).min();
+            let end = end.map_or(range.end, |rival| rival.min(range.end));
+            if !self.take(&(range.start..end)) {
+                return;
+            }
+            let spent = heads.get_mut(at).is_some_and(|head| !head.advance(end));
+            if spent {
+                heads.swap_remove(at);
+            }
+        }
+    }
+
+    /// Since when the first of `range` waits, and how far others wait as long.
+    fn arrival(&self, range: &OffsetRange, now: Timestamp) -> (Timestamp, OffsetRange) {
+        let mut arrivals = self.subscription.arrivals.overlap(range.clone());
+        let first = arrivals.next().map(|(alike, since)| (*since, alike));
+        first.unwrap_or((now, range.clone()))
+    }
+
     /// Takes the beginning of `free` that there is room for; false: that was the last.
     fn take(&mut self, free: &OffsetRange) -> bool {
         let part = self
@@ -101,6 +195,30 @@ impl Choice<'_> {
         let ranges = self.selection.ranges.iter();
         let bytes = ranges.map(|(range, _)| self.log.bytes_of(range));
         self.selection.bytes = bytes.sum();
+    }
+}
+
+/// The first free range of a level, and the others.
+struct Head<I> {
+    rank: u8,
+    range: OffsetRange,
+    rest: I,
+}
+
+impl<I: Iterator<Item = OffsetRange>> Head<I> {
+    /// What is before `end` is taken; false: nothing is left.
+    fn advance(&mut self, end: Offset) -> bool {
+        self.range.start = end;
+        if self.range.is_empty() {
+            return match self.rest.next() {
+                Some(next) => {
+                    self.range = next;
+                    true
+                }
+                None => false,
+            };
+        }
+        true
     }
 }
 

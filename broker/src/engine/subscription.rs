@@ -14,6 +14,7 @@
 mod arrive;
 mod dead;
 mod different;
+mod expiry;
 mod lease;
 mod leave;
 mod remembered;
@@ -69,6 +70,10 @@ pub struct Subscription {
     pub unjudged: RangeMap<Timestamp>,
     /// Waits for its time; the instant is also in the exception.
     pub delayed: Timeline,
+    /// Since when what is ready waits, where waiting raises it.
+    pub arrivals: RangeMap<Timestamp>,
+    /// When what waits leaves: derived.
+    expiries: Timeline,
     /// In the hands of a consumer.
     pub leases: BTreeMap<Grant, Lease>,
     /// The earliest deadline of each lease: derived.
@@ -94,6 +99,8 @@ pub struct Subscription {
     pub remembered: VecDeque<Remembered>,
     /// Messages acked.
     pub settled: u64,
+    /// Messages whose time passed.
+    pub expired: u64,
     /// Messages purged.
     pub purged: u64,
     /// Messages that retention or `max_dead` took.
@@ -123,6 +130,8 @@ impl Subscription {
             ready: Ready::default(),
             unjudged: RangeMap::default(),
             delayed: Timeline::default(),
+            arrivals: RangeMap::default(),
+            expiries: Timeline::default(),
             leases: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             dead: RangeMap::default(),
@@ -135,6 +144,7 @@ impl Subscription {
             lapsed: RangeMap::default(),
             remembered: VecDeque::new(),
             settled: 0,
+            expired: 0,
             purged: 0,
             evicted: 0,
             filtered: 0,
@@ -153,6 +163,7 @@ impl Subscription {
             leased: self.leased,
             dead: self.dead.count(),
             settled: self.settled,
+            expired: self.expired,
             purged: self.purged,
             evicted: self.evicted,
             filtered: self.filtered,
@@ -160,13 +171,15 @@ impl Subscription {
         }
     }
 
-    /// When time next changes something: a lease or delay ends, dead letters have been kept long
-    /// enough.
+    /// When time next changes something: a lease or delay ends, a message expires, dead letters have
+    /// been kept long enough.
     pub fn next_due(&self) -> Option<Timestamp> {
         let lease = self.first_deadline().map(|(at, _)| at);
         let delay = self.delayed.first().map(|(at, _)| at);
         let dead = self.dead_until().map(|(at, _)| at);
-        lease.into_iter().chain(delay).chain(dead).min()
+        let expiry = self.expiries.first().map(|(at, _)| at);
+        let waiting = delay.into_iter().chain(expiry);
+        lease.into_iter().chain(waiting).chain(dead).min()
     }
 
     /// One thing happens that is due by `due`: of one lease, or of one instant.
@@ -175,7 +188,9 @@ impl Subscription {
         if let Some((at, grant)) = self.first_deadline().filter(|(at, _)| is_due(at)) {
             self.lapse(grant, at, context);
         } else if let Some((at, range)) = self.delayed.first().filter(|(at, _)| is_due(at)) {
-            self.ripen(at, range);
+            self.ripen(at, range, context.now);
+        } else if let Some((_, range)) = self.expiries.first().filter(|(at, _)| is_due(at)) {
+            self.expire(range, context);
         } else if let Some((_, range)) = self.dead_until().filter(|(at, _)| is_due(at)) {
             self.outlive(range, context);
         }
@@ -195,6 +210,11 @@ impl Subscription {
             .filter(|(_, exception)| exception.is_delayed());
         for (range, exception) in delays {
             self.delayed.insert(exception.due, range);
+        }
+        let delayed = self.delayed.iter().map(|(_, range)| range);
+        let waiting: Vec<_> = self.ready.ranges().chain(delayed).collect();
+        for range in waiting {
+            self.watch(range);
         }
     }
 

@@ -47,19 +47,34 @@ impl Timeline {
         self.entries.insert((at, start), end);
     }
 
-    /// Takes out a range that it holds at `at`.
+    /// Takes out what it holds of `range` at `at`.
     pub fn remove(&mut self, at: Timestamp, range: &OffsetRange) {
-        let found = self.entries.range(..=(at, range.start)).next_back();
-        let Some((&(_, start), &end)) = found.filter(|((found, _), _)| *found == at) else {
-            return;
-        };
-        self.entries.remove(&(at, start));
-        self.count -= range.end - range.start;
-        if start < range.start {
-            self.entries.insert((at, start), range.start);
+        let before = self.entries.range(..=(at, range.start)).next_back();
+        let before = before.map(|((at, start), end)| (*at, *start, *end));
+        if let Some((_, start, end)) =
+            before.filter(|(found, _, end)| *found == at && *end > range.start)
+        {
+            self.cut(at, start..end, range);
         }
-        if range.end < end {
-            self.entries.insert((at, range.end), end);
+        while let Some(((_, start), end)) = self
+            .entries
+            .range((at, range.start)..(at, range.end))
+            .next()
+        {
+            let held = *start..*end;
+            self.cut(at, held, range);
+        }
+    }
+
+    /// Takes `range` out of an entry.
+    fn cut(&mut self, at: Timestamp, held: OffsetRange, range: &OffsetRange) {
+        self.entries.remove(&(at, held.start));
+        self.count -= held.end.min(range.end) - held.start.max(range.start);
+        if held.start < range.start {
+            self.entries.insert((at, held.start), range.start);
+        }
+        if range.end < held.end {
+            self.entries.insert((at, range.end), held.end);
         }
     }
 }
@@ -81,5 +96,9 @@ mod tests {
         let all: Vec<_> = line.iter().collect();
         assert_eq!(all, [(early, 4..5), (early, 6..9), (late, 0..5)]);
         assert_eq!(line.count(), 9);
+        line.remove(early, &(0..7));
+        assert_eq!(line.first(), Some((early, 7..9)));
+        line.remove(early, &(20..30));
+        assert_eq!(line.count(), 7);
     }
 }

@@ -75,10 +75,7 @@ pub(super) fn parse_run(run: Bytes, run_limits: RunLimits) -> Result<ScannedRun,
 
 /// What a message may ask for and this broker does not do yet.
 fn refuse_unsupported(special: &Special) -> Result<(), Refusal> {
-    let asked = [
-        ("ttl_ms", special.ttl_ms > 0),
-        ("dedup_id", !special.dedup_id.is_empty()),
-    ];
+    let asked = [("dedup_id", !special.dedup_id.is_empty())];
     match asked.into_iter().find(|(_, asked)| *asked) {
         None => Ok(()),
         Some((field, _)) => Err(Refusal::Unsupported {

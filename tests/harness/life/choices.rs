@@ -1,7 +1,7 @@
 //! The few names, settings and numbers that the small numbers of an operation choose from.
 
 use siding_protocol::run::MessageFields;
-use siding_protocol::settings::{DeliverySettings, QueueSettings};
+use siding_protocol::settings::{DeliverySettings, OnExpired, QueueSettings};
 use siding_protocol::types::Level;
 
 use crate::stage::BEGINNING_MS;
@@ -12,7 +12,7 @@ pub(super) const TIMES_MS: [u64; 9] = [1, 4, 500, 999, 1_000, 1_001, 5_000, 31_0
 pub(super) const SIZES: [usize; 5] = [0, 3, 3, 100, 30_000];
 
 /// Messages a publisher asks something about.
-pub(super) const KINDS: usize = 6;
+pub(super) const KINDS: usize = 9;
 
 pub(super) fn fields(kind: usize, body: &[u8]) -> MessageFields<'_> {
     let plain = MessageFields {
@@ -20,11 +20,22 @@ pub(super) fn fields(kind: usize, body: &[u8]) -> MessageFields<'_> {
         ..MessageFields::default()
     };
     MessageFields {
-        routing_key: ["", "a.x", "b.x", "a.x.y", "a.z", ""][kind],
-        priority: [None, None, Some(9), Some(0), Some(5), Some(4)][kind],
-        delay_ms: [0, 1_000, 0, 0, 500, 0][kind],
+        routing_key: ["", "a.x", "b.x", "a.x.y", "a.z", "", "a.x", "", "b.x"][kind],
+        priority: [
+            None,
+            None,
+            Some(9),
+            Some(0),
+            Some(5),
+            Some(4),
+            None,
+            Some(3),
+            None,
+        ][kind],
+        delay_ms: [0, 1_000, 0, 0, 500, 0, 0, 500, 0][kind],
         // Ahead in the beginning of a life, past later.
-        deliver_at_ms: [0, 0, 0, BEGINNING_MS + 6_000, 0, 0][kind],
+        deliver_at_ms: [0, 0, 0, BEGINNING_MS + 6_000, 0, 0, 0, 0, 0][kind],
+        ttl_ms: [0, 0, 0, 0, 0, 0, 1_000, 700, 1][kind],
         ..plain
     }
 }
@@ -41,6 +52,9 @@ pub(super) fn delivery_settings(choice: usize) -> DeliverySettings {
         max_dead: [3, 100, 1][choice],
         max_dead_bytes: [1 << 30, 250, 1 << 30][choice],
         dead_retention_ms: [3_000, 4_000_000, 1_500][choice],
+        age_step_ms: [1_000, 0, 0][choice],
+        ttl_ms: [0, 0, 2_000][choice],
+        on_expired: [OnExpired::Dead, OnExpired::Drop, OnExpired::Drop][choice].into(),
         ..DeliverySettings::parse(None).expect("defaults are valid")
     }
 }

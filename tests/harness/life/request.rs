@@ -12,6 +12,14 @@ use super::player::Player;
 use crate::bodies::run_like;
 use crate::model::filters::FILTERS;
 
+fn start_at(choice: u64) -> StartAt {
+    match choice {
+        0..6 => StartAt::Latest,
+        6..10 => StartAt::Earliest,
+        offset => StartAt::Offset(offset),
+    }
+}
+
 impl Player {
     /// Who asks what; nothing if there is nothing to settle yet.
     pub(super) fn request(&mut self, operation: &Operation) -> Option<(u64, Request)> {
@@ -40,11 +48,7 @@ impl Player {
                     filter: FILTERS[*filter].to_owned(),
                     ..delivery_settings(*settings)
                 }),
-                start: match start {
-                    0..6 => StartAt::Latest,
-                    6..10 => StartAt::Earliest,
-                    _ => StartAt::Offset(*start),
-                },
+                start: start_at(*start),
             },
             Operation::Delete { address, whole } => {
                 let mut address = at(address);

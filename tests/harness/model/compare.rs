@@ -19,6 +19,7 @@ use crate::stage::Outcome;
 struct View<'a> {
     state: State,
     priority: u32,
+    expires_at: u64,
     attempts: u32,
     lapsed: Option<Grant>,
     said: &'a str,
@@ -93,6 +94,7 @@ impl Subscription {
         let theirs = (found.start, found.settled, found.purged, found.evicted);
         assert_eq!(counted, theirs, "start, settled, purged, evicted");
         assert_eq!(self.filtered, found.filtered, "filtered");
+        assert_eq!(self.expired, found.expired, "expired");
         let theirs = views(found);
         let due = |offset: &u64| {
             let at = theirs.binary_search_by_key(offset, |(offset, _)| *offset);
@@ -136,6 +138,7 @@ impl Message {
         View {
             state: self.state(),
             priority: self.priority,
+            expires_at: self.expires_at,
             attempts: self.attempts,
             lapsed: self.lapsed,
             said: &self.words,
@@ -204,6 +207,7 @@ fn add<'a>(
         let view = View {
             state,
             priority: attributes.priority.into(),
+            expires_at: attributes.expires_at.0,
             attempts: exception.attempts,
             lapsed: found.lapsed.get(offset).copied(),
             said: found.words.get(offset).map_or("", String::as_str),

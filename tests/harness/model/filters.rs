@@ -93,7 +93,7 @@ impl Subscription {
         } else if due > now {
             message.place = Place::Delayed(due, due);
         } else {
-            message.place = Place::Ready;
+            (message.place, message.ready_since) = (Place::Ready, now);
         }
     }
 }

@@ -91,6 +91,12 @@ impl Model {
     ) {
         self.last_id += 1;
         let start = kept.start;
+        let now = self.now;
+        let message = Message {
+            ready_since: now,
+            ..Message::default()
+        };
+        let message = message.living(settings.ttl_ms, now);
         let mut subscription = Subscription {
             log,
             name,
@@ -99,12 +105,13 @@ impl Model {
             messages: BTreeMap::new(),
             done: Vec::new(),
             settled: 0,
+            expired: 0,
             purged: 0,
             evicted: 0,
             filtered: 0,
         };
         for offset in kept {
-            let message = subscription.welcome(Message::default());
+            let message = subscription.welcome(message.clone());
             subscription.messages.insert(offset, message);
         }
         self.subscriptions.insert(self.last_id, subscription);
@@ -151,6 +158,7 @@ impl Model {
     pub(super) fn redrive(&mut self, id: u64, limit: u64) -> Judged {
         let subscription = self.subscriptions.get_mut(&id).ok_or_else(gone)?;
         let most = if limit == 0 { u64::MAX } else { limit };
+        let now = self.now;
         let messages = subscription.messages.values_mut();
         let mut revived = 0;
         for message in messages.filter(|message| message.state() == State::Dead) {
@@ -159,6 +167,8 @@ impl Model {
             }
             (message.place, message.attempts) = (Place::Ready, 0);
             message.generation += 1;
+            // Whoever brings it back wants it delivered.
+            (message.expires_at, message.ready_since) = (0, now);
             revived += 1;
         }
         Ok(Answer::Counted(revived))

@@ -77,8 +77,12 @@ impl Readers {
         self.reserved.remove(&(subscription, offset));
     }
 
-    /// Checks one hand-over; `ready` are the ready offsets, each with its attempt.
-    pub(super) fn delivered(&mut self, delivery: &Delivery, ready: &[(u64, u32)], term: u64) {
+    pub(super) fn is_reserved(&self, subscription: u64, offset: u64) -> bool {
+        self.reserved.contains(&(subscription, offset))
+    }
+
+    /// Checks one hand-over; `line` is who can go, in turn, each with its attempt.
+    pub(super) fn delivered(&mut self, delivery: &Delivery, line: &[(u64, u32)], term: u64) {
         let id = delivery.subscription;
         if delivery.ranges.is_empty() {
             return self.answer_empty(delivery);
@@ -90,19 +94,17 @@ impl Readers {
         let ranges = delivery.ranges.iter();
         let taken = ranges.flat_map(|(range, attempt)| range.clone().map(|at| (at, *attempt)));
         let taken: Vec<_> = taken.collect();
-        let free = |(offset, _): &&(u64, u32)| !self.reserved.contains(&(id, *offset));
-        let free: Vec<_> = ready.iter().filter(free).copied().collect();
-        let first = free.get(..taken.len());
+        let first = line.get(..taken.len());
         assert_eq!(first, Some(&taken[..]), "the first in line");
         let most = match delivery.to {
             DeliverTo::Receive(origin) => self.take_poll(origin, id),
             DeliverTo::Consumer { session, consumer } => {
-                self.take_turn((session, consumer), id, free.len())
+                self.take_turn((session, consumer), id, line.len())
             }
         };
         assert_eq!(
             taken.len(),
-            most.min(free.len()),
+            most.min(line.len()),
             "as many as there is room for"
         );
         for (offset, _) in taken {

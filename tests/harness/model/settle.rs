@@ -3,6 +3,7 @@
 use siding_broker::engine::command::{Operation, Settle, SettleKind};
 use siding_protocol::event::{Answer, OperationDone, SettleOutcome, SettleOutcomeKind, Settled};
 use siding_protocol::refusal::{Refusal, State};
+use siding_protocol::settings::OnExpired;
 use siding_protocol::types::Grant;
 
 use super::{Extent, Judged, Log, Message, Model, Place, Subscription};
@@ -209,6 +210,25 @@ impl Subscription {
             0 => Place::Ready,
             _ => Place::Delayed(now + low, now + high),
         };
+        message.ready_since = now;
+        self.expire(log, now);
+    }
+
+    /// What waits and has expired leaves, or is dead.
+    pub(super) fn expire(&mut self, log: &Log, now: u64) {
+        let ended = self.messages.iter().filter(|(_, message)| {
+            let waits = matches!(message.state(), State::Ready | State::Delayed);
+            waits && message.expires_at > 0 && message.expires_at <= now
+        });
+        let ended: Vec<_> = ended.map(|(offset, _)| *offset).collect();
+        for offset in ended {
+            if self.settings.on_expired() == OnExpired::Dead {
+                self.die(offset, "expired", "", log, now);
+            } else {
+                self.messages.remove(&offset);
+                self.expired += 1;
+            }
+        }
     }
 
     fn die(&mut self, offset: u64, reason: &'static str, detail: &str, log: &Log, now: u64) {

@@ -76,9 +76,9 @@ impl Model {
         for (id, subscription) in &mut self.subscriptions {
             if subscription.log == publish.log {
                 let fresh = first_offset.max(subscription.start)..end;
-                let now = self.now;
+                let (now, ttl) = (self.now, subscription.settings.ttl_ms);
                 for offset in fresh.clone() {
-                    let message = message(publish, offset - first_offset, now);
+                    let message = message(publish, offset - first_offset, now).living(ttl, now);
                     let message = subscription.welcome(message);
                     subscription.messages.insert(offset, message);
                 }
@@ -146,17 +146,35 @@ impl Model {
 
 /// Message `index` of a publish that arrives now.
 fn message(publish: &Publish, index: u64, now: u64) -> Message {
-    let mut message = Message::default();
+    let mut message = Message {
+        ready_since: now,
+        ..Message::default()
+    };
     for special in &publish.specials {
         let first = u64::from(special.first);
         if (first..=first + u64::from(special.more)).contains(&index) {
             message.priority = special.priority.unwrap_or(message.priority);
+            message.expires_at = special.expires_at_ms;
             if special.due_ms > now {
                 message.place = Place::Delayed(special.due_ms, special.due_ms);
             }
         }
     }
     message
+}
+
+impl Message {
+    /// With what the subscription says of messages that name no ttl: from when they can be delivered.
+    pub(super) fn living(mut self, ttl: u64, now: u64) -> Self {
+        let due = match self.place {
+            Place::Delayed(due, _) => due,
+            _ => now,
+        };
+        if self.expires_at == 0 && ttl > 0 {
+            self.expires_at = due + ttl;
+        }
+        self
+    }
 }
 
 impl Log {

@@ -2,9 +2,7 @@
 
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request::{Operation, Request, Sieve};
-use siding_protocol::settings::{
-    DeliverySettings, OnDead, OnExpired, Order, Overflow, QueueSettings,
-};
+use siding_protocol::settings::{DeliverySettings, OnDead, Order, Overflow, QueueSettings};
 
 /// Refuses what would be stored or answered as if it had been done.
 pub(super) fn check(request: &Request) -> Result<(), Refusal> {
@@ -67,9 +65,6 @@ fn check_delivery(settings: &DeliverySettings) -> Result<(), Refusal> {
         ("dead_letter_to", !settings.dead_letter_to.is_empty()),
         ("order", settings.order() != Order::None),
         ("on_dead", settings.on_dead() != OnDead::Skip),
-        ("age_step_ms", settings.age_step_ms > 0),
-        ("ttl_ms", settings.ttl_ms > 0),
-        ("on_expired", settings.on_expired() != OnExpired::Drop),
         ("max_hold_ms", settings.max_hold_ms > 0),
         ("track", settings.track),
         ("ephemeral", settings.ephemeral),

@@ -54,6 +54,10 @@ pub(super) struct StoredSubscription {
     unjudged: Vec<StoredUnjudged>,
     #[prost(uint64, tag = "41")]
     filtered: u64,
+    #[prost(message, repeated, tag = "16")]
+    arrivals: Vec<StoredArrival>,
+    #[prost(uint64, tag = "17")]
+    expired: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -140,6 +144,14 @@ struct StoredLapsed {
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
+struct StoredArrival {
+    #[prost(message, required, tag = "1")]
+    range: LoggedRange,
+    #[prost(uint64, tag = "2")]
+    since_ms: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
 struct StoredAttributes {
     #[prost(message, required, tag = "1")]
     range: LoggedRange,
@@ -176,26 +188,6 @@ impl StoredSubscription {
             range: range.into(),
             times: *times,
         });
-        let exceptions = subscription
-            .exceptions
-            .iter()
-            .map(|(range, exception)| StoredException {
-                range: range.into(),
-                attempts: exception.attempts,
-                due_ms: exception.due.0,
-                acquires: exception.acquires,
-            });
-        let lapsed = subscription.lapsed.iter();
-        let lapsed = lapsed.map(|(range, grant)| StoredLapsed {
-            range: range.into(),
-            grant: (*grant).into(),
-        });
-        let attributes = subscription.attributes.iter();
-        let attributes = attributes.map(|(range, attributes)| StoredAttributes {
-            range: range.into(),
-            priority: attributes.priority.into(),
-            expires_at_ms: attributes.expires_at.0,
-        });
         let unjudged = subscription.unjudged.iter();
         let unjudged = unjudged.map(|(range, due)| StoredUnjudged {
             range: range.into(),
@@ -215,17 +207,31 @@ impl StoredSubscription {
             ready: subscription.ready.ranges().map(LoggedRange::from).collect(),
             leases: leases.collect(),
             dead: dead.collect(),
-            exceptions: exceptions.collect(),
+            exceptions: subscription
+                .exceptions
+                .iter()
+                .map(StoredException::of)
+                .collect(),
             remembered: remembered.collect(),
             settled: subscription.settled,
             purged: subscription.purged,
             evicted: subscription.evicted,
-            lapsed: lapsed.collect(),
-            attributes: attributes.collect(),
+            lapsed: subscription.lapsed.iter().map(StoredLapsed::of).collect(),
+            attributes: subscription
+                .attributes
+                .iter()
+                .map(StoredAttributes::of)
+                .collect(),
             words: words.collect(),
             generations: generations.collect(),
             unjudged: unjudged.collect(),
             filtered: subscription.filtered,
+            arrivals: subscription
+                .arrivals
+                .iter()
+                .map(StoredArrival::of)
+                .collect(),
+            expired: subscription.expired,
         }
     }
 
@@ -237,7 +243,11 @@ impl StoredSubscription {
             subscription.set_attributes(range, stored.try_into()?);
         }
         for stored in self.ready {
-            subscription.make_ready(stored.into());
+            subscription.line_up(stored.into());
+        }
+        for stored in self.arrivals {
+            let since = Timestamp(stored.since_ms);
+            subscription.arrivals.insert(stored.range.into(), since);
         }
         for stored in self.exceptions {
             let exception = Exception {
@@ -265,7 +275,7 @@ impl StoredSubscription {
                 .insert(stored.range.into(), stored.times);
         }
         (subscription.settled, subscription.purged) = (self.settled, self.purged);
-        subscription.evicted = self.evicted;
+        (subscription.evicted, subscription.expired) = (self.evicted, self.expired);
         subscription.filtered = self.filtered;
         for stored in self.unjudged {
             let range = stored.range.into();
@@ -329,6 +339,45 @@ impl StoredLease {
                 holder,
             },
         )
+    }
+}
+
+impl StoredException {
+    fn of((range, exception): (OffsetRange, &Exception)) -> Self {
+        Self {
+            range: range.into(),
+            attempts: exception.attempts,
+            due_ms: exception.due.0,
+            acquires: exception.acquires,
+        }
+    }
+}
+
+impl StoredLapsed {
+    fn of((range, grant): (OffsetRange, &Grant)) -> Self {
+        Self {
+            range: range.into(),
+            grant: (*grant).into(),
+        }
+    }
+}
+
+impl StoredAttributes {
+    fn of((range, attributes): (OffsetRange, &Attributes)) -> Self {
+        Self {
+            range: range.into(),
+            priority: attributes.priority.into(),
+            expires_at_ms: attributes.expires_at.0,
+        }
+    }
+}
+
+impl StoredArrival {
+    fn of((range, since): (OffsetRange, &Timestamp)) -> Self {
+        Self {
+            range: range.into(),
+            since_ms: since.0,
+        }
     }
 }
 

@@ -3,36 +3,67 @@
 
 use siding_protocol::types::{Offset, OffsetRange, Timestamp};
 
-use super::{Exception, Subscription};
+use super::{Attributes, Exception, Subscription};
 use crate::engine::command::{Judge, Publish, Verdict};
 use crate::engine::runs::RangeSet;
 
 impl Subscription {
     /// Takes in `fresh` of a publish; its specials and verdicts count from `first`, which is message
-    /// 0 of its run.
-    pub fn arrive(&mut self, fresh: OffsetRange, first: Offset, publish: &Publish, now: Timestamp) {
+    /// 0 of its run. Says whether any of it waits on time.
+    pub fn arrive(
+        &mut self,
+        fresh: OffsetRange,
+        first: Offset,
+        publish: &Publish,
+        now: Timestamp,
+    ) -> bool {
+        if publish.specials.is_empty() && self.takes_all_alike() {
+            self.make_ready(fresh, now);
+            return false;
+        }
         let mut at = fresh.start;
         for special in &publish.specials {
             let start = (first + u64::from(special.first)).clamp(at, fresh.end);
             let end = (first + u64::from(special.end())).clamp(start, fresh.end);
-            self.enter(at..start, Timestamp(0), now);
-            self.set_attributes(start..end, special.attributes());
-            self.enter(start..end, Timestamp(special.due_ms), now);
+            self.enter(at..start, Attributes::default(), Timestamp(0), now);
+            let due = Timestamp(special.due_ms);
+            self.enter(start..end, special.attributes(), due, now);
             at = end;
         }
-        self.enter(at..fresh.end, Timestamp(0), now);
+        self.enter(at..fresh.end, Attributes::default(), Timestamp(0), now);
         if !self.settings.filter.is_empty() {
             self.judge_arrived(&fresh, first, &publish.verdicts, now);
         }
+        true
+    }
+
+    /// Whether plain messages are ready as they come.
+    fn takes_all_alike(&self) -> bool {
+        self.settings.ttl_ms == 0 && self.settings.filter.is_empty()
     }
 
     /// Takes in messages that were stored before it looked.
-    pub fn begin(&mut self, stored: OffsetRange) {
-        self.enter(stored, Timestamp(0), Timestamp(0));
+    pub fn begin(&mut self, stored: OffsetRange, now: Timestamp) {
+        self.enter(stored, Attributes::default(), Timestamp(0), now);
     }
 
     /// Messages that nobody here has seen.
-    fn enter(&mut self, range: OffsetRange, due: Timestamp, now: Timestamp) {
+    fn enter(
+        &mut self,
+        range: OffsetRange,
+        mut attributes: Attributes,
+        due: Timestamp,
+        now: Timestamp,
+    ) {
+        if range.is_empty() {
+            return;
+        }
+        // A ttl begins when a message can be delivered.
+        if attributes.expires_at == Timestamp(0) && self.settings.ttl_ms > 0 {
+            attributes.expires_at = due.max(now).plus_ms(self.settings.ttl_ms);
+        }
+        self.set_attributes(range.clone(), attributes);
+        self.watch(range.clone());
         if self.settings.filter.is_empty() {
             self.admit(range, due, now);
         } else {
@@ -43,7 +74,7 @@ impl Subscription {
     /// Messages that it reads.
     fn admit(&mut self, range: OffsetRange, due: Timestamp, now: Timestamp) {
         if due <= now {
-            return self.make_ready(range);
+            return self.make_ready(range, now);
         }
         let exception = Exception {
             due,
@@ -89,6 +120,7 @@ impl Subscription {
             }
             for miss in matches.gaps(part) {
                 self.filtered += miss.end - miss.start;
+                self.unwatch(miss.clone());
                 self.forget(miss);
             }
         }

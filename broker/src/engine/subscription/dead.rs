@@ -176,7 +176,8 @@ impl Subscription {
             (exception.attempts, exception.acquires) = (0, 0);
         });
         self.count_generation(range.clone());
-        self.make_ready(range.clone());
+        self.stop_expiring(range.clone());
+        self.make_ready(range.clone(), context.now);
         context.changes.push(Change::Revived(range));
     }
 

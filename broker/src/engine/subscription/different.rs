@@ -88,7 +88,7 @@ impl Subscription {
     }
 
     /// Messages have left: nothing about them is kept.
-    pub(in crate::engine) fn forget(&mut self, range: OffsetRange) {
+    pub fn forget(&mut self, range: OffsetRange) {
         self.exceptions.remove(range.clone());
         self.attributes.remove(range.clone());
         self.lapsed.remove(range.clone());

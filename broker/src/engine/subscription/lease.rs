@@ -35,7 +35,8 @@ impl Subscription {
         for range in ranges {
             let parts: Vec<_> = self.ready.within(range).collect();
             for part in parts {
-                self.ready.remove(part.clone());
+                self.unready(part.clone());
+                self.unwatch(part.clone());
                 if !self.planted.has(Bug::StaleGrantAccepted) {
                     self.lapsed.remove(part.clone());
                 }

@@ -26,8 +26,9 @@ impl Subscription {
         let ready = self.ready.within(range.clone());
         let parts: Vec<_> = ready.chain(self.unjudged_within(range.clone())).collect();
         for part in parts {
+            self.unwatch(part.clone());
             self.forget(part);
         }
-        self.evicted += self.ready.remove(range.clone()) + self.unjudged.remove(range);
+        self.evicted += self.unready(range.clone()) + self.unjudged.remove(range);
     }
 }

@@ -41,16 +41,39 @@ impl Subscription {
                 exception.due = context.now.plus_ms(delay_ms);
             }
             self.set_exception(part.clone(), exception);
-            if delay_ms > 0 {
-                self.delayed.insert(exception.due, part);
-            } else {
-                self.make_ready(part);
-            }
+            self.wait(part, exception.due, context);
         }
     }
 
-    /// Messages in nobody's hands wait for a consumer, each in its level.
-    pub fn make_ready(&mut self, range: OffsetRange) {
+    /// Messages in nobody's hands wait until they are due, then for a consumer.
+    fn wait(&mut self, range: OffsetRange, due: Timestamp, context: &mut Context<'_>) {
+        if self.attributes.is_empty() {
+            return self.begin_waiting(range, due, context.now);
+        }
+        for part in self.end_expired(range, context) {
+            self.watch(part.clone());
+            self.begin_waiting(part, due, context.now);
+        }
+    }
+
+    fn begin_waiting(&mut self, range: OffsetRange, due: Timestamp, now: Timestamp) {
+        if due > now {
+            self.delayed.insert(due, range);
+        } else {
+            self.make_ready(range, now);
+        }
+    }
+
+    /// Messages in nobody's hands wait for a consumer from now on.
+    pub fn make_ready(&mut self, range: OffsetRange, now: Timestamp) {
+        if self.settings.age_step_ms > 0 {
+            self.arrivals.insert(range.clone(), now);
+        }
+        self.line_up(range);
+    }
+
+    /// Each in its level.
+    pub(in crate::engine) fn line_up(&mut self, range: OffsetRange) {
         if self.attributes.is_empty() {
             return self.ready.add(range, DEFAULT_RANK);
         }
@@ -63,22 +86,31 @@ impl Subscription {
     }
 
     /// Makes what is due ready; one entry of the timeline.
-    pub fn ripen(&mut self, due: Timestamp, range: OffsetRange) {
+    pub fn ripen(&mut self, due: Timestamp, range: OffsetRange, now: Timestamp) {
         self.delayed.remove(due, &range);
         self.edit_exceptions(range.clone(), |exception| exception.due = Timestamp(0));
-        self.make_ready(range);
+        self.make_ready(range, now);
         if self.planted.has(Bug::DelayFiredEarly)
             && let Some((next, range)) = self.delayed.first()
             && next < due.plus_ms(1_000)
         {
-            self.ripen(next, range);
+            self.ripen(next, range, now);
         }
+    }
+
+    /// Takes what of `range` is ready out; says how many there were.
+    pub(super) fn unready(&mut self, range: OffsetRange) -> u64 {
+        if !self.arrivals.is_empty() {
+            self.arrivals.remove(range.clone());
+        }
+        self.ready.remove(range)
     }
 
     /// Takes messages in nobody's hands out of ready and delayed.
     pub fn withdraw(&mut self, range: OffsetRange) {
-        self.ready.remove(range.clone());
+        self.unready(range.clone());
         self.unjudged.remove(range.clone());
+        self.unwatch(range.clone());
         if self.delayed.count() == 0 {
             return;
         }
