@@ -177,11 +177,15 @@ impl Subscription {
         let lapsed = self.lapsed.overlap(range.clone());
         let lapsed = lapsed.filter(|(_, grant)| **grant == settle.grant());
         let still: RangeSet = lapsed.map(|(part, _)| part).collect();
-        for gone in still.gaps(range) {
-            let lost = SettleOutcomeKind::LeaseLost(State::Settled);
-            note(&mut done.outcomes, gone, lost);
-        }
-        for part in still.ranges() {
+        let mut parts = still.gaps(range);
+        parts.extend(still.ranges());
+        parts.sort_unstable_by_key(|part| part.start);
+        for part in parts {
+            if still.get(part.start).is_none() {
+                let lost = SettleOutcomeKind::LeaseLost(State::Settled);
+                note(&mut done.outcomes, part, lost);
+                continue;
+            }
             done.settled += part.end - part.start;
             note(&mut done.outcomes, part.clone(), SettleOutcomeKind::Late);
             self.act(settle, part, true, context);
