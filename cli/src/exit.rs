@@ -124,7 +124,7 @@ fn of_refusal(refusal: &Refusal) -> (Exit, Option<&'static str>) {
         | Refusal::TooLarge { .. }
         | Refusal::Unsupported { .. }
         | Refusal::CrossShard
-        | Refusal::DedupConflict => (Exit::Usage, None),
+        | Refusal::DedupConflict { .. } => (Exit::Usage, None),
         Refusal::LeaseLost { .. } | Refusal::ProducerUnknown => (Exit::PartlyDone, None),
         Refusal::Protocol(_) | Refusal::Storage(_) | Refusal::Internal(_) => {
             (Exit::Unreachable, Some("the broker's log says more"))

@@ -59,6 +59,8 @@ pub struct Confirm {
     pub id: MessageId,
     /// How durably: at least as was asked for.
     pub level: Level,
+    /// A message of the same dedup id was there before: this is its id, and nothing was stored.
+    pub duplicate: bool,
 }
 
 impl Message {

@@ -6,6 +6,7 @@ mod receipt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use siding_protocol::event;
 use siding_protocol::refusal::Refusal;
 use siding_protocol::run::{MessageFields, RunLimits};
 use siding_protocol::types::{Level, Name};
@@ -274,7 +275,7 @@ impl PublisherCore {
     }
 
     /// A run is stored, or failed for good.
-    pub(crate) fn finish(&self, run: &SealedRun, result: Result<crate::Confirm, Error>) {
+    pub(crate) fn finish(&self, run: &SealedRun, result: Result<event::Confirm, Error>) {
         self.gather().finish(run, result);
         self.progress.notify_waiters();
     }

@@ -146,12 +146,7 @@ fn ack_operation(lease: &Lease) -> Kind {
 fn parse_done(done: wire::OperationDone) -> Option<OperationDone> {
     use wire::operation_done::Kind;
     Some(match done.kind? {
-        Kind::Confirm(confirm) => OperationDone::Publish(event::Confirm {
-            log_id: confirm.log_id,
-            first_offset: confirm.first_offset,
-            count: confirm.count,
-            level: siding_protocol::types::Level::reached(confirm.level),
-        }),
+        Kind::Confirm(confirm) => OperationDone::Publish(event::Confirm::from_wire(confirm)),
         Kind::Settled(settled) => OperationDone::Settle(parse_settled(settled).ok()?),
         Kind::Done(_) => OperationDone::Cancelled,
     })

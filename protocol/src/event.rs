@@ -25,16 +25,27 @@ pub enum Answer {
 }
 
 /// Stored, and committed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Confirm {
     /// Which log; never reused, so a recreated name is another log.
     pub log_id: u64,
-    /// Where the run begins.
+    /// Where the first stored message is.
     pub first_offset: Offset,
-    /// Its messages.
+    /// Messages stored: those of the run without the duplicates.
     pub count: u32,
     /// Reached: whoever commits the entry says so, see [`Answer::committed_at`].
     pub level: Level,
+    /// What was stored before under the same dedup id, rising by index.
+    pub duplicates: Vec<Duplicate>,
+}
+
+/// A message that was stored before and takes no offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Duplicate {
+    /// Which message of the run, from 0.
+    pub index: u32,
+    /// Where it was stored.
+    pub offset: Offset,
 }
 
 /// What a settle did.
@@ -211,13 +222,48 @@ impl Answer {
 }
 
 impl Confirm {
-    fn to_wire(self) -> wire::Confirm {
+    /// Where a message of the run is, and whether it was there before.
+    pub fn place_of(&self, index: u32) -> (Offset, bool) {
+        match self
+            .duplicates
+            .binary_search_by_key(&index, |one| one.index)
+        {
+            Ok(at) => (self.duplicates.get(at).map_or(0, |one| one.offset), true),
+            Err(before) => {
+                let rank = u64::from(index).saturating_sub(before as u64);
+                (self.first_offset.saturating_add(rank), false)
+            }
+        }
+    }
+
+    /// From the wire.
+    pub fn from_wire(wire: wire::Confirm) -> Self {
+        let duplicates = wire.duplicates.into_iter().map(|one| Duplicate {
+            index: one.index,
+            offset: one.offset,
+        });
+        let mut duplicates: Vec<_> = duplicates.collect();
+        duplicates.sort_unstable_by_key(|one| one.index);
+        Self {
+            log_id: wire.log_id,
+            first_offset: wire.first_offset,
+            count: wire.count,
+            level: Level::reached(wire.level),
+            duplicates,
+        }
+    }
+
+    fn to_wire(&self) -> wire::Confirm {
+        let duplicates = self.duplicates.iter().map(|duplicate| wire::Duplicate {
+            index: duplicate.index,
+            offset: duplicate.offset,
+        });
         wire::Confirm {
             log_id: self.log_id,
             first_offset: self.first_offset,
             count: self.count,
             level: self.level.to_wire().into(),
-            duplicates: Vec::new(),
+            duplicates: duplicates.collect(),
         }
     }
 }
@@ -304,5 +350,32 @@ pub fn range_to_wire(range: &OffsetRange) -> wire::OffsetRange {
     wire::OffsetRange {
         first: range.start,
         count: range.end - range.start,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_message_of_a_run_finds_its_offset_and_a_duplicate_its_originals() {
+        let duplicate = |index, offset| Duplicate { index, offset };
+        let confirm = Confirm {
+            log_id: 1,
+            first_offset: 100,
+            count: 3,
+            level: Level::Synced,
+            duplicates: vec![duplicate(0, 7), duplicate(3, 100)],
+        };
+        let places: Vec<_> = (0..5).map(|index| confirm.place_of(index)).collect();
+        let expected = [
+            (7, true),
+            (100, false),
+            (101, false),
+            (100, true),
+            (102, false),
+        ];
+        assert_eq!(places, expected);
+        assert_eq!(Confirm::from_wire(confirm.to_wire()), confirm);
     }
 }

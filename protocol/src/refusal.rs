@@ -117,8 +117,13 @@ pub enum Refusal {
         state: State,
     },
     /// The dedup id is taken by a different body.
-    #[error("the dedup id is taken by a different body")]
-    DedupConflict,
+    #[error("the dedup id of message {index} is taken by a different body, at offset {offset}")]
+    DedupConflict {
+        /// Which message of the run, from 0.
+        index: u32,
+        /// Where the other body is.
+        offset: u64,
+    },
     /// The producer was forgotten, or the sequence lies below its window.
     #[error("producer unknown or sequence below its window: an earlier attempt may be stored")]
     ProducerUnknown,
@@ -228,7 +233,7 @@ impl Refusal {
             Self::NotFound { .. } => ErrorCode::NotFound,
             Self::Exists { .. } => ErrorCode::Exists,
             Self::LeaseLost { .. } => ErrorCode::LeaseLost,
-            Self::DedupConflict => ErrorCode::DedupConflict,
+            Self::DedupConflict { .. } => ErrorCode::DedupConflict,
             Self::ProducerUnknown => ErrorCode::ProducerUnknown,
             Self::Denied => ErrorCode::Denied,
             Self::CrossShard => ErrorCode::CrossShard,
@@ -271,6 +276,9 @@ impl Refusal {
             }
             Self::Exists { name } => error.name.clone_from(name),
             Self::LeaseLost { state } => error.set_state(state.to_wire()),
+            Self::DedupConflict { index, offset } => {
+                (error.message_index, error.offset) = (*index, *offset);
+            }
             Self::Unsupported { field } => error.field = field.clone().into_owned(),
             Self::Busy {
                 resource,
@@ -330,7 +338,10 @@ impl Refusal {
             },
             Some(ErrorCode::Exists) => Self::Exists { name: error.name },
             Some(ErrorCode::LeaseLost) => Self::LeaseLost { state },
-            Some(ErrorCode::DedupConflict) => Self::DedupConflict,
+            Some(ErrorCode::DedupConflict) => Self::DedupConflict {
+                index: error.message_index,
+                offset: error.offset,
+            },
             Some(ErrorCode::ProducerUnknown) => Self::ProducerUnknown,
             Some(ErrorCode::Denied) => Self::Denied,
             Some(ErrorCode::CrossShard) => Self::CrossShard,
@@ -375,7 +386,10 @@ mod tests {
             Refusal::LeaseLost {
                 state: State::Leased,
             },
-            Refusal::DedupConflict,
+            Refusal::DedupConflict {
+                index: 3,
+                offset: 70,
+            },
             Refusal::ProducerUnknown,
             Refusal::Denied,
             Refusal::CrossShard,

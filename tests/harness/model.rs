@@ -6,6 +6,7 @@
 
 mod compare;
 mod coverage;
+mod dedup;
 pub mod filters;
 mod line;
 mod names;
@@ -27,6 +28,7 @@ use siding_protocol::types::{Grant, Timestamp};
 use crate::bodies::Bodies;
 use crate::stage::{Outcome, Witness};
 pub use coverage::Coverage;
+use dedup::Asked;
 use readers::Readers;
 use settle::Back;
 
@@ -55,6 +57,8 @@ struct Log {
     extents: Vec<Extent>,
     start: u64,
     end: u64,
+    /// Every dedup id ever stored.
+    known: Vec<dedup::Known>,
     /// What every message ever stored says.
     routing_keys: BTreeMap<u64, String>,
 }
@@ -191,15 +195,17 @@ impl Model {
             Command::OpenProducer(_) => Ok(Answer::ProducerOpened(self.open_producer())),
             Command::Publish(publish) => {
                 let ticket = (publish.producer, publish.sequence);
+                let run = self.runs.pop_front().expect("a run");
                 self.once(ticket, false, |model| {
-                    model.has_room(publish, (0, 0))?;
-                    Ok(Answer::Confirm(model.store(publish)))
+                    let accepted = model.accept(publish, &run, &mut Asked::default())?;
+                    Ok(Answer::Confirm(model.store(publish, &accepted)))
                 })
             }
             Command::Transaction(transaction) => {
                 let ticket = (transaction.producer, transaction.sequence);
+                let runs = dedup::runs_of(&transaction.operations, &mut self.runs);
                 let done = self.once(ticket, true, |model| {
-                    model.transaction(&transaction.operations)
+                    model.transaction(&transaction.operations, runs)
                 });
                 let settles = transaction.operations.iter();
                 for settle in settles.filter_map(|operation| operation.settle.as_ref()) {

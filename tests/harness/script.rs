@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use siding_broker::engine::effect::Found;
 use siding_protocol::event::{
-    Answer, Books, Confirm, OperationDone, SettleOutcomeKind, Settled, SubscriptionInfo,
+    Answer, Books, Confirm, Duplicate, OperationDone, SettleOutcomeKind, Settled, SubscriptionInfo,
 };
 use siding_protocol::refusal::Refusal;
 use siding_protocol::run::{MessageFields, ScannedRun};
@@ -102,9 +102,13 @@ impl Words {
         self.text(key).map(duration_ms)
     }
 
-    /// What a publish carries: `n` messages that are alike.
+    /// What a publish carries: `n` messages that are alike, but for their dedup ids.
     pub fn run(&self) -> ScannedRun {
-        let body = vec![b'x'; self.number("size").unwrap_or(1)];
+        let letter = self.text("body").unwrap_or("x");
+        let body = letter.repeat(self.number("size").unwrap_or(1)).into_bytes();
+        let ids = self.text("dedup").map(|ids| ids.split(',').collect());
+        let ids: Vec<_> = ids.unwrap_or_default();
+        let count = self.number("n").unwrap_or(ids.len().max(1));
         let at = self.ms("at").map(|after| BEGINNING_MS + after);
         let fields = MessageFields {
             body: &body,
@@ -114,11 +118,12 @@ impl Words {
             ttl_ms: self.ms("ttl").unwrap_or(0),
             ..MessageFields::default()
         };
+        let id = |at: usize| ids.get(at).filter(|id| **id != "-").copied();
         let routing_keys = self.text("keys").unwrap_or("").split(',').cycle();
-        let count = self.number("n").unwrap_or(1_u32);
         let messages = (0..count).zip(routing_keys);
-        run_like(messages.map(|(_, routing_key)| MessageFields {
+        run_like(messages.map(|(at, routing_key)| MessageFields {
             routing_key,
+            dedup_id: id(at).unwrap_or_default(),
             ..fields
         }))
     }
@@ -170,6 +175,8 @@ impl Words {
             max_messages: self.number("max_messages"),
             max_bytes: self.number("max_bytes"),
             level: self.level().map_or(0, |level| level.to_wire().into()),
+            dedup_window_ms: self.ms("window"),
+            max_dedup_ids: self.number("max_ids"),
             ..Default::default()
         };
         QueueSettings::parse(Some(settings)).expect("valid settings")
@@ -180,6 +187,8 @@ impl Words {
         let settings = wire::TopicSettings {
             retention_bytes: self.number("retention"),
             level: self.level().map_or(0, |level| level.to_wire().into()),
+            dedup_window_ms: self.ms("window"),
+            max_dedup_ids: self.number("max_ids"),
             ..Default::default()
         };
         TopicSettings::parse(Some(settings)).expect("valid settings")
@@ -258,11 +267,18 @@ fn confirm_text(confirm: &Confirm, name: &impl Fn(u64) -> String) -> String {
         Level::Written => " written",
         Level::Synced => "",
     };
-    format!(
-        "confirm {}@{}{level}",
-        name(confirm.log_id),
-        range_text(&(first..first + count))
-    )
+    let mut text = match count {
+        0 => format!("confirm nothing{level}"),
+        _ => format!(
+            "confirm {}@{}{level}",
+            name(confirm.log_id),
+            range_text(&(first..first + count))
+        ),
+    };
+    for Duplicate { index, offset } in &confirm.duplicates {
+        write!(text, ", {index} is @{offset}").expect("a String takes all");
+    }
+    text
 }
 
 fn settled_text(settled: &Settled) -> Vec<String> {
@@ -342,6 +358,7 @@ pub fn refusal_text(refusal: &Refusal) -> String {
         Refusal::Exists { name } => format!("exists {name}"),
         Refusal::Invalid { field, .. } => format!("invalid {field}"),
         Refusal::LeaseLost { state } => format!("lease lost: {}", state.name()),
+        Refusal::DedupConflict { index, offset } => format!("dedup conflict: {index} is @{offset}"),
         Refusal::ProducerUnknown => "producer unknown".to_owned(),
         Refusal::Busy {
             resource,

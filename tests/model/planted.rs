@@ -48,3 +48,8 @@ fn a_transaction_half_applied_is_found() {
 fn a_stale_grant_accepted_is_found() {
     assert_found(Bug::StaleGrantAccepted);
 }
+
+#[test]
+fn a_dedup_window_off_by_one_is_found() {
+    assert_found(Bug::DedupWindowOffByOne);
+}

@@ -3,6 +3,7 @@
 mod ageing;
 mod consume;
 mod dead;
+mod dedup;
 mod delay;
 mod filter;
 mod lease;

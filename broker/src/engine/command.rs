@@ -8,6 +8,7 @@ use prost::Message;
 use siding_protocol::settings::{DeliverySettings, QueueSettings, TopicSettings};
 use siding_protocol::types::{Grant, OffsetRange};
 
+use super::dedup::DedupId;
 use super::seed::Seed;
 use super::special::Special;
 
@@ -98,6 +99,39 @@ pub struct Publish {
     /// What the filters of a topic's subscriptions say of it; one that is not named judges later.
     #[prost(message, repeated, tag = "9")]
     pub verdicts: Vec<Verdict>,
+    /// Of its messages, rising; none where the log remembers none.
+    #[prost(message, repeated, tag = "6")]
+    pub dedup_ids: Vec<Named>,
+}
+
+/// A message with a dedup id, and where it lies in the run: what a duplicate is cut out by.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Named {
+    /// Which message of the run, from 0.
+    #[prost(uint32, tag = "1")]
+    pub index: u32,
+    /// Where it begins, bytes.
+    #[prost(uint32, tag = "2")]
+    pub start: u32,
+    /// How long it is, bytes.
+    #[prost(uint32, tag = "3")]
+    pub bytes: u32,
+    /// Half of the id's hash.
+    #[prost(fixed64, tag = "4")]
+    pub high: u64,
+    /// The other half.
+    #[prost(fixed64, tag = "5")]
+    pub low: u64,
+    /// The body's hash.
+    #[prost(fixed64, tag = "6")]
+    pub body: u64,
+}
+
+impl Named {
+    /// The hash of its dedup id.
+    pub fn id(&self) -> DedupId {
+        [self.high, self.low]
+    }
 }
 
 impl Publish {

@@ -7,7 +7,9 @@ use siding_protocol::settings::{QueueSettings, TopicSettings};
 use siding_protocol::types::{Level, Offset, OffsetRange, Timestamp};
 
 use super::command::Piece;
+use super::dedup::Dedup;
 use super::effect::{Effect, Effects};
+use super::planted::Planted;
 use super::seed::Seed;
 
 /// What a log is for.
@@ -87,6 +89,9 @@ pub struct Log {
     pub kind: Kind,
     /// What its hashes are keyed with.
     pub seed: Seed,
+    /// The dedup ids of what was published lately.
+    pub dedup: Dedup,
+    pub(super) planted: Planted,
     /// Topic: lowest offset that retention keeps.
     pub start: Offset,
     /// Next offset.
@@ -115,6 +120,8 @@ impl Log {
             name,
             kind,
             seed,
+            dedup: Dedup::default(),
+            planted: Planted::default(),
             start: 0,
             end: 0,
             messages: 0,

@@ -74,13 +74,18 @@ impl Meters {
                 // Room for a tenth of the limit is worth another try.
                 let excess = current.saturating_sub(*limit) + limit.div_ceil(10);
                 *retry_after_ms = match (excess * 1_000).checked_div(rate) {
-                    Some(ms) => ms.clamp(HINT_MS_MIN, HINT_MS_MAX),
+                    Some(ms) => clamp_hint(ms),
                     None => HINT_MS_UNKNOWN,
                 };
             }
             _ => {}
         }
     }
+}
+
+/// When to try again, within what a hint may say.
+pub(super) fn clamp_hint(ms: u64) -> u64 {
+    ms.clamp(HINT_MS_MIN, HINT_MS_MAX)
 }
 
 #[cfg(test)]

@@ -7,10 +7,12 @@
 
 pub mod command;
 pub mod consumer;
+pub mod dedup;
 mod dispatch;
 pub mod effect;
 pub mod entry;
 mod handle;
+mod judge;
 pub mod log;
 mod look;
 mod meter;

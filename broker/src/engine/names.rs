@@ -47,7 +47,9 @@ impl State {
         at_most("names", self.names.len())?;
         let id = self.next_id();
         self.names.insert(name.into(), id);
-        self.logs.insert(id, Log::new(id, name.into(), kind, seed));
+        let mut log = Log::new(id, name.into(), kind, seed);
+        log.planted = self.planted;
+        self.logs.insert(id, log);
         Ok(Some(id))
     }
 
@@ -110,6 +112,7 @@ impl State {
         }
         self.names.remove(&log.name);
         self.logs.remove(&delete.log);
+        self.rearm(delete.log);
         for id in ids {
             self.subscriptions.remove(&id);
             self.rearm(id);

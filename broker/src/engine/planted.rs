@@ -14,6 +14,8 @@ pub enum Bug {
     DelayFiredEarly,
     /// A refused transaction does its first operation all the same, if that is a settle.
     TransactionHalfApplied,
+    /// A dedup id is remembered a ms longer than its window.
+    DedupWindowOffByOne,
     /// A grant that lapsed may still settle what somebody else has meanwhile.
     StaleGrantAccepted,
 }
@@ -46,6 +48,9 @@ impl super::Engine {
     pub fn plant(&mut self, bug: Bug) {
         let planted = Planted { bug: Some(bug) };
         self.state.planted = planted;
+        for log in self.state.logs.values_mut() {
+            log.planted = planted;
+        }
         for subscription in self.state.subscriptions.values_mut() {
             subscription.planted = planted;
         }

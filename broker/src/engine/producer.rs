@@ -17,7 +17,14 @@ pub struct Producer {
     pub last_used: Timestamp,
     /// Rising by sequence; none older than the window.
     pub answers: VecDeque<(u64, Remembered)>,
+    /// The newest sequence whose answer made room for others.
+    pub forgotten: u64,
+    /// Duplicates that the answers name: derived.
+    duplicates: usize,
 }
+
+/// Duplicates that the answers of one producer may name; past it the oldest answers go.
+const DUPLICATES_MAX: usize = 65_536;
 
 /// What a request did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,10 +61,7 @@ impl Producers {
             };
             self.0.remove(&id);
         }
-        let producer = Producer {
-            last_used: now,
-            answers: VecDeque::new(),
-        };
+        let producer = Producer::new(now, VecDeque::new(), 0);
         self.0.insert(id, producer);
     }
 
@@ -70,7 +74,8 @@ impl Producers {
         if sequence > newest {
             return Seen::Fresh;
         }
-        if newest - sequence >= u64::from(PRODUCER_REQUESTS_MAX) {
+        let below = newest - sequence >= u64::from(PRODUCER_REQUESTS_MAX);
+        if below || sequence <= producer.forgotten {
             return Seen::Unknown;
         }
         match producer
@@ -92,6 +97,7 @@ impl Producers {
             return;
         };
         producer.last_used = now;
+        producer.duplicates += answer.duplicates();
         let answers = &mut producer.answers;
         match answers.back() {
             // The retry of a refused request; every other one is the newest.
@@ -103,18 +109,52 @@ impl Producers {
         }
         let newest = answers.back().map_or(0, |(newest, _)| *newest);
         let oldest = newest.saturating_sub(u64::from(PRODUCER_REQUESTS_MAX) - 1);
-        while answers
-            .front()
-            .is_some_and(|(sequence, _)| *sequence < oldest)
-        {
-            answers.pop_front();
+        producer.forget_below(oldest);
+    }
+}
+
+impl Producer {
+    /// With what it may ask for again.
+    pub fn new(last_used: Timestamp, answers: VecDeque<(u64, Remembered)>, forgotten: u64) -> Self {
+        let duplicates = answers.iter().map(|(_, answer)| answer.duplicates());
+        Self {
+            last_used,
+            duplicates: duplicates.sum(),
+            answers,
+            forgotten,
+        }
+    }
+
+    /// Forgets what lies below the window, and the oldest answers if all name too many duplicates.
+    fn forget_below(&mut self, oldest: u64) {
+        while let Some((sequence, answer)) = self.answers.front() {
+            let is_full = self.duplicates > DUPLICATES_MAX && self.answers.len() > 1;
+            if *sequence >= oldest && !is_full {
+                return;
+            }
+            self.forgotten = self.forgotten.max(*sequence);
+            self.duplicates -= answer.duplicates();
+            self.answers.pop_front();
+        }
+    }
+}
+
+impl Remembered {
+    fn duplicates(&self) -> usize {
+        let of = |done: &OperationDone| match done {
+            OperationDone::Publish(confirm) => confirm.duplicates.len(),
+            OperationDone::Settle(_) | OperationDone::Cancelled => 0,
+        };
+        match self {
+            Self::Publish(confirm) => confirm.duplicates.len(),
+            Self::Transaction(done) => done.iter().map(of).sum(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use siding_protocol::event::Confirm;
+    use siding_protocol::event::{Confirm, Duplicate};
     use siding_protocol::types::Level;
 
     use super::*;
@@ -125,7 +165,29 @@ mod tests {
             first_offset,
             count: 1,
             level: Level::Written,
+            duplicates: Vec::new(),
         })
+    }
+
+    #[test]
+    fn answers_that_name_too_many_duplicates_make_room_for_newer_ones() {
+        let mut producers = Producers::default();
+        producers.open(5, Timestamp(0));
+        for sequence in 1..=3 {
+            let Remembered::Publish(mut confirm) = answer(sequence) else {
+                continue;
+            };
+            let duplicate = Duplicate {
+                index: 0,
+                offset: 0,
+            };
+            confirm.duplicates = vec![duplicate; DUPLICATES_MAX / 2];
+            producers.remember(5, sequence, Remembered::Publish(confirm), Timestamp(0));
+        }
+        assert_eq!(producers.seen(5, 1), Seen::Unknown);
+        assert_ne!(producers.seen(5, 2), Seen::Unknown);
+        producers.remember(5, 4, answer(4), Timestamp(0));
+        assert_ne!(producers.seen(5, 2), Seen::Unknown);
     }
 
     #[test]

@@ -1,13 +1,14 @@
-//! Storing runs: producers, limits, offsets, extents, retention.
+//! Storing runs: producers, offsets, extents, retention.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use siding_protocol::event::{Answer, Confirm};
 use siding_protocol::refusal::Refusal;
-use siding_protocol::types::Level;
+use siding_protocol::types::{Level, Timestamp};
 
-use super::command::Publish;
+use super::command::{Piece, Publish};
 use super::effect::{Effect, Effects, Place};
+use super::judge::{Asked, Judged};
 use super::log::{Kind, Log};
 use super::producer::{Remembered, Seen};
 use super::state::{RunCursor, State, gone};
@@ -30,45 +31,48 @@ impl State {
             }
         }
         let log = self.logs.get(&publish.log).ok_or_else(gone)?;
-        log.has_room(u64::from(publish.count()), publish.bytes())?;
+        let judged = log.judge(publish, self.now, &mut Asked::default())?;
         let confirm = self
-            .store(publish, run, effects, touched)
+            .store(publish, judged, run, effects, touched)
             .ok_or_else(gone)?;
-        let answer = Remembered::Publish(confirm);
+        let answer = Remembered::Publish(confirm.clone());
         self.producers
             .remember(publish.producer, publish.sequence, answer, self.now);
         Ok(Answer::Confirm(confirm))
     }
 
-    /// Stores a run that was judged before.
+    /// Stores what of a run is no duplicate.
     pub(super) fn store(
         &mut self,
         publish: &Publish,
+        judged: Judged,
         run: u32,
         effects: &mut Effects,
         touched: &mut BTreeSet<u64>,
     ) -> Option<Confirm> {
         let log = self.logs.get_mut(&publish.log)?;
         let first_offset = log.end;
-        let mut start = 0;
-        for piece in &publish.pieces {
-            let first = log.append(*piece, self.now);
-            effects.push(Effect::Place(Place {
-                log: log.id,
-                first,
-                count: piece.count,
-                published_at: self.now,
-                run,
-                start,
-                bytes: piece.bytes,
-            }));
-            start += piece.bytes;
+        if judged.duplicates.is_empty() {
+            let mut start = 0;
+            for piece in &publish.pieces {
+                log.place(*piece, self.now, (run, start), effects);
+                start += piece.bytes;
+            }
+        } else {
+            for (start, piece) in judged.stored(publish) {
+                log.place(piece, self.now, (run, start), effects);
+            }
         }
+        if !judged.fresh.is_empty() {
+            let window_ms = log.dedup_window_ms();
+            log.dedup.remember(&judged.fresh, window_ms, self.now);
+        }
+        let arriving = judged.arriving(publish);
         let mut timed = Vec::new();
         for id in &log.subscriptions {
             if let Some(subscription) = self.subscriptions.get_mut(id) {
                 let fresh = first_offset.max(subscription.start)..log.end;
-                if subscription.arrive(fresh, first_offset, publish, self.now) {
+                if subscription.arrive(fresh, first_offset, &arriving, self.now) {
                     timed.push(*id);
                 }
                 touched.insert(*id);
@@ -78,11 +82,15 @@ impl State {
         for id in timed {
             self.rearm(id);
         }
+        if !judged.fresh.is_empty() {
+            self.rearm(publish.log);
+        }
         Some(Confirm {
             log_id: publish.log,
             first_offset,
-            count: publish.count(),
+            count: judged.count(publish),
             level: Level::Written,
+            duplicates: judged.duplicates,
         })
     }
 }
@@ -96,42 +104,24 @@ impl RunCursor {
 }
 
 impl Log {
-    /// Whether so much more fits its limits.
-    ///
-    /// # Errors
-    /// `TooLarge` if it does not fit an empty queue: no waiting helps. Otherwise `Busy` with the limit
-    /// that is hit; the hint when to retry is the caller's to add.
-    pub fn has_room(&self, messages: u64, bytes: u64) -> Result<(), Refusal> {
-        let Kind::Queue(settings) = &self.kind else {
-            return Ok(());
-        };
-        let limits = [
-            (
-                "max_messages",
-                settings.max_messages,
-                self.messages,
-                messages,
-            ),
-            ("max_bytes", settings.max_bytes, self.bytes, bytes),
-        ];
-        for (resource, limit, current, more) in limits {
-            if more > limit {
-                return Err(Refusal::TooLarge {
-                    field: resource.into(),
-                    max: limit,
-                });
-            }
-            if current.saturating_add(more) > limit {
-                let resource = resource.into();
-                return Err(Refusal::Busy {
-                    resource,
-                    limit,
-                    current,
-                    retry_after_ms: 0,
-                });
-            }
-        }
-        Ok(())
+    /// Stores a piece, which lies at a place in a run of the entry: its number, and bytes.
+    fn place(
+        &mut self,
+        piece: Piece,
+        now: Timestamp,
+        (run, start): (u32, u32),
+        effects: &mut Effects,
+    ) {
+        let first = self.append(piece, now);
+        effects.push(Effect::Place(Place {
+            log: self.id,
+            first,
+            count: piece.count,
+            published_at: now,
+            run,
+            start,
+            bytes: piece.bytes,
+        }));
     }
 
     /// Topic: lets the oldest extents go until retention is kept. What a subscription holds leased,

@@ -15,6 +15,7 @@ use self::producer::StoredProducer;
 use self::subscription::StoredSubscription;
 use super::Engine;
 use super::command::ENGINE_VERSION;
+use super::dedup::Original;
 use super::log::{Extent, Kind, Log};
 use super::seed::Seed;
 use super::state::State;
@@ -113,6 +114,9 @@ struct StoredLog {
     extents: Vec<u64>,
     #[prost(message, required, tag = "12")]
     seed: Seed,
+    /// Five numbers a dedup id.
+    #[prost(fixed64, repeated, tag = "13")]
+    dedup: Vec<u64>,
 }
 
 impl Snapshot {
@@ -140,8 +144,10 @@ impl Snapshot {
         (state.term, state.now, state.last_id) = (self.term, Timestamp(self.now_ms), self.last_id);
         for stored in self.logs {
             let log = stored.into_log()?;
-            state.names.insert(log.name.clone(), log.id);
-            state.logs.insert(log.id, log);
+            let id = log.id;
+            state.names.insert(log.name.clone(), id);
+            state.logs.insert(id, log);
+            state.rearm(id);
         }
         for stored in self.subscriptions {
             let id = stored.id;
@@ -198,6 +204,7 @@ impl StoredLog {
             subscriptions: log.subscriptions.clone(),
             extents: extents.collect(),
             seed: log.seed,
+            dedup: log.dedup.originals().flat_map(original_numbers).collect(),
         }
     }
 
@@ -212,12 +219,35 @@ impl StoredLog {
         (log.messages, log.bytes) = (self.messages, self.bytes);
         log.stored_bytes = self.stored_bytes;
         log.subscriptions = self.subscriptions;
+        let originals = self.dedup.chunks(NUMBERS_AN_ORIGINAL).map(original);
+        log.dedup = originals
+            .collect::<Option<_>>()
+            .ok_or(SnapshotError::Inconsistent("a dedup id"))?;
         for numbers in self.extents.chunks(NUMBERS_AN_EXTENT) {
             log.extents
                 .push_back(extent(numbers).ok_or(SnapshotError::Inconsistent("an extent"))?);
         }
         Ok(log)
     }
+}
+
+const NUMBERS_AN_ORIGINAL: usize = 5;
+
+fn original_numbers(original: &Original) -> [u64; NUMBERS_AN_ORIGINAL] {
+    let [high, low] = original.id;
+    [high, low, original.offset, original.body, original.at.0]
+}
+
+fn original(numbers: &[u64]) -> Option<Original> {
+    let &[high, low, offset, body, at] = numbers else {
+        return None;
+    };
+    Some(Original {
+        id: [high, low],
+        offset,
+        body,
+        at: Timestamp(at),
+    })
 }
 
 fn extent(numbers: &[u64]) -> Option<Extent> {

@@ -35,7 +35,7 @@ pub struct State {
     pub names: BTreeMap<String, u64>,
     /// Whose requests are stored once.
     pub producers: Producers,
-    /// When each subscription's next lease or delay ends: derived.
+    /// When each subscription's next lease or delay ends, and each log has ids to forget: derived.
     timers: BTreeSet<(Timestamp, u64)>,
     armed: BTreeMap<u64, Timestamp>,
     pub(super) planted: Planted,
@@ -151,7 +151,7 @@ impl State {
         })
     }
 
-    /// When the next lease or delay ends.
+    /// When time alone changes something next.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.timers.first().map(|(at, _)| *at)
     }
@@ -170,6 +170,11 @@ impl State {
                 .copied()
                 .filter(|(at, _)| *at <= self.now);
             let Some((due, id)) = due else { return };
+            if let Some(log) = self.logs.get_mut(&id) {
+                log.forget_ids(self.now);
+                self.rearm(id);
+                continue;
+            }
             self.change(id, effects, touched, |subscription, context| {
                 subscription.pass_time(due, context);
             });
@@ -238,9 +243,11 @@ impl State {
         self.rearm(lease.subscription);
     }
 
-    /// Keeps the timer of a subscription true after any change of it.
+    /// Keeps the timer of a subscription or log true after any change of it.
     pub(super) fn rearm(&mut self, id: u64) {
-        let due = self.subscriptions.get(&id).and_then(Subscription::next_due);
+        let log = || self.logs.get(&id).and_then(Log::next_due);
+        let subscription = self.subscriptions.get(&id);
+        let due = subscription.map_or_else(log, Subscription::next_due);
         let armed = self.armed.get(&id).copied();
         if due == armed {
             return;

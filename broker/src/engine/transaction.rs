@@ -7,6 +7,7 @@ use siding_protocol::refusal::Refusal;
 
 use super::command::{Operation, Publish, Settle, Transaction};
 use super::effect::Effects;
+use super::judge::{Asked, Judged};
 use super::planted::Bug;
 use super::producer::{Remembered, Seen};
 use super::settle::Standing;
@@ -40,7 +41,7 @@ impl State {
                 return Err(Refusal::ProducerUnknown);
             }
         }
-        if let Err(refusal) = self.judge(&transaction.operations) {
+        let judged = self.judge(&transaction.operations).inspect_err(|_| {
             if self.planted.has(Bug::TransactionHalfApplied) {
                 let first = transaction
                     .operations
@@ -48,9 +49,8 @@ impl State {
                     .and_then(|op| op.settle.as_ref());
                 drop(first.map(|settle| self.settle(settle, effects, touched)));
             }
-            return Err(refusal);
-        }
-        let done = self.act(&transaction.operations, first_run, effects, touched)?;
+        })?;
+        let done = self.act(&transaction.operations, judged, first_run, effects, touched)?;
         // Lateness is told once; a repeat gets the counts.
         let answer = Remembered::Transaction(done.iter().map(without_outcomes).collect());
         self.producers
@@ -58,11 +58,15 @@ impl State {
         Ok(Answer::TransactionDone(done))
     }
 
-    fn judge(&self, operations: &[Operation]) -> Result<(), Refusal> {
-        let mut asked: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+    /// What becomes of its publishes, in order.
+    fn judge(&self, operations: &[Operation]) -> Result<Vec<Judged>, Refusal> {
+        let mut asked = BTreeMap::new();
+        let mut judged = Vec::new();
         for (index, operation) in (0..).zip(operations) {
             let verdict = match (&operation.publish, &operation.settle) {
-                (Some(publish), _) => self.judge_publish(publish, &mut asked),
+                (Some(publish), _) => self
+                    .judge_publish(publish, &mut asked)
+                    .map(|one| judged.push(one)),
                 (None, Some(settle)) => self.judge_settle(settle),
                 (None, None) => Ok(()),
             };
@@ -72,20 +76,17 @@ impl State {
             };
             verdict.map_err(refused)?;
         }
-        Ok(())
+        Ok(judged)
     }
 
-    /// `asked` sums up what the operations before this one put into the same log.
+    /// `asked` sums up what the operations before this one put into each log.
     fn judge_publish(
         &self,
         publish: &Publish,
-        asked: &mut BTreeMap<u64, (u64, u64)>,
-    ) -> Result<(), Refusal> {
+        asked: &mut BTreeMap<u64, Asked>,
+    ) -> Result<Judged, Refusal> {
         let log = self.logs.get(&publish.log).ok_or_else(gone)?;
-        let (messages, bytes) = asked.entry(publish.log).or_default();
-        *messages += u64::from(publish.count());
-        *bytes += publish.bytes();
-        log.has_room(*messages, *bytes)
+        log.judge(publish, self.now, asked.entry(publish.log).or_default())
     }
 
     fn judge_settle(&self, settle: &Settle) -> Result<(), Refusal> {
@@ -104,15 +105,18 @@ impl State {
     fn act(
         &mut self,
         operations: &[Operation],
+        judged: Vec<Judged>,
         mut runs: RunCursor,
         effects: &mut Effects,
         touched: &mut BTreeSet<u64>,
     ) -> Result<Vec<OperationDone>, Refusal> {
+        let mut judged = judged.into_iter();
         let mut done = Vec::with_capacity(operations.len());
         for operation in operations {
             match (&operation.publish, &operation.settle) {
                 (Some(publish), _) => {
-                    let confirm = self.store(publish, runs.next(), effects, touched);
+                    let judged = judged.next().unwrap_or_default();
+                    let confirm = self.store(publish, judged, runs.next(), effects, touched);
                     done.push(OperationDone::Publish(confirm.ok_or_else(gone)?));
                 }
                 (None, Some(settle)) => {

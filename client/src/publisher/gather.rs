@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use siding_protocol::event::Confirm;
 use siding_protocol::run::{MessageError, MessageFields, RunBuilder, RunLimits};
 use siding_protocol::types::Level;
 
 use super::{Receipt, RunOutcome};
 use crate::error::{Error, TryPublishError};
-use crate::message::Confirm;
 
 /// A run that is not full is sent while fewer requests than this are unanswered; past it, the
 /// answers set the pace. Else a publisher a little slower than its connection would send runs of a
@@ -257,7 +257,6 @@ impl Gather {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::MessageId;
 
     fn gather(limits: GatherLimits) -> Gather {
         Gather::new(limits, RunLimits::default())
@@ -272,10 +271,13 @@ mod tests {
         gather.push(&message).expect("room").1
     }
 
-    fn place(offset: u64) -> Confirm {
+    fn place(first_offset: u64) -> Confirm {
         Confirm {
-            id: MessageId { log_id: 1, offset },
+            log_id: 1,
+            first_offset,
+            count: 1,
             level: Level::Synced,
+            duplicates: Vec::new(),
         }
     }
 

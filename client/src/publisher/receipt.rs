@@ -5,6 +5,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use siding_protocol::event;
+
 use crate::error::Error;
 use crate::message::{Confirm, MessageId};
 
@@ -34,8 +36,8 @@ pub(crate) struct RunOutcome(Mutex<Outcome>);
 #[derive(Debug)]
 enum Outcome {
     Open(Vec<Waker>),
-    /// Where its first message is stored.
-    Stored(Confirm),
+    /// Where its messages are stored.
+    Stored(event::Confirm),
     Failed(Error),
 }
 
@@ -57,10 +59,16 @@ impl Future for Receipt {
         let mut outcome = receipt.outcome.lock();
         let wakers = match &mut *outcome {
             Outcome::Open(wakers) => wakers,
-            Outcome::Stored(first) => {
-                let offset = first.id.offset.saturating_add(u64::from(receipt.index));
-                let id = MessageId { offset, ..first.id };
-                return Poll::Ready(Ok(Confirm { id, ..*first }));
+            Outcome::Stored(run) => {
+                let (offset, duplicate) = run.place_of(receipt.index);
+                let log_id = run.log_id;
+                let id = MessageId { log_id, offset };
+                let level = run.level;
+                return Poll::Ready(Ok(Confirm {
+                    id,
+                    level,
+                    duplicate,
+                }));
             }
             Outcome::Failed(error) => return Poll::Ready(Err(error.clone())),
         };
@@ -88,9 +96,9 @@ impl RunOutcome {
     }
 
     /// Tells every receipt that waits.
-    pub(super) fn finish(&self, result: Result<Confirm, Error>) {
+    pub(super) fn finish(&self, result: Result<event::Confirm, Error>) {
         let outcome = match result {
-            Ok(first) => Outcome::Stored(first),
+            Ok(run) => Outcome::Stored(run),
             Err(error) => Outcome::Failed(error),
         };
         let before = std::mem::replace(&mut *self.lock(), outcome);

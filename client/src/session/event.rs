@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use siding_protocol::event::Settled;
+use siding_protocol::event::{Confirm, Settled};
 use siding_protocol::wire;
 use siding_protocol::wire::frame::Kind;
 
 use crate::consumer::DeliveryQueue;
 use crate::error::Error;
-use crate::message::{Confirm, MessageId};
 use crate::publisher::{PublisherCore, SealedRun};
 use crate::settle::Settlement;
 use crate::shared::{Ask, Reply, misfit};
-use siding_protocol::types::Level;
 
 /// What a producer sends in one request.
 #[derive(Debug)]
@@ -75,13 +73,7 @@ impl Cargo {
         match self {
             Self::Run { publisher, run } => {
                 let stored = result.and_then(|kind| match kind {
-                    Kind::Confirm(confirm) => Ok(Confirm {
-                        id: MessageId {
-                            log_id: confirm.log_id,
-                            offset: confirm.first_offset,
-                        },
-                        level: Level::reached(confirm.level),
-                    }),
+                    Kind::Confirm(confirm) => Ok(Confirm::from_wire(confirm)),
                     _ => Err(misfit()),
                 });
                 publisher.finish(&run, stored);

@@ -5,7 +5,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use siding::wire::frame::Kind;
-use siding::{Error, MessageId, OnBusy, Publisher, PublisherBuilder, Refusal, TryPublishError};
+use siding::{
+    Error, Message, MessageId, OnBusy, Publisher, PublisherBuilder, Refusal, TryPublishError,
+};
 
 use crate::broker::{Broker, Link, batch, bodies};
 use crate::consume::pong;
@@ -342,4 +344,36 @@ async fn a_lingering_run_behind_a_busy_broker_waits_without_spinning() {
     link.confirm(correlation, 0, 2).await;
     let (_, last) = link.next_publish().await;
     assert_eq!(bodies(&last.run), ["c"]);
+}
+
+#[tokio::test]
+async fn the_receipt_of_a_duplicate_names_the_original_and_the_others_their_own_places() {
+    let broker = Broker::start().await;
+    let (client, mut link) = broker.client().await;
+    let publisher = open(client.publisher("jobs"), &mut link).await;
+    let mut receipts = Vec::new();
+    for body in ["a", "b", "c"] {
+        let message = Message::new(body).dedup_id(body);
+        receipts.push(publisher.publish(message).await.expect("room"));
+    }
+    let (correlation, publish) = link.next_publish().await;
+    assert_eq!(bodies(&publish.run), ["a", "b", "c"]);
+    let confirm = siding::wire::Confirm {
+        log_id: 9,
+        first_offset: 40,
+        count: 2,
+        duplicates: vec![siding::wire::Duplicate {
+            index: 1,
+            offset: 7,
+        }],
+        ..Default::default()
+    };
+    link.say(correlation, Kind::Confirm(confirm)).await;
+    for (receipt, expected) in receipts
+        .into_iter()
+        .zip([(40, false), (7, true), (41, false)])
+    {
+        let confirm = receipt.await.expect("stored");
+        assert_eq!((confirm.id.offset, confirm.duplicate), expected);
+    }
 }

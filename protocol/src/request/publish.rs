@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{MessageId, Operation, ProducerTicket, Request, Settle, address, name};
 use crate::limits;
 use crate::refusal::Refusal;
-use crate::run::{self, RunLimits, ScannedRun, Special};
+use crate::run::{self, RunLimits, ScannedRun};
 use crate::settings::within;
 use crate::types::{Level, Name};
 use crate::wire;
@@ -68,20 +68,7 @@ pub(super) fn parse_publish(
 }
 
 pub(super) fn parse_run(run: Bytes, run_limits: RunLimits) -> Result<ScannedRun, Refusal> {
-    let scanned = run::scan(run, run_limits).map_err(run::ScanError::to_refusal)?;
-    scanned.specials.iter().try_for_each(refuse_unsupported)?;
-    Ok(scanned)
-}
-
-/// What a message may ask for and this broker does not do yet.
-fn refuse_unsupported(special: &Special) -> Result<(), Refusal> {
-    let asked = [("dedup_id", !special.dedup_id.is_empty())];
-    match asked.into_iter().find(|(_, asked)| *asked) {
-        None => Ok(()),
-        Some((field, _)) => Err(Refusal::Unsupported {
-            field: field.into(),
-        }),
-    }
+    run::scan(run, run_limits).map_err(run::ScanError::to_refusal)
 }
 
 pub(super) fn producer_ticket(producer: u64, sequence: u64) -> Result<ProducerTicket, Refusal> {

@@ -40,6 +40,21 @@ pub(super) fn fields(kind: usize, body: &[u8]) -> MessageFields<'_> {
     }
 }
 
+/// How a publish names its messages.
+pub(super) const NAMINGS: usize = 5;
+
+/// The dedup id of message `at`; most of them tell the body apart, so that few conflict.
+pub(super) fn dedup_id(naming: usize, at: u32, size: usize) -> String {
+    match naming {
+        0 => String::new(),
+        1 => format!("same {size}"),
+        2 => format!("{} {size}", at % 3),
+        3 if at.is_multiple_of(2) => String::new(),
+        3 => format!("{at} {size}"),
+        _ => format!("{at}"),
+    }
+}
+
 pub(super) fn parse<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().expect("a valid name")
 }
@@ -65,6 +80,8 @@ pub(super) fn queue_settings(choice: usize) -> QueueSettings {
         max_messages: [20, 1_000, 50][choice],
         max_bytes: [1 << 30, 100_000, 700][choice],
         level: [Level::Synced, Level::Written, Level::Synced][choice].into(),
+        dedup_window_ms: [300_000, 1_000, 1_000][choice],
+        max_dedup_ids: [1_000_000, 1_000_000, 6][choice],
         ..QueueSettings::parse(None).expect("defaults are valid")
     }
 }

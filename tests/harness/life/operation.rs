@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::choices::KINDS;
+use super::choices::{KINDS, NAMINGS};
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -111,6 +111,8 @@ pub(super) struct Publish {
     pub(super) kinds: (usize, usize),
     /// Confirmed before it is synced.
     pub(super) written: bool,
+    /// How its messages are named for dedup.
+    pub(super) naming: usize,
 }
 
 /// A settle of some of what was once delivered.
@@ -129,10 +131,13 @@ pub(super) struct Settle {
 fn publish() -> impl Strategy<Value = Publish> {
     let back = prop_oneof![8 => Just(0), 1 => 1..4_u64, 1 => 1_020..1_030_u64];
     let kind = || prop_oneof![3 => Just(0), 1 => 0..KINDS];
-    let run = (1..9_u32, 0..5_usize, (kind(), kind()));
+    let naming = prop_oneof![2 => Just(0), 1 => 0..NAMINGS];
+    let run = (1..9_u32, 0..5_usize, (kind(), kind()), naming);
     let request = (0..3_usize, back, any::<bool>());
-    (0..4_usize, run, request).prop_map(
-        |(name, (count, size, kinds), (producer, back, written))| Publish {
+    (0..4_usize, run, request).prop_map(|(name, run, request)| {
+        let (producer, back, written) = request;
+        let (count, size, kinds, naming) = run;
+        Publish {
             name,
             count,
             size,
@@ -140,8 +145,9 @@ fn publish() -> impl Strategy<Value = Publish> {
             back,
             kinds,
             written,
-        },
-    )
+            naming,
+        }
+    })
 }
 
 fn settle() -> impl Strategy<Value = Settle> {

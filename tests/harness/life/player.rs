@@ -27,7 +27,7 @@ pub(super) struct Player {
     pub(super) deliveries: Vec<(Address, Grant, Vec<OffsetRange>)>,
     pub(super) producers: Vec<u64>,
     pub(super) sequences: BTreeMap<usize, u64>,
-    pub(super) runs: BTreeMap<(u32, usize, (usize, usize)), ScannedRun>,
+    pub(super) runs: BTreeMap<(u32, usize, (usize, usize), usize), ScannedRun>,
 }
 
 impl Player {

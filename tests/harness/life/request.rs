@@ -2,11 +2,13 @@
 
 use siding_protocol::refusal::State;
 use siding_protocol::request::{self, Action, ProducerTicket, Request, Sieve};
-use siding_protocol::run::ScannedRun;
+use siding_protocol::run::{MessageFields, ScannedRun};
 use siding_protocol::settings::{DeliverySettings, StartAt, TopicSettings};
 use siding_protocol::types::{Address, Level, OffsetRange};
 
-use super::choices::{ADDRESSES, NAMES, SIZES, delivery_settings, fields, parse, queue_settings};
+use super::choices::{
+    ADDRESSES, NAMES, SIZES, dedup_id, delivery_settings, fields, parse, queue_settings,
+};
 use super::operation::{Operation, Publish, Settle};
 use super::player::Player;
 use crate::bodies::run_like;
@@ -34,6 +36,7 @@ impl Player {
                 name: parse(NAMES[*name]),
                 settings: TopicSettings {
                     retention_bytes: [1 << 30, 100_000][*retention],
+                    dedup_window_ms: [1_000, 0][*retention],
                     ..TopicSettings::parse(None).expect("defaults are valid")
                 },
             },
@@ -115,11 +118,18 @@ impl Player {
     }
 
     fn run(&mut self, publish: &Publish) -> ScannedRun {
-        let key = (publish.count, SIZES[publish.size], publish.kinds);
+        let (size, naming) = (SIZES[publish.size], publish.naming);
+        let key = (publish.count, size, publish.kinds, naming);
         let run = self.runs.entry(key).or_insert_with(|| {
-            let (count, size, (even, odd)) = key;
+            let (even, odd) = publish.kinds;
             let body = vec![b'x'; size];
-            run_like((0..count).map(|at| fields([even, odd][at as usize % 2], &body)))
+            let ids: Vec<_> = (0..publish.count)
+                .map(|at| dedup_id(naming, at, size))
+                .collect();
+            run_like(ids.iter().enumerate().map(|(at, id)| MessageFields {
+                dedup_id: id,
+                ..fields([even, odd][at % 2], &body)
+            }))
         });
         run.clone()
     }

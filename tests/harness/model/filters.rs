@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use siding_broker::engine::command::{Judge, LoggedRange, Publish};
-use siding_protocol::run;
 
 use super::{Message, Model, Place, Subscription};
 
@@ -21,14 +19,6 @@ fn passes(filter: &str, routing_key: &str) -> bool {
         "not routing_key exists" => routing_key.is_empty(),
         other => panic!("the model does not know {other}"),
     }
-}
-
-/// The routing keys of a run.
-pub(super) fn routing_keys(run: &Bytes) -> Vec<String> {
-    let messages = run::messages(run);
-    messages
-        .map(|message| message.routing_key().to_owned())
-        .collect()
 }
 
 pub(super) fn offsets(ranges: &[LoggedRange]) -> impl Iterator<Item = u64> {
@@ -71,7 +61,7 @@ impl Subscription {
         id: u64,
         publish: &Publish,
         routing_keys: &BTreeMap<u64, String>,
-        (fresh, now): (std::ops::Range<u64>, u64),
+        (fresh, now): (impl Iterator<Item = u64>, u64),
     ) {
         let mut verdicts = publish.verdicts.iter();
         if verdicts.any(|verdict| verdict.subscriptions.contains(&id)) {

@@ -39,6 +39,7 @@ impl Model {
             queue,
             topic,
             extents: Vec::new(),
+            known: Vec::new(),
             start: 0,
             end: 0,
             routing_keys: BTreeMap::new(),

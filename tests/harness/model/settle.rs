@@ -1,11 +1,15 @@
 //! What a settle means, message by message.
 
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
 use siding_broker::engine::command::{Operation, Settle, SettleKind};
 use siding_protocol::event::{Answer, OperationDone, SettleOutcome, SettleOutcomeKind, Settled};
 use siding_protocol::refusal::{Refusal, State};
 use siding_protocol::settings::OnExpired;
 use siding_protocol::types::Grant;
 
+use super::dedup::{Accepted, Asked};
 use super::{Extent, Judged, Log, Message, Model, Place, Subscription};
 use crate::model::names::gone;
 
@@ -39,11 +43,18 @@ pub(super) fn offsets(settle: &Settle) -> impl Iterator<Item = u64> {
 }
 
 impl Model {
-    pub(super) fn transaction(&mut self, operations: &[Operation]) -> Judged {
-        self.judge(operations)?;
+    pub(super) fn transaction(
+        &mut self,
+        operations: &[Operation],
+        runs: VecDeque<Bytes>,
+    ) -> Judged {
+        let mut accepted = self.judge(operations, runs)?.into_iter();
         let done = operations.iter().map(|operation| {
             Ok(match (&operation.publish, &operation.settle) {
-                (Some(publish), _) => OperationDone::Publish(self.store(publish)),
+                (Some(publish), _) => {
+                    let accepted = accepted.next().expect("one a publish");
+                    OperationDone::Publish(self.store(publish, &accepted))
+                }
                 (None, Some(settle)) => OperationDone::Settle(self.settle(settle)?),
                 (None, None) => unreachable!("an operation is one or the other"),
             })
@@ -52,18 +63,22 @@ impl Model {
     }
 
     /// Every operation against the state before the first.
-    fn judge(&self, operations: &[Operation]) -> Result<(), Refusal> {
-        let mut asked = Vec::<(u64, u64, u64)>::new();
+    fn judge(
+        &self,
+        operations: &[Operation],
+        mut runs: VecDeque<Bytes>,
+    ) -> Result<Vec<Accepted>, Refusal> {
+        let mut asked = BTreeMap::<u64, Asked>::new();
+        let mut accepted = Vec::new();
         for (index, operation) in (0..).zip(operations) {
             let at = |refusal| Refusal::Operation {
                 index,
                 refusal: Box::new(refusal),
             };
             if let Some(publish) = &operation.publish {
-                let same = asked.iter().filter(|(log, _, _)| *log == publish.log);
-                let more = same.fold((0, 0), |sum, one| (sum.0 + one.1, sum.1 + one.2));
-                self.has_room(publish, more).map_err(at)?;
-                asked.push((publish.log, publish.count().into(), publish.bytes()));
+                let run = runs.pop_front().expect("a run");
+                let asked = asked.entry(publish.log).or_default();
+                accepted.push(self.accept(publish, &run, asked).map_err(at)?);
             }
             if let Some(settle) = &operation.settle {
                 if !self.subscriptions.contains_key(&settle.subscription) {
@@ -76,7 +91,7 @@ impl Model {
                 }
             }
         }
-        Ok(())
+        Ok(accepted)
     }
 
     pub(super) fn fates(&self, settle: &Settle) -> Vec<(u64, Fate)> {

@@ -5,22 +5,18 @@ use siding_protocol::event::Confirm;
 use siding_protocol::refusal::{Refusal, State};
 use siding_protocol::types::Level;
 
+use super::dedup::Accepted;
 use super::{Extent, Log, Message, Model, Place};
-use crate::model::filters::routing_keys;
 use crate::model::names::gone;
 
 impl Model {
-    /// `more`: messages and bytes that earlier operations of the transaction ask for.
-    pub(super) fn has_room(&self, publish: &Publish, more: (u64, u64)) -> Result<(), Refusal> {
-        let log = self.logs.get(&publish.log).ok_or_else(gone)?;
+    /// `asked`: messages and bytes.
+    pub(super) fn has_room(&self, id: u64, asked: (u64, u64)) -> Result<(), Refusal> {
+        let log = self.logs.get(&id).ok_or_else(gone)?;
         let Some(settings) = &log.queue else {
             return Ok(());
         };
-        let (messages, bytes) = self.charged(publish.log);
-        let asked = (
-            more.0 + u64::from(publish.count()),
-            more.1 + publish.bytes(),
-        );
+        let (messages, bytes) = self.charged(id);
         for (resource, limit, current, asked) in [
             ("max_messages", settings.max_messages, messages, asked.0),
             ("max_bytes", settings.max_bytes, bytes, asked.1),
@@ -63,34 +59,40 @@ impl Model {
         messages.filter(|(_, message)| which(message)).count() as u64
     }
 
-    pub(super) fn store(&mut self, publish: &Publish) -> Confirm {
+    pub(super) fn store(&mut self, publish: &Publish, accepted: &Accepted) -> Confirm {
         let first_offset = self.logs.get(&publish.log).expect("judged before").end;
-        for piece in &publish.pieces {
-            self.place(publish.log, piece.count.into(), piece.bytes.into());
-        }
-        let end = first_offset + u64::from(publish.count());
+        let stored = (0..accepted.said.len()).filter(|index| !accepted.is_duplicate(*index));
+        let stored: Vec<_> = (first_offset..).zip(stored).collect();
         let log = self.logs.get_mut(&publish.log).expect("judged before");
-        let run = self.runs.pop_front().expect("the run of a publish");
-        log.routing_keys
-            .extend((first_offset..).zip(routing_keys(&run)));
+        for (offset, index) in &stored {
+            let said = accepted.said.get(*index).expect("of the run");
+            log.routing_keys.insert(*offset, said.routing_key.clone());
+        }
         for (id, subscription) in &mut self.subscriptions {
             if subscription.log == publish.log {
-                let fresh = first_offset.max(subscription.start)..end;
                 let (now, ttl) = (self.now, subscription.settings.ttl_ms);
-                for offset in fresh.clone() {
-                    let message = message(publish, offset - first_offset, now).living(ttl, now);
+                let fresh = stored.iter().filter(|(at, _)| *at >= subscription.start);
+                let fresh: Vec<_> = fresh.copied().collect();
+                for (offset, index) in &fresh {
+                    let message = message(publish, *index as u64, now).living(ttl, now);
                     let message = subscription.welcome(message);
-                    subscription.messages.insert(offset, message);
+                    subscription.messages.insert(*offset, message);
                 }
+                let fresh = fresh.into_iter().map(|(offset, _)| offset);
                 subscription.judge_published(*id, publish, &log.routing_keys, (fresh, now));
             }
         }
+        for (count, bytes) in stored_pieces(publish, accepted) {
+            self.place(publish.log, count, bytes);
+        }
+        self.remember(publish, accepted);
         self.retain(publish.log);
         Confirm {
             log_id: publish.log,
             first_offset,
-            count: publish.count(),
+            count: u32::try_from(stored.len()).expect("few"),
             level: Level::Written,
+            duplicates: accepted.duplicates.clone(),
         }
     }
 
@@ -142,6 +144,25 @@ impl Model {
             }
         }
     }
+}
+
+/// Messages and bytes of what is stored of each piece between two duplicates.
+fn stored_pieces(publish: &Publish, accepted: &Accepted) -> Vec<(u64, u64)> {
+    let mut stored = Vec::new();
+    let mut messages = accepted.said.iter().enumerate();
+    for piece in &publish.pieces {
+        let mut part = (0, 0);
+        for (index, said) in messages.by_ref().take(piece.count as usize) {
+            if accepted.is_duplicate(index) {
+                stored.push(std::mem::take(&mut part));
+            } else {
+                part = (part.0 + 1, part.1 + said.bytes);
+            }
+        }
+        stored.push(part);
+    }
+    stored.retain(|(count, _)| *count > 0);
+    stored
 }
 
 /// Message `index` of a publish that arrives now.

@@ -1,15 +1,18 @@
 //! Publishes and transactions: what is checked before their bytes are logged.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request::{self, ProducerTicket};
-use siding_protocol::run::ScannedRun;
+use siding_protocol::run::{ScannedRun, messages};
 use siding_protocol::types::{Address, Level, Name, Timestamp};
 
 use super::{Next, pending};
 use crate::engine::Engine;
-use crate::engine::command::{Command, Operation, Piece, Publish, Transaction};
+use crate::engine::command::{Command, Named, Operation, Piece, Publish, Transaction};
+use crate::engine::judge::Asked;
+use crate::engine::log::Log;
 use crate::engine::producer::Seen;
 use crate::engine::runs::RangeSet;
 use crate::engine::special::specials;
@@ -27,10 +30,10 @@ impl Engine {
     ) -> Result<Next, Refusal> {
         let log = self.log_named(name)?;
         let level = level.unwrap_or(log.level());
-        let mut publish = publish_command(now, log.id, ticket, &run)?;
+        let mut publish = publish_command(now, log, ticket, &run)?;
         // A full queue or disk refuses before the bytes are logged, unless this is the retry of a
         // request that was stored or is about to be.
-        if let Err(mut refusal) = log.has_room(publish.count().into(), publish.bytes())
+        if let Err(mut refusal) = log.judge(&publish, now, &mut Asked::default())
             && self.is_new(ticket)
         {
             self.meters.hint(&mut refusal, log.id);
@@ -76,13 +79,13 @@ impl Engine {
             };
             logged.push(match operation {
                 request::Operation::Publish { name, run } => {
-                    let log = self.log_named(&name).map_err(at)?.id;
+                    let log = self.log_named(&name).map_err(at)?;
                     let none = ProducerTicket {
                         producer: 0,
                         sequence: 0,
                     };
                     let mut publish = publish_command(now, log, none, &run).map_err(at)?;
-                    publish.verdicts = self.verdicts(log, &run.bytes);
+                    publish.verdicts = self.verdicts(log.id, &run.bytes);
                     let publish = Some(publish);
                     runs.push(run.bytes);
                     Operation {
@@ -117,7 +120,7 @@ impl Engine {
 
 fn publish_command(
     now: Timestamp,
-    log: u64,
+    log: &Log,
     ticket: ProducerTicket,
     run: &ScannedRun,
 ) -> Result<Publish, Refusal> {
@@ -127,13 +130,44 @@ fn publish_command(
     });
     let ProducerTicket { producer, sequence } = ticket;
     Ok(Publish {
-        log,
+        log: log.id,
         producer,
         sequence,
         pieces: pieces.collect(),
         specials: specials(run, now)?,
         verdicts: Vec::new(),
+        dedup_ids: dedup_ids(log, run),
     })
+}
+
+/// The hashes of the run's dedup ids and of their bodies, where the log remembers any.
+fn dedup_ids(log: &Log, run: &ScannedRun) -> Vec<Named> {
+    if log.dedup_window_ms() == 0 {
+        return Vec::new();
+    }
+    let named = run
+        .specials
+        .iter()
+        .filter(|special| !special.dedup_id.is_empty());
+    let named = named.map(|special| {
+        let Range { start, end } = special.bytes;
+        let body = messages(part(run, &special.bytes)).next();
+        let [high, low] = log.seed.hash128(part(run, &special.dedup_id));
+        Named {
+            index: special.message,
+            start,
+            bytes: end - start,
+            high,
+            low,
+            body: log.seed.hash64(body.map_or(&[], |message| message.body())),
+        }
+    });
+    named.collect()
+}
+
+fn part<'a>(run: &'a ScannedRun, range: &Range<u32>) -> &'a [u8] {
+    let range = range.start as usize..range.end as usize;
+    run.bytes.get(range).unwrap_or_default()
 }
 
 /// Naming a message twice in one transaction is refused: its second settle could not be judged.

@@ -1,7 +1,7 @@
 //! One producer in a snapshot: the answers it may ask for again.
 
 use prost::Message;
-use siding_protocol::event::{Confirm, OperationDone, Settled};
+use siding_protocol::event::{Confirm, Duplicate, OperationDone, Settled};
 use siding_protocol::types::{Level, Timestamp};
 
 use crate::engine::producer::{self, Producer};
@@ -14,6 +14,8 @@ pub(super) struct StoredProducer {
     last_used_ms: u64,
     #[prost(message, repeated, tag = "3")]
     answers: Vec<StoredAnswer>,
+    #[prost(uint64, tag = "4")]
+    forgotten: u64,
 }
 
 /// A publish has one operation and is no transaction.
@@ -27,8 +29,8 @@ struct StoredAnswer {
     operations: Vec<StoredOperation>,
 }
 
-/// `count` 0: a settle of `settled` messages.
-#[derive(Clone, Copy, PartialEq, Message)]
+/// Without a log: a settle of `settled` messages, or a cancel.
+#[derive(Clone, PartialEq, Message)]
 struct StoredOperation {
     #[prost(uint64, tag = "1")]
     log: u64,
@@ -40,6 +42,9 @@ struct StoredOperation {
     settled: u64,
     #[prost(bool, tag = "5")]
     cancelled: bool,
+    /// Of a publish: index and offset of each duplicate.
+    #[prost(uint64, repeated, tag = "6")]
+    duplicates: Vec<u64>,
 }
 
 impl StoredProducer {
@@ -48,7 +53,9 @@ impl StoredProducer {
             let (transaction, operations) = match answer {
                 producer::Remembered::Publish(confirm) => (
                     false,
-                    vec![StoredOperation::of(&OperationDone::Publish(*confirm))],
+                    vec![StoredOperation::of(&OperationDone::Publish(
+                        confirm.clone(),
+                    ))],
                 ),
                 producer::Remembered::Transaction(done) => {
                     (true, done.iter().map(StoredOperation::of).collect())
@@ -65,6 +72,7 @@ impl StoredProducer {
             id: *id,
             last_used_ms,
             answers: answers.collect(),
+            forgotten: producer.forgotten,
         }
     }
 
@@ -84,13 +92,8 @@ impl StoredProducer {
             Some((stored.sequence, answer))
         });
         let last_used = Timestamp(self.last_used_ms);
-        (
-            self.id,
-            Producer {
-                last_used,
-                answers: answers.collect(),
-            },
-        )
+        let producer = Producer::new(last_used, answers.collect(), self.forgotten);
+        (self.id, producer)
     }
 }
 
@@ -101,6 +104,11 @@ impl StoredOperation {
                 log: confirm.log_id,
                 first: confirm.first_offset,
                 count: confirm.count,
+                duplicates: confirm
+                    .duplicates
+                    .iter()
+                    .flat_map(|one| [one.index.into(), one.offset])
+                    .collect(),
                 ..Self::default()
             },
             OperationDone::Cancelled => Self {
@@ -118,18 +126,24 @@ impl StoredOperation {
         if self.cancelled {
             return OperationDone::Cancelled;
         }
-        if self.count == 0 {
+        if self.log == 0 {
             return OperationDone::Settle(Settled {
                 settled: self.settled,
                 outcomes: Vec::new(),
             });
         }
         let (log_id, first_offset, count) = (self.log, self.first, self.count);
+        let duplicates = self.duplicates.chunks_exact(2).filter_map(|pair| {
+            let &[index, offset] = pair else { return None };
+            let index = u32::try_from(index).ok()?;
+            Some(Duplicate { index, offset })
+        });
         OperationDone::Publish(Confirm {
             log_id,
             first_offset,
             count,
             level: Level::Written,
+            duplicates: duplicates.collect(),
         })
     }
 }
