@@ -19,7 +19,7 @@ fn assert_found(bug: Bug) {
     let played = life::play(&plan);
     let took = started.elapsed();
     let divergence = played.expect_err("the model sees nothing");
-    let reason = divergence.reason.lines().next().unwrap_or_default();
+    let reason: String = divergence.reason.chars().take(200).collect();
     eprintln!("{bug:?}: found after {} ms: {reason}", took.as_millis());
     assert!(took < LIMIT, "{bug:?} took {took:?}");
 }
@@ -42,6 +42,16 @@ fn a_delay_fired_early_is_found() {
 #[test]
 fn a_transaction_half_applied_is_found() {
     assert_found(Bug::TransactionHalfApplied);
+}
+
+#[test]
+fn a_priority_lost_on_retry_is_found() {
+    assert_found(Bug::PriorityLostOnRetry);
+}
+
+#[test]
+fn a_ttl_on_a_leased_message_is_found() {
+    assert_found(Bug::TtlOnALeasedMessage);
 }
 
 #[test]

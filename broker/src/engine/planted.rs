@@ -16,6 +16,10 @@ pub enum Bug {
     TransactionHalfApplied,
     /// A dedup id is remembered a ms longer than its window.
     DedupWindowOffByOne,
+    /// What comes back at once waits among the messages of the default priority.
+    PriorityLostOnRetry,
+    /// A message expires in the hands of a consumer.
+    TtlOnALeasedMessage,
     /// A grant that lapsed may still settle what somebody else has meanwhile.
     StaleGrantAccepted,
 }

@@ -36,7 +36,9 @@ impl Subscription {
             let parts: Vec<_> = self.ready.within(range).collect();
             for part in parts {
                 self.unready(part.clone());
-                self.unwatch(part.clone());
+                if !self.planted.has(Bug::TtlOnALeasedMessage) {
+                    self.unwatch(part.clone());
+                }
                 if !self.planted.has(Bug::StaleGrantAccepted) {
                     self.lapsed.remove(part.clone());
                 }

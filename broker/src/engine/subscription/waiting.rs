@@ -41,6 +41,10 @@ impl Subscription {
                 exception.due = context.now.plus_ms(delay_ms);
             }
             self.set_exception(part.clone(), exception);
+            if self.planted.has(Bug::PriorityLostOnRetry) && delay_ms == 0 {
+                self.ready.add(part, DEFAULT_RANK);
+                continue;
+            }
             self.wait(part, exception.due, context);
         }
     }
