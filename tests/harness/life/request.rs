@@ -26,40 +26,7 @@ impl Player {
     /// Who asks what; nothing if there is nothing to settle yet.
     pub(super) fn request(&mut self, operation: &Operation) -> Option<(u64, Request)> {
         let mut session = 0;
-        let at = |address: &usize| parse::<Address>(ADDRESSES[*address]);
         let request = match operation {
-            Operation::CreateQueue { name, settings } => Request::CreateQueue {
-                name: parse(NAMES[*name]),
-                settings: Box::new(queue_settings(*settings)),
-            },
-            Operation::CreateTopic { name, retention } => Request::CreateTopic {
-                name: parse(NAMES[*name]),
-                settings: TopicSettings {
-                    retention_bytes: [1 << 30, 100_000][*retention],
-                    dedup_window_ms: [1_000, 0][*retention],
-                    ..TopicSettings::parse(None).expect("defaults are valid")
-                },
-            },
-            Operation::CreateSubscription {
-                address,
-                settings,
-                start,
-                filter,
-            } => Request::CreateSubscription {
-                address: at(&(*address).max(2)),
-                settings: Box::new(DeliverySettings {
-                    filter: FILTERS[*filter].to_owned(),
-                    ..delivery_settings(*settings)
-                }),
-                start: start_at(*start),
-            },
-            Operation::Delete { address, whole } => {
-                let mut address = at(address);
-                if *whole {
-                    address.subscription = None;
-                }
-                Request::Delete { address }
-            }
             Operation::Publish(publish) => {
                 let ticket = self.ticket(publish);
                 let run = self.run(publish);
@@ -82,22 +49,7 @@ impl Player {
             Operation::Transaction { publishes, settles } => {
                 self.transaction(publishes, settles)?
             }
-            Operation::Purge { address } => Request::Purge(Sieve::all(at(address))),
-            Operation::Redrive {
-                address,
-                limit,
-                dry_run,
-            } => Request::Redrive {
-                sieve: sieve(at(address), *limit, *dry_run),
-                rate: 0,
-            },
-            Operation::DropDead {
-                address,
-                limit,
-                dry_run,
-            } => Request::DropDead(sieve(at(address), *limit, *dry_run)),
-            Operation::Look { address, state } => look(at(address), *state),
-            _ => return None,
+            other => care(other)?,
         };
         Some((session, request))
     }
@@ -186,6 +138,61 @@ impl Player {
         }
         Some(Request::Transaction { ticket, operations })
     }
+}
+
+/// What takes nothing from the player: making, deleting, clearing, looking.
+fn care(operation: &Operation) -> Option<Request> {
+    let at = |address: &usize| parse::<Address>(ADDRESSES[*address]);
+    Some(match operation {
+        Operation::CreateQueue { name, settings } => Request::CreateQueue {
+            name: parse(NAMES[*name]),
+            settings: Box::new(queue_settings(*settings)),
+        },
+        Operation::CreateTopic { name, retention } => Request::CreateTopic {
+            name: parse(NAMES[*name]),
+            settings: TopicSettings {
+                retention_bytes: [1 << 30, 100_000][*retention],
+                dedup_window_ms: [1_000, 0][*retention],
+                ..TopicSettings::parse(None).expect("defaults are valid")
+            },
+        },
+        Operation::CreateSubscription {
+            address,
+            settings,
+            start,
+            filter,
+        } => Request::CreateSubscription {
+            address: at(&(*address).max(2)),
+            settings: Box::new(DeliverySettings {
+                filter: FILTERS[*filter].to_owned(),
+                ..delivery_settings(*settings)
+            }),
+            start: start_at(*start),
+        },
+        Operation::Delete { address, whole } => {
+            let mut address = at(address);
+            if *whole {
+                address.subscription = None;
+            }
+            Request::Delete { address }
+        }
+        Operation::Purge { address } => Request::Purge(Sieve::all(at(address))),
+        Operation::Redrive {
+            address,
+            limit,
+            dry_run,
+        } => Request::Redrive {
+            sieve: sieve(at(address), *limit, *dry_run),
+            rate: 0,
+        },
+        Operation::DropDead {
+            address,
+            limit,
+            dry_run,
+        } => Request::DropDead(sieve(at(address), *limit, *dry_run)),
+        Operation::Look { address, state } => look(at(address), *state),
+        _ => return None,
+    })
 }
 
 fn sieve(address: Address, limit: u64, dry_run: bool) -> Sieve {
