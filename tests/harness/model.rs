@@ -11,10 +11,11 @@ pub mod filters;
 mod line;
 mod names;
 pub mod readers;
+mod retain;
 mod settle;
 mod store;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use siding_broker::engine::Engine;
@@ -68,6 +69,8 @@ struct Extent {
     first: u64,
     count: u64,
     bytes: u64,
+    /// When its last message was published.
+    last_at: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -85,6 +88,8 @@ struct Subscription {
     purged: u64,
     evicted: u64,
     filtered: u64,
+    /// What retention took, and was not told yet.
+    gaps: BTreeSet<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -158,6 +163,8 @@ impl Model {
         for (position, command) in entry.commands.iter().enumerate() {
             if let Command::Start(start) = command {
                 self.term = start.term;
+                self.subscriptions
+                    .retain(|_, found| !found.settings.ephemeral);
                 self.lengthen_leases(self.now - before);
             }
             if position == 0 {
@@ -228,6 +235,7 @@ impl Model {
             Command::CreateTopic(create) => self.create_topic(create),
             Command::CreateSubscription(create) => self.create_subscription(create),
             Command::Delete(delete) => self.delete(delete),
+            Command::Seek(seek) => self.seek(seek),
             Command::Purge(purge) => self.purge(purge.subscription),
             Command::Redrive(redrive) => self.redrive(redrive.subscription, redrive.limit),
             Command::DropDead(drop) => self.drop_dead(drop.subscription, drop.limit),
@@ -283,6 +291,14 @@ impl Model {
     }
 
     fn lease(&mut self, lease: &Lease) {
+        if let Some(gap) = lease.gap
+            && let Some(subscription) = self.subscriptions.get_mut(&lease.subscription)
+        {
+            for offset in gap.first..gap.first + gap.count {
+                subscription.gaps.remove(&offset);
+                self.readers.forget_told(lease.subscription, offset);
+            }
+        }
         let ranges = lease.ranges.iter();
         let offsets = ranges.flat_map(|range| range.first..range.first + range.count);
         for offset in offsets {
@@ -316,30 +332,39 @@ impl Model {
         }
     }
 
-    /// Leases and delays end.
+    /// Leases and delays end, topics age; what comes first comes first.
     fn pass_time(&mut self) {
+        while let Some((at, log)) = self.first_aging() {
+            self.pass_time_until(at - 1);
+            self.retain(log, at);
+        }
+        self.pass_time_until(self.now);
+    }
+
+    /// What is due by then happens now.
+    fn pass_time_until(&mut self, until: u64) {
         let now = self.now;
         let ids: Vec<_> = self.subscriptions.keys().copied().collect();
         for id in ids {
-            self.lapse(id, |_, deadline| deadline <= now);
+            self.lapse(id, |_, deadline| deadline <= until);
             let Some(subscription) = self.subscriptions.get_mut(&id) else {
                 continue;
             };
             for message in subscription.messages.values_mut() {
-                if matches!(message.place, Place::Delayed(due, _) if due <= now) {
+                if matches!(message.place, Place::Delayed(due, _) if due <= until) {
                     self.coverage.note("time", Some(message), 0);
                     (message.place, message.ready_since) = (Place::Ready, now);
                 }
             }
             let kept = subscription.settings.dead_retention_ms;
             let before = subscription.messages.len();
-            let outlived = |message: &Message| matches!(message.place, Place::Dead { at, .. } if at + kept <= now);
+            let outlived = |message: &Message| matches!(message.place, Place::Dead { at, .. } if at + kept <= until);
             subscription
                 .messages
                 .retain(|_, message| !outlived(message));
             subscription.evicted += (before - subscription.messages.len()) as u64;
             let log = self.logs.get(&subscription.log).expect("its log");
-            subscription.expire(log, now);
+            subscription.expire(log, until, now);
         }
     }
 
@@ -388,6 +413,8 @@ impl Witness for Model {
         let free = |offset: &u64| !self.readers.is_reserved(delivery.subscription, *offset);
         let mut line = line.unwrap_or_default();
         line.retain(|candidate| free(&candidate.offset));
+        let gaps = subscription.map(|found| found.gaps.clone());
+        self.readers.told(delivery, &gaps.unwrap_or_default());
         let turns = line::in_turn(line);
         self.readers.delivered(delivery, &turns, self.term);
     }

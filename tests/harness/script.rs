@@ -11,7 +11,7 @@ use siding_protocol::event::{
 use siding_protocol::refusal::Refusal;
 use siding_protocol::run::{MessageFields, ScannedRun};
 use siding_protocol::settings::{DeliverySettings, QueueSettings, StartAt, TopicSettings};
-use siding_protocol::types::{Level, OffsetRange};
+use siding_protocol::types::{Level, OffsetRange, Timestamp};
 use siding_protocol::wire;
 
 use crate::bodies::run_like;
@@ -159,6 +159,7 @@ impl Words {
                 Some("dead") => wire::OnExpired::Dead.into(),
                 _ => wire::OnExpired::Drop.into(),
             },
+            ephemeral: self.has("ephemeral"),
             ..Default::default()
         }
     }
@@ -189,13 +190,17 @@ impl Words {
             level: self.level().map_or(0, |level| level.to_wire().into()),
             dedup_window_ms: self.ms("window"),
             max_dedup_ids: self.number("max_ids"),
+            retention_ms: self.ms("keep"),
             ..Default::default()
         };
         TopicSettings::parse(Some(settings)).expect("valid settings")
     }
 
-    /// Where a subscription starts.
+    /// Where a subscription starts, or is moved to.
     pub fn start(&self) -> StartAt {
+        if let Some(since) = self.ms("since") {
+            return StartAt::Time(Timestamp(BEGINNING_MS + since));
+        }
         match self.text("start") {
             None | Some("latest") => StartAt::Latest,
             Some("earliest") => StartAt::Earliest,

@@ -16,6 +16,7 @@
 //! transaction OPERATION + OPERATION [sequence=]    advance 5s    jump 5s    close WHO    stop WHO
 //! pause WHO    resume WHO    restart [after=0s] [back=0s] [lost=] [kept=] [snapshot=]
 //! purge [dry], redrive, drop [limit=0] [dry], describe, browse, list    notes ride|at-once|held    pipeline on|off    flush
+//! seek ADDRESS start=earliest|latest|OFFSET or since=MS_AFTER_THE_BEGINNING, as for sub
 //! disk slow|quick    filter=WORDS_WITH_BLANKS_LIKE_THIS
 //! ```
 //! WHO is a consumer on a connection of the same name, opened when first named. A settle speaks for
@@ -199,6 +200,10 @@ impl Transcript {
                 sieve: sieve(words, address()),
                 rate: words.number("rate").unwrap_or(0),
             },
+            "seek" => Request::Seek {
+                address: address(),
+                to: words.start(),
+            },
             "describe" => Request::Describe { address: address() },
             "list" => Request::List {
                 prefix: words.text("prefix").unwrap_or("").to_owned(),
@@ -368,13 +373,17 @@ impl Transcript {
             delivery.grant,
             ranges.collect(),
         ));
+        let gap = delivery.gap.iter().map(|gap| {
+            let gap = range_text(gap);
+            format!("{who} is told of the gap {address}@{gap}")
+        });
         let texts = delivery.ranges.iter().map(|(range, attempt)| {
             format!(
                 "{who} {verb} {address}@{} attempt {attempt}",
                 range_text(range)
             )
         });
-        texts.collect()
+        gap.chain(texts).collect()
     }
 
     fn address(&self, subscription: u64) -> String {

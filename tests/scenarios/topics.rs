@@ -47,7 +47,7 @@ fn retention_takes_the_oldest_ready_messages_and_counts_them() {
         publish news size=60000    -> confirm news@0
         publish news size=60000    -> confirm news@1
         describe news              -> news/a 0..2, 1 ready, 1 evicted
-        receive alice news/a       -> alice receives news/a@1 attempt 1
+        receive alice news/a       -> alice is told of the gap news/a@0; alice receives news/a@1 attempt 1
         ",
     );
 }
@@ -70,7 +70,7 @@ fn retention_never_takes_what_is_leased_delayed_or_dead() {
         describe news              -> news/a 0..5, 1 ready, 1 delayed, 1 leased, 1 dead, 1 evicted
         ack alice news/a@0         -> settled 1
         redrive news/a             -> counted 1
-        receive bob news/a         -> bob receives news/a@1 attempt 1; bob receives news/a@4 attempt 1
+        receive bob news/a         -> bob is told of the gap news/a@3; bob receives news/a@1 attempt 1; bob receives news/a@4 attempt 1
         ack bob news/a@1,4         -> settled 2
         advance 1h                 ->
         receive carol news/a       -> carol receives news/a@2 attempt 2

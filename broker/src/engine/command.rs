@@ -13,7 +13,7 @@ use super::seed::Seed;
 use super::special::Special;
 
 pub use super::entry::{ENGINE_VERSION, ENTRY_FORMAT, Entry, EntryError};
-pub use moves::{Judge, Verdict};
+pub use moves::{Judge, Place, Seek, Verdict};
 
 /// One state change, as decided by the proposer and judged again by `apply`.
 #[derive(Clone, PartialEq, prost::Oneof)]
@@ -51,6 +51,8 @@ pub enum Command {
     Redrive(Redrive),
     #[prost(message, tag = "20")]
     Judge(Judge),
+    #[prost(message, tag = "21")]
+    Seek(Seek),
     #[prost(message, tag = "30")]
     DropDead(DropDead),
 }
@@ -272,6 +274,9 @@ pub struct Lease {
     /// The client instance.
     #[prost(string, tag = "7")]
     pub holder: String,
+    /// What retention took before, and is told with it.
+    #[prost(message, optional, tag = "20")]
+    pub gap: Option<LoggedRange>,
 }
 
 impl Lease {
@@ -349,9 +354,9 @@ pub struct CreateSubscription {
     /// Complete.
     #[prost(message, required, tag = "3")]
     pub settings: DeliverySettings,
-    /// Absent: latest. 0 or any evicted offset: earliest.
-    #[prost(uint64, optional, tag = "4")]
-    pub start: Option<u64>,
+    /// Where it begins.
+    #[prost(message, required, tag = "5")]
+    pub start: Place,
 }
 
 /// Remove a log with all its subscriptions, or one subscription.

@@ -27,6 +27,10 @@ pub struct Volatile {
     pub polls: BTreeSet<(Timestamp, u64, Origin)>,
     /// Publishes and transactions on their way to the log, oldest first: they come back in order.
     pub in_flight: VecDeque<ProducerTicket>,
+    /// Ephemeral subscriptions, each with the connection that made it.
+    pub ephemerals: BTreeMap<u64, SessionId>,
+    /// Those on their way to the log, by log and name.
+    pub to_be_ephemeral: BTreeMap<(u64, String), SessionId>,
     /// Bodies that are asked for.
     pub reads: Reads,
     /// Of the last grant of this term.
@@ -72,6 +76,8 @@ pub struct Readers {
     pub polls: VecDeque<Poll>,
     /// Handed over, the lease not applied yet.
     pub reserved: RangeSet,
+    /// Gaps that were told, the lease not applied yet.
+    pub told: RangeSet,
 }
 
 /// One attached receiver.

@@ -136,7 +136,9 @@ impl Engine {
         let visibility_timeout_ms = turn.visibility_timeout_ms.unwrap_or(own);
         let deadline = now.plus_ms(visibility_timeout_ms);
         let log = log.id;
+        let gap = subscription.untold_gap(&readers.told);
         let command = Command::Lease(Lease {
+            gap: gap.clone().map(LoggedRange::from),
             subscription: id,
             term: grant.term,
             counter: grant.counter,
@@ -152,6 +154,9 @@ impl Engine {
         let offsets = selection.offsets();
         for range in &offsets {
             readers.reserved.add(range.clone());
+        }
+        if let Some(gap) = &gap {
+            readers.told.add(gap.clone());
         }
         if let DeliverTo::Consumer { .. } = turn.to
             && let Some(consumer) = readers.consumers.back_mut()
@@ -170,6 +175,7 @@ impl Engine {
             grant,
             deadline,
             ranges,
+            gap,
         }));
         let urgency = Urgency::Lazy;
         effects.push(Effect::Propose {
@@ -196,6 +202,7 @@ impl Engine {
                 grant: Grant::default(),
                 deadline: until,
                 ranges: Vec::new(),
+                gap: None,
             }));
         }
     }

@@ -68,6 +68,8 @@ pub struct Delivery {
     pub deadline: Timestamp,
     /// Rising, apart, each with its 1-based attempt. Empty only for a `Receive` that found nothing.
     pub ranges: Vec<(OffsetRange, u32)>,
+    /// What retention took before the subscription read it, told once.
+    pub gap: Option<OffsetRange>,
 }
 
 /// Where the bytes of stored messages lie in the entry being applied.

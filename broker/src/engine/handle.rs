@@ -16,7 +16,7 @@ use siding_protocol::types::{Address, Level, Name, Timestamp};
 use super::Engine;
 use super::command::{
     Command, CreateQueue, CreateSubscription, CreateTopic, Delete, DropDead, Empty, LoggedRange,
-    Purge, Redrive, Settle, SettleKind,
+    Purge, Redrive, Seek, Settle, SettleKind,
 };
 use super::effect::{Effect, Effects, Origin};
 use super::seed::Seed;
@@ -117,7 +117,10 @@ impl Engine {
                 effects.push(Effect::Browsed(from, log, found));
                 return Ok(Next::Nothing);
             }
-            change => self.change_command(change)?,
+            change => {
+                self.note_ephemeral(from.session, &change);
+                self.change_command(change)?
+            }
         };
         Ok(Next::Propose(command, Vec::new(), Level::Synced))
     }
@@ -162,6 +165,10 @@ impl Engine {
                     limit,
                 })
             }
+            Request::Seek { address, to } => Command::Seek(Seek {
+                subscription: self.subscription_at(&address)?,
+                place: to.into(),
+            }),
             Request::DropDead(sieve) => Command::DropDead(DropDead {
                 subscription: self.subscription_at(&sieve.address)?,
                 limit: sieve.limit,
@@ -209,17 +216,11 @@ impl Engine {
             .map(Name::to_string)
             .unwrap_or_default();
         let log = self.log_named(&address.name)?.id;
-        let start = match start {
-            StartAt::Earliest => Some(0),
-            StartAt::Latest => None,
-            StartAt::Offset(offset) => Some(offset),
-            StartAt::Time(_) => return Err(pending::unsupported("start.time_ms")),
-        };
         Ok(Command::CreateSubscription(Box::new(CreateSubscription {
             log,
             name,
             settings,
-            start,
+            start: start.into(),
         })))
     }
 }

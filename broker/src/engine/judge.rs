@@ -252,11 +252,6 @@ impl Log {
         self.dedup.clean(usize::MAX, window_ms, now);
     }
 
-    /// When there are ids to forget.
-    pub(super) fn next_due(&self) -> Option<Timestamp> {
-        self.dedup.next_due(self.dedup_window_ms())
-    }
-
     /// ms that a dedup id is remembered; 0: not at all.
     pub fn dedup_window_ms(&self) -> u64 {
         match &self.kind {

@@ -171,7 +171,9 @@ impl Log {
             last.count + piece.count,
             last.bytes.saturating_add(piece.bytes),
         );
-        if last.live == 0 || count > EXTENT_MESSAGES_MAX || bytes > EXTENT_BYTES_MAX {
+        // What retention has passed is not added to.
+        let is_closed = last.live == 0 || last.first < self.start;
+        if is_closed || count > EXTENT_MESSAGES_MAX || bytes > EXTENT_BYTES_MAX {
             return false;
         }
         self.bytes -= last.charged_bytes();

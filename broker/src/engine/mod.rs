@@ -11,6 +11,7 @@ pub mod dedup;
 mod dispatch;
 pub mod effect;
 pub mod entry;
+mod ephemeral;
 mod handle;
 mod judge;
 pub mod log;
@@ -22,9 +23,11 @@ pub mod producer;
 mod publish;
 pub mod read;
 pub mod ready;
+mod retain;
 pub mod retry;
 pub mod runs;
 pub mod seed;
+mod seek;
 pub mod select;
 mod settle;
 pub mod snapshot;
@@ -108,6 +111,7 @@ impl Engine {
         for number in numbers {
             self.stop_consumer(session, number, effects);
         }
+        self.end_ephemerals(session, effects);
         self.volatile.forget_polls(session);
         self.volatile.sessions.remove(&session);
     }
@@ -170,6 +174,9 @@ impl Engine {
                     for range in &lease.ranges {
                         readers.reserved.remove((*range).into());
                     }
+                    if let Some(gap) = lease.gap {
+                        readers.told.remove(gap.into());
+                    }
                 }
             }
             Command::Settle(settle) => self.free(settle),
@@ -190,6 +197,7 @@ impl Engine {
                     }
                 }
             }
+            Command::CreateSubscription(create) => self.follow_creation(create, effects),
             Command::Judge(judge) => {
                 self.volatile.reads.finish(judge.subscription);
                 self.volatile.touched.insert(judge.subscription);
@@ -197,6 +205,9 @@ impl Engine {
             Command::Delete(_) => {
                 let known = &self.state.subscriptions;
                 self.volatile.reads.keep(|id| known.contains_key(&id));
+                self.volatile
+                    .ephemerals
+                    .retain(|id, _| known.contains_key(id));
                 self.meters.keep(|log| self.state.logs.contains_key(&log));
                 self.end_readers(effects);
             }

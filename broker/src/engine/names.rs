@@ -75,8 +75,7 @@ impl State {
             };
         }
         at_most("subscriptions", log.subscriptions.len())?;
-        let (end, oldest) = (log.end, log.start);
-        let start = create.start.map_or(end, |start| start.clamp(oldest, end));
+        let (start, end) = (log.offset_of(create.start), log.end);
         let id = self.next_id();
         let name = Some(create.name.clone());
         let settings = create.settings.clone();

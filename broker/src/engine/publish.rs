@@ -1,6 +1,6 @@
 //! Storing runs: producers, offsets, extents, retention.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use siding_protocol::event::{Answer, Confirm};
 use siding_protocol::refusal::Refusal;
@@ -12,7 +12,6 @@ use super::judge::{Asked, Judged};
 use super::log::{Kind, Log};
 use super::producer::{Remembered, Seen};
 use super::state::{RunCursor, State, gone};
-use super::subscription::Subscription;
 
 impl State {
     pub(super) fn publish(
@@ -78,7 +77,10 @@ impl State {
                 touched.insert(*id);
             }
         }
-        log.retain(&mut self.subscriptions, effects);
+        log.retain(&mut self.subscriptions, self.now, effects);
+        if matches!(log.kind, Kind::Topic(_)) {
+            self.rearm(publish.log);
+        }
         for id in timed {
             self.rearm(id);
         }
@@ -122,78 +124,5 @@ impl Log {
             start,
             bytes: piece.bytes,
         }));
-    }
-
-    /// Topic: lets the oldest extents go until retention is kept. What a subscription holds leased,
-    /// delayed or dead stays until it lets go.
-    fn retain(&mut self, subscriptions: &mut BTreeMap<u64, Subscription>, effects: &mut Effects) {
-        let Kind::Topic(settings) = &self.kind else {
-            return;
-        };
-        let retention_bytes = settings.retention_bytes;
-        let start = self.start;
-        for extent in &self.extents {
-            if self.bytes <= retention_bytes || extent.end() == self.end {
-                break;
-            }
-            if extent.first < self.start {
-                continue;
-            }
-            self.start = extent.end();
-            self.messages -= u64::from(extent.count);
-            self.bytes -= u64::from(extent.bytes);
-        }
-        if self.start == start {
-            return;
-        }
-        for id in &self.subscriptions {
-            if let Some(subscription) = subscriptions.get_mut(id) {
-                subscription.evict(start..self.start);
-            }
-        }
-        self.sweep(subscriptions, effects);
-    }
-
-    /// Topic: discards extents below `start` that no subscription holds any more.
-    pub(super) fn sweep(
-        &mut self,
-        subscriptions: &BTreeMap<u64, Subscription>,
-        effects: &mut Effects,
-    ) {
-        let (log, start) = (self.id, self.start);
-        let passed = self.extents.partition_point(|extent| extent.first < start);
-        if passed == 0 {
-            return;
-        }
-        let holders = || {
-            self.subscriptions
-                .iter()
-                .filter_map(|id| subscriptions.get(id))
-        };
-        let mut kept = Vec::new();
-        for extent in self.extents.iter().take(passed) {
-            let range = extent.first..extent.end();
-            if holders().any(|subscription| subscription.keeps(&range)) {
-                kept.push(*extent);
-            } else {
-                effects.push(Effect::Discard { log, range });
-            }
-        }
-        if kept.len() < passed {
-            self.extents.drain(..passed);
-            kept.into_iter()
-                .rev()
-                .for_each(|extent| self.extents.push_front(extent));
-        }
-    }
-}
-
-impl Subscription {
-    /// Whether it still needs bodies of `range`; what comes back from a lease below the log's start
-    /// is ready there.
-    fn keeps(&self, range: &std::ops::Range<u64>) -> bool {
-        self.holds(range)
-            || self.ready.within(range.clone()).next().is_some()
-            || self.unjudged_within(range.clone()).next().is_some()
     }
 }

@@ -154,6 +154,10 @@ impl Snapshot {
             state.subscriptions.insert(id, stored.into_subscription()?);
             state.rearm(id);
         }
+        let logs: Vec<_> = state.logs.keys().copied().collect();
+        for id in logs {
+            state.rearm(id);
+        }
         for stored in self.producers {
             let (id, producer) = stored.into_producer();
             state.producers.0.insert(id, producer);

@@ -35,7 +35,7 @@ pub struct State {
     pub names: BTreeMap<String, u64>,
     /// Whose requests are stored once.
     pub producers: Producers,
-    /// When each subscription's next lease or delay ends, and each log has ids to forget: derived.
+    /// When time next changes each log or subscription: derived. Their ids differ.
     timers: BTreeSet<(Timestamp, u64)>,
     armed: BTreeMap<u64, Timestamp>,
     pub(super) planted: Planted,
@@ -58,7 +58,7 @@ impl State {
         for (position, command) in entry.commands.iter().enumerate() {
             // A start lengthens leases by the time nobody was there, before that time counts.
             if let Command::Start(start) = command {
-                self.start(start.term, self.now.ms_since(before));
+                self.start(start.term, self.now.ms_since(before), effects);
             }
             if position == 0 {
                 self.pass_time(effects, touched);
@@ -69,8 +69,9 @@ impl State {
         }
     }
 
-    fn start(&mut self, term: u64, downtime_ms: u64) {
+    fn start(&mut self, term: u64, downtime_ms: u64, effects: &mut Effects) {
         self.term = term;
+        self.end_ephemerals(effects);
         let ids: Vec<_> = self.subscriptions.keys().copied().collect();
         for id in ids {
             if let Some(subscription) = self.subscriptions.get_mut(&id) {
@@ -142,6 +143,7 @@ impl State {
                     s.drop_dead(limit, context)
                 })
             }
+            Command::Seek(seek) => self.seek(seek, effects, touched),
             Command::Redrive(redrive) => {
                 let limit = redrive.limit;
                 self.count(redrive.subscription, effects, touched, |s, context| {
@@ -161,7 +163,7 @@ impl State {
         self.last_id
     }
 
-    /// Lets everything due happen, in order of time, then of subscription.
+    /// Lets everything due happen, in order of time, then of log or subscription.
     fn pass_time(&mut self, effects: &mut Effects, touched: &mut BTreeSet<u64>) {
         for _ in 0..TRANSITIONS_MAX {
             let due = self
@@ -170,9 +172,8 @@ impl State {
                 .copied()
                 .filter(|(at, _)| *at <= self.now);
             let Some((due, id)) = due else { return };
-            if let Some(log) = self.logs.get_mut(&id) {
-                log.forget_ids(self.now);
-                self.rearm(id);
+            if self.logs.contains_key(&id) {
+                self.age(id, effects);
                 continue;
             }
             self.change(id, effects, touched, |subscription, context| {
@@ -239,6 +240,9 @@ impl State {
             visibility_timeout_ms: lease.visibility_timeout_ms,
             holder: lease.holder.clone(),
         };
+        if let Some(gap) = lease.gap {
+            subscription.gaps.remove(gap.into());
+        }
         subscription.lease(lease.grant(), ranges, Timestamp(lease.deadline_ms), held);
         self.rearm(lease.subscription);
     }

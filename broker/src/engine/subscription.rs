@@ -105,6 +105,8 @@ pub struct Subscription {
     pub purged: u64,
     /// Messages that retention or `max_dead` took.
     pub evicted: u64,
+    /// What retention took, to be told with the next messages.
+    pub gaps: RangeSet,
     /// Messages that its filter passed over.
     pub filtered: u64,
     /// Messages leased: derived.
@@ -147,6 +149,7 @@ impl Subscription {
             expired: 0,
             purged: 0,
             evicted: 0,
+            gaps: RangeSet::default(),
             filtered: 0,
             leased: 0,
             planted: Planted::default(),

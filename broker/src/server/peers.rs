@@ -7,6 +7,7 @@ use std::rc::Rc;
 use siding_protocol::event::Answer;
 use siding_protocol::frame::{BatchParts, Recipient};
 use siding_protocol::refusal::Refusal;
+use siding_protocol::types::OffsetRange;
 use siding_protocol::wire;
 use siding_protocol::wire::frame::Kind;
 use tracing::trace;
@@ -165,13 +166,13 @@ impl Sessions for Peers {
         }
     }
 
-    fn deliver(&self, to: DeliverTo, batches: &[BatchParts]) {
+    fn deliver(&self, to: DeliverTo, gap: Option<&OffsetRange>, batches: &[BatchParts]) {
         let (session, to) = match to {
             DeliverTo::Consumer { session, consumer } => (session, Recipient::Consumer(consumer)),
             DeliverTo::Receive(to) => (to.session, Recipient::Receive(to.correlation)),
         };
         self.with(session, |peer| {
-            peer.send_with(|out| out.deliver(to, batches));
+            peer.send_with(|out| out.deliver(to, gap, batches));
             self.touch(peer);
         });
     }

@@ -199,7 +199,9 @@ impl<S: Sessions> Performer<S> {
     fn send_resolved(&mut self) {
         for resolved in self.resolved.drain(..) {
             match resolved {
-                Resolved::Delivery { to, batches } => self.sessions.deliver(to, &batches),
+                Resolved::Delivery { to, gap, batches } => {
+                    self.sessions.deliver(to, gap.as_ref(), &batches);
+                }
                 Resolved::Browsed { to, answer } => self.sessions.browsed(to, answer),
                 Resolved::Read { number, bodies } => self.read.push((number, bodies)),
             }

@@ -39,6 +39,8 @@ pub enum Resolved {
     Delivery {
         /// Whom to.
         to: DeliverTo,
+        /// What retention took before the subscription read it.
+        gap: Option<OffsetRange>,
         /// In order of offset.
         batches: Vec<BatchParts>,
     },

@@ -3,6 +3,7 @@
 use siding_protocol::event::Answer;
 use siding_protocol::frame::BatchParts;
 use siding_protocol::refusal::Refusal;
+use siding_protocol::types::OffsetRange;
 use siding_protocol::wire;
 
 use crate::engine::effect::{DeliverTo, Origin, SessionId};
@@ -14,8 +15,8 @@ pub trait Sessions {
     fn answer(&self, to: Origin, answer: Result<Answer, Refusal>);
     /// A request of so many bytes is over.
     fn release(&self, session: SessionId, bytes: usize);
-    /// Messages, with their bodies.
-    fn deliver(&self, to: DeliverTo, batches: &[BatchParts]);
+    /// Messages, with their bodies, and what retention took before them.
+    fn deliver(&self, to: DeliverTo, gap: Option<&OffsetRange>, batches: &[BatchParts]);
     /// Nothing more will come to a consumer.
     fn end_consumer(&self, session: SessionId, consumer: u32, why: &Refusal);
     /// The answer to a browse.

@@ -5,9 +5,10 @@ use std::io::IoSlice;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
-use prost::encoding::{encode_varint, encoded_len_varint};
+use prost::encoding::{encode_varint, encoded_len_varint, message};
 
 use super::{LENGTH_BYTES, encode, put_length};
+use crate::types::OffsetRange;
 use crate::wire;
 
 /// A slice of a run under this size is copied beside its head: one buffer is cheaper to write than
@@ -60,16 +61,22 @@ impl Outgoing {
     }
 
     /// Appends a `Deliver` or `Received`; large slices of runs are not copied.
-    pub fn deliver(&mut self, to: Recipient, batches: &[BatchParts]) {
-        let (correlation, kind, batches_key, consumer) = match to {
-            Recipient::Consumer(consumer) => (0, 71, (2 << 3) | 2, consumer),
-            Recipient::Receive(correlation) => (correlation, 72, (1 << 3) | 2, 0),
+    pub fn deliver(&mut self, to: Recipient, gap: Option<&OffsetRange>, batches: &[BatchParts]) {
+        let (correlation, kind, batches_key, gap_tag, consumer) = match to {
+            Recipient::Consumer(consumer) => (0, 71, (2 << 3) | 2, 3, consumer),
+            Recipient::Receive(correlation) => (correlation, 72, (1 << 3) | 2, 2, 0),
         };
+        let gap = gap.map(|gap| wire::OffsetRange {
+            first: gap.start,
+            count: gap.end.saturating_sub(gap.start),
+        });
+        let gap_bytes = gap.as_ref().map(|gap| message::encoded_len(gap_tag, gap));
         let consumer_bytes = varint_field_len(u64::from(consumer));
         let message_bytes = batches
             .iter()
             .map(|batch| delimited_len(batch.encoded_len()))
-            .fold(consumer_bytes, usize::saturating_add);
+            .fold(consumer_bytes, usize::saturating_add)
+            .saturating_add(gap_bytes.unwrap_or(0));
         self.frame_head(correlation, kind, message_bytes);
         put_varint_field(1, u64::from(consumer), &mut self.open);
         for batch in batches {
@@ -77,6 +84,9 @@ impl Outgoing {
             put_varint(batch.encoded_len(), &mut self.open);
             batch.head.encode_raw(&mut self.open);
             self.run(batch.run_bytes(), &batch.run);
+        }
+        if let Some(gap) = &gap {
+            message::encode(gap_tag, gap, &mut self.open);
         }
     }
 

@@ -176,7 +176,7 @@ fn small_frames_lie_in_one_buffer_and_large_runs_are_not_copied() {
         head: wire::Batch::default(),
         run: vec![large.clone()],
     };
-    outgoing.deliver(Recipient::Consumer(1), &[parts]);
+    outgoing.deliver(Recipient::Consumer(1), None, &[parts]);
     outgoing.frame(3, Kind::Done(wire::Done {}));
     let mut room = [std::io::IoSlice::new(&[]); 8];
     assert_eq!(outgoing.chunks_vectored(&mut room), 3);
@@ -221,23 +221,29 @@ proptest! {
         consumer in any::<u32>(),
         correlation in any::<u64>(),
         parts in prop::collection::vec(batch_strategy(), 0..4),
+        gap in prop::option::of((any::<u32>(), 1..900_u64)),
     ) {
+        let gap = gap.map(|(first, count)| u64::from(first)..u64::from(first) + count);
+        let told = gap.clone().map(|gap| wire::OffsetRange {
+            first: gap.start,
+            count: gap.end - gap.start,
+        });
         let batches: Vec<_> = parts.iter().map(|parts| wire::Batch {
             run: parts.run.concat().into(),
             ..parts.head.clone()
         }).collect();
-        let deliver = Kind::Deliver(wire::Deliver { consumer, batches: batches.clone(), gap: None });
-        let received = Kind::Received(wire::Received { batches, gap: None });
+        let deliver = Kind::Deliver(wire::Deliver { consumer, batches: batches.clone(), gap: told });
+        let received = Kind::Received(wire::Received { batches, gap: told });
         for (to, correlation, kind) in [
             (Recipient::Consumer(consumer), 0, deliver),
             (Recipient::Receive(correlation), correlation, received),
         ] {
             let mut outgoing = Outgoing::default();
-            outgoing.deliver(to, &parts);
+            outgoing.deliver(to, gap.as_ref(), &parts);
             let expected = encoded(correlation, kind.clone());
             prop_assert_eq!(outgoing.len_bytes(), expected.len());
             prop_assert_eq!(outgoing.copy_to_bytes(expected.len()), &expected[..]);
-            outgoing.deliver(to, &parts);
+            outgoing.deliver(to, gap.as_ref(), &parts);
             prop_assert_eq!(read(&mut outgoing), wire::Frame { correlation, kind: Some(kind) });
         }
     }

@@ -89,6 +89,11 @@ pub(super) enum Operation {
     Disk {
         slow: bool,
     },
+    Seek {
+        address: usize,
+        place: usize,
+        offset: u64,
+    },
     Flush,
     Restart {
         downtime: usize,
@@ -185,9 +190,9 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         1 => (0..4_usize, 0..3_usize)
             .prop_map(|(name, settings)| Operation::CreateQueue { name, settings }),
-        1 => (0..4_usize, 0..2_usize)
+        1 => (0..4_usize, 0..3_usize)
             .prop_map(|(name, retention)| Operation::CreateTopic { name, retention }),
-        3 => (address.clone(), 0..3_usize, 0..20_u64, 0..3_usize).prop_map(
+        3 => (address.clone(), 0..3_usize, 0..20_u64, 0..5_usize).prop_map(
             |(address, settings, start, filter)| {
                 Operation::CreateSubscription { address, settings, start, filter }
             }
@@ -221,6 +226,8 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
         2 => (0..3_usize).prop_map(|mode| Operation::Notes { mode }),
         2 => any::<bool>().prop_map(|on| Operation::Pipeline { on }),
         2 => any::<bool>().prop_map(|slow| Operation::Disk { slow }),
+        2 => (0..5_usize, 0..6_usize, 0..40_u64)
+            .prop_map(|(address, place, offset)| Operation::Seek { address, place, offset }),
         2 => Just(Operation::Flush),
         2 => restart.prop_map(|(downtime, lost, kept, snapshot)| Operation::Restart {
             downtime, lost, kept, snapshot,

@@ -14,7 +14,7 @@ use siding_protocol::event::Answer;
 use siding_protocol::limits::CREDIT_BYTES_MAX;
 use siding_protocol::request::{Consume, Receive, Request};
 use siding_protocol::run::ScannedRun;
-use siding_protocol::types::{Address, Grant, Name, OffsetRange};
+use siding_protocol::types::{Address, Grant, Name, OffsetRange, Timestamp};
 
 /// A stage, who asked what, and what was delivered.
 pub(super) struct Player {
@@ -62,6 +62,11 @@ impl Player {
             });
         }
         player
+    }
+
+    /// What the clock shows.
+    pub(super) fn now(&self) -> Timestamp {
+        self.stage.now()
     }
 
     /// One step.

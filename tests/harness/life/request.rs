@@ -4,7 +4,7 @@ use siding_protocol::refusal::State;
 use siding_protocol::request::{self, Action, ProducerTicket, Request, Sieve};
 use siding_protocol::run::{MessageFields, ScannedRun};
 use siding_protocol::settings::{DeliverySettings, StartAt, TopicSettings};
-use siding_protocol::types::{Address, Level, OffsetRange};
+use siding_protocol::types::{Address, Level, OffsetRange, Timestamp};
 
 use super::choices::{
     ADDRESSES, NAMES, SIZES, dedup_id, delivery_settings, fields, parse, queue_settings,
@@ -13,14 +13,6 @@ use super::operation::{Operation, Publish, Settle};
 use super::player::Player;
 use crate::bodies::run_like;
 use crate::model::filters::FILTERS;
-
-fn start_at(choice: u64) -> StartAt {
-    match choice {
-        0..6 => StartAt::Latest,
-        6..10 => StartAt::Earliest,
-        offset => StartAt::Offset(offset),
-    }
-}
 
 impl Player {
     /// Who asks what; nothing if there is nothing to settle yet.
@@ -49,9 +41,67 @@ impl Player {
             Operation::Transaction { publishes, settles } => {
                 self.transaction(publishes, settles)?
             }
-            other => care(other)?,
+            other => self.name_request(other).or_else(|| care(other))?,
         };
         Some((session, request))
+    }
+
+    /// Names come, or move.
+    fn name_request(&self, operation: &Operation) -> Option<Request> {
+        let at = |address: &usize| parse::<Address>(ADDRESSES[*address]);
+        Some(match operation {
+            Operation::CreateQueue { name, settings } => Request::CreateQueue {
+                name: parse(NAMES[*name]),
+                settings: Box::new(queue_settings(*settings)),
+            },
+            Operation::CreateTopic { name, retention } => Request::CreateTopic {
+                name: parse(NAMES[*name]),
+                settings: TopicSettings {
+                    retention_bytes: [1 << 30, 100_000, 1 << 30][*retention],
+                    retention_ms: [1 << 40, 60_000, 8_000][*retention],
+                    dedup_window_ms: [1_000, 0, 0][*retention],
+                    ..TopicSettings::parse(None).expect("defaults are valid")
+                },
+            },
+            Operation::CreateSubscription {
+                address,
+                settings,
+                start,
+                filter,
+            } => Request::CreateSubscription {
+                address: at(&(*address).max(2)),
+                settings: Box::new(DeliverySettings {
+                    filter: FILTERS[*filter % FILTERS.len()].to_owned(),
+                    ephemeral: *filter == 4,
+                    ..delivery_settings(*settings)
+                }),
+                start: match start {
+                    0..6 => StartAt::Latest,
+                    6..10 => StartAt::Earliest,
+                    10..12 => self.place(2, *start),
+                    _ => StartAt::Offset(*start),
+                },
+            },
+            Operation::Seek {
+                address,
+                place,
+                offset,
+            } => Request::Seek {
+                address: at(address),
+                to: self.place(*place, *offset),
+            },
+            _ => return None,
+        })
+    }
+
+    fn place(&self, place: usize, offset: u64) -> StartAt {
+        let past = self.now().0.saturating_sub(offset * 400);
+        match place {
+            0 => StartAt::Earliest,
+            1 => StartAt::Latest,
+            2 => StartAt::Time(Timestamp(past)),
+            _ => StartAt::Offset(offset),
+        }
     }
 
     fn ticket(&mut self, publish: &Publish) -> ProducerTicket {
@@ -144,31 +194,6 @@ impl Player {
 fn care(operation: &Operation) -> Option<Request> {
     let at = |address: &usize| parse::<Address>(ADDRESSES[*address]);
     Some(match operation {
-        Operation::CreateQueue { name, settings } => Request::CreateQueue {
-            name: parse(NAMES[*name]),
-            settings: Box::new(queue_settings(*settings)),
-        },
-        Operation::CreateTopic { name, retention } => Request::CreateTopic {
-            name: parse(NAMES[*name]),
-            settings: TopicSettings {
-                retention_bytes: [1 << 30, 100_000][*retention],
-                dedup_window_ms: [1_000, 0][*retention],
-                ..TopicSettings::parse(None).expect("defaults are valid")
-            },
-        },
-        Operation::CreateSubscription {
-            address,
-            settings,
-            start,
-            filter,
-        } => Request::CreateSubscription {
-            address: at(&(*address).max(2)),
-            settings: Box::new(DeliverySettings {
-                filter: FILTERS[*filter].to_owned(),
-                ..delivery_settings(*settings)
-            }),
-            start: start_at(*start),
-        },
         Operation::Delete { address, whole } => {
             let mut address = at(address);
             if *whole {

@@ -107,6 +107,8 @@ impl Subscription {
         assert_eq!(counted, theirs, "start, settled, purged, evicted");
         assert_eq!(self.filtered, found.filtered, "filtered");
         assert_eq!(self.expired, found.expired, "expired");
+        let gaps = found.gaps.ranges().flatten();
+        assert!(gaps.eq(self.gaps.iter().copied()), "gaps {:?}", found.gaps);
         let theirs = views(found);
         let due = |offset: &u64| {
             let at = theirs.binary_search_by_key(offset, |(offset, _)| *offset);

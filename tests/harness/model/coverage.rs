@@ -120,6 +120,7 @@ impl Model {
                     self.note_settle(settle, true, &mut coverage);
                 }
             }
+            Command::Seek(seek) => self.note_all(what, seek.subscription, &mut coverage),
             Command::Judge(judge) => {
                 let found = self.subscriptions.get(&judge.subscription);
                 for offset in super::filters::offsets(&judge.read) {
@@ -183,6 +184,7 @@ fn happening(command: &Command) -> &'static str {
         Command::Settle(_) => "settle",
         Command::Lease(_) => "lease",
         Command::Judge(_) => "judge",
+        Command::Seek(_) => "seek",
         Command::Return(_) => "return",
         Command::CreateQueue(_) => "create queue",
         Command::CreateTopic(_) => "create topic",

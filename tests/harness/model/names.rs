@@ -1,6 +1,6 @@
 //! What creating, deleting, purging and redriving mean.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use siding_broker::engine::command::{CreateQueue, CreateSubscription, CreateTopic, Delete};
 use siding_protocol::event::Answer;
@@ -76,7 +76,7 @@ impl Model {
                 Err(Refusal::Exists { name })
             };
         }
-        let start = create.start.unwrap_or(log.end).clamp(log.start, log.end);
+        let start = log.place(&create.start);
         let kept = start..log.end;
         let (name, settings) = (Some(create.name.clone()), create.settings.clone());
         self.subscribe(create.log, name, settings, kept);
@@ -110,6 +110,7 @@ impl Model {
             purged: 0,
             evicted: 0,
             filtered: 0,
+            gaps: BTreeSet::new(),
         };
         for offset in kept {
             let message = subscription.welcome(message.clone());

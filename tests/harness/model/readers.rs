@@ -20,6 +20,8 @@ pub struct Readers {
     /// Sessions whose outbound buffer is full.
     pub paused: BTreeSet<u64>,
     reserved: BTreeSet<(u64, u64)>,
+    /// Gaps that were told, by subscription and offset; the lease is not applied yet.
+    told: BTreeSet<(u64, u64)>,
     rounds: BTreeMap<u64, Round>,
     last_grant: Grant,
 }
@@ -79,6 +81,32 @@ impl Readers {
 
     pub(super) fn is_reserved(&self, subscription: u64, offset: u64) -> bool {
         self.reserved.contains(&(subscription, offset))
+    }
+
+    pub(super) fn forget_told(&mut self, subscription: u64, offset: u64) {
+        self.told.remove(&(subscription, offset));
+    }
+
+    /// The first gap that is not being told goes with whatever is handed over.
+    pub(super) fn told(&mut self, delivery: &Delivery, gaps: &BTreeSet<u64>) {
+        let id = delivery.subscription;
+        if delivery.ranges.is_empty() {
+            return assert_eq!(delivery.gap, None, "a gap with nothing");
+        }
+        let mut untold = gaps
+            .iter()
+            .filter(|offset| !self.told.contains(&(id, **offset)));
+        let first = untold.next().copied();
+        let gap = first.map(|first| {
+            let rest = untold.copied();
+            let end = rest
+                .zip(first + 1..)
+                .take_while(|(offset, next)| offset == next);
+            first..first + 1 + end.count() as u64
+        });
+        assert_eq!(delivery.gap, gap, "the first gap");
+        let told = gap.into_iter().flatten();
+        self.told.extend(told.map(|offset| (id, offset)));
     }
 
     /// Checks one hand-over; `line` is who can go, in turn, each with its attempt.

@@ -226,23 +226,29 @@ impl Subscription {
             _ => Place::Delayed(now + low, now + high),
         };
         message.ready_since = now;
-        self.expire(log, now);
+        if message.expires_at > 0 && message.expires_at <= now {
+            self.end_expired(offset, log, now);
+        }
     }
 
     /// What waits and has expired leaves, or is dead.
-    pub(super) fn expire(&mut self, log: &Log, now: u64) {
+    pub(super) fn expire(&mut self, log: &Log, until: u64, now: u64) {
         let ended = self.messages.iter().filter(|(_, message)| {
             let waits = matches!(message.state(), State::Ready | State::Delayed);
-            waits && message.expires_at > 0 && message.expires_at <= now
+            waits && message.expires_at > 0 && message.expires_at <= until
         });
         let ended: Vec<_> = ended.map(|(offset, _)| *offset).collect();
         for offset in ended {
-            if self.settings.on_expired() == OnExpired::Dead {
-                self.die(offset, "expired", "", log, now);
-            } else {
-                self.messages.remove(&offset);
-                self.expired += 1;
-            }
+            self.end_expired(offset, log, now);
+        }
+    }
+
+    fn end_expired(&mut self, offset: u64, log: &Log, now: u64) {
+        if self.settings.on_expired() == OnExpired::Dead {
+            self.die(offset, "expired", "", log, now);
+        } else {
+            self.messages.remove(&offset);
+            self.expired += 1;
         }
     }
 

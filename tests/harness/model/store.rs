@@ -6,7 +6,7 @@ use siding_protocol::refusal::{Refusal, State};
 use siding_protocol::types::Level;
 
 use super::dedup::Accepted;
-use super::{Extent, Log, Message, Model, Place};
+use super::{Extent, Message, Model, Place};
 use crate::model::names::gone;
 
 impl Model {
@@ -86,7 +86,7 @@ impl Model {
             self.place(publish.log, count, bytes);
         }
         self.remember(publish, accepted);
-        self.retain(publish.log);
+        self.retain(publish.log, self.now);
         Confirm {
             log_id: publish.log,
             first_offset,
@@ -103,10 +103,12 @@ impl Model {
             .extents
             .last()
             .cloned()
+            .filter(|last| last.first >= log.start)
             .filter(|last| log.topic.is_some() || self.count(id, last, |_| true) > 0);
         let grown = last.map(|last| Extent {
             count: last.count + count,
             bytes: last.bytes + bytes,
+            last_at: self.now,
             ..last
         });
         let grown = grown.filter(|grown| grown.count <= 1_024 && grown.bytes <= 65_536);
@@ -117,32 +119,10 @@ impl Model {
                 first: log.end,
                 count,
                 bytes,
+                last_at: self.now,
             }),
         }
         log.end += count;
-    }
-
-    /// Lets the oldest extents of a topic go, never the newest; ready messages in them leave.
-    fn retain(&mut self, id: u64) {
-        let log = self.logs.get_mut(&id).expect("judged before");
-        let Some(settings) = log.topic.clone() else {
-            return;
-        };
-        let before = log.start;
-        while let Some(start) = log.passed(settings.retention_bytes) {
-            log.start = start;
-        }
-        let passed = before..log.start;
-        for subscription in self.subscriptions.values_mut() {
-            if subscription.log == id {
-                let messages = &mut subscription.messages;
-                let count = messages.len();
-                messages.retain(|offset, message| {
-                    !passed.contains(offset) || message.state() != State::Ready
-                });
-                subscription.evicted += (count - messages.len()) as u64;
-            }
-        }
     }
 }
 
@@ -195,18 +175,5 @@ impl Message {
             self.expires_at = due + ttl;
         }
         self
-    }
-}
-
-impl Log {
-    /// The new start if the oldest kept extent must go.
-    fn passed(&self, retention_bytes: u64) -> Option<u64> {
-        let kept = self
-            .extents
-            .iter()
-            .filter(|extent| extent.first >= self.start);
-        let bytes: u64 = kept.clone().map(|extent| extent.bytes).sum();
-        let oldest = kept.clone().next()?;
-        (bytes > retention_bytes && kept.count() > 1).then_some(oldest.first + oldest.count)
     }
 }

@@ -1,6 +1,7 @@
 //! Commands that name messages by what they say, or move a subscription as a whole.
 
 use prost::Message;
+use siding_protocol::settings::StartAt;
 
 use super::LoggedRange;
 
@@ -27,4 +28,38 @@ pub struct Judge {
     /// The part of it that matches; rising, apart.
     #[prost(message, repeated, tag = "3")]
     pub matches: Vec<LoggedRange>,
+}
+
+/// Move a subscription: it forgets everything but its settings, and reads from there on.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Seek {
+    /// Which one.
+    #[prost(uint64, tag = "1")]
+    pub subscription: u64,
+    /// Where to.
+    #[prost(message, required, tag = "2")]
+    pub place: Place,
+}
+
+/// A place in a log; what says nothing is its end.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Place {
+    /// The first message; 0 or any evicted one: the oldest kept.
+    #[prost(uint64, optional, tag = "1")]
+    pub offset: Option<u64>,
+    /// The first extent with a message published at or after this instant, Unix ms.
+    #[prost(uint64, optional, tag = "2")]
+    pub at_ms: Option<u64>,
+}
+
+impl From<StartAt> for Place {
+    fn from(start: StartAt) -> Self {
+        let (offset, at_ms) = match start {
+            StartAt::Earliest => (Some(0), None),
+            StartAt::Latest => (None, None),
+            StartAt::Offset(offset) => (Some(offset), None),
+            StartAt::Time(at) => (None, Some(at.0)),
+        };
+        Self { offset, at_ms }
+    }
 }

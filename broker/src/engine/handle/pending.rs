@@ -31,7 +31,6 @@ pub(super) fn refuse(request: &Request) -> Refusal {
     unsupported(match request {
         Request::Started { .. } => "started",
         Request::StopRedrive { .. } => "stop_redrive",
-        Request::Seek { .. } => "seek",
         Request::Pause { .. } => "pause",
         Request::Get(_) => "get",
         Request::Await { .. } => "await",
@@ -67,7 +66,6 @@ fn check_delivery(settings: &DeliverySettings) -> Result<(), Refusal> {
         ("on_dead", settings.on_dead() != OnDead::Skip),
         ("max_hold_ms", settings.max_hold_ms > 0),
         ("track", settings.track),
-        ("ephemeral", settings.ephemeral),
         ("forward_to", !settings.forward_to.is_empty()),
     ])
 }

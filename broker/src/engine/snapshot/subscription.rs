@@ -58,6 +58,8 @@ pub(super) struct StoredSubscription {
     arrivals: Vec<StoredArrival>,
     #[prost(uint64, tag = "17")]
     expired: u64,
+    #[prost(message, repeated, tag = "42")]
+    gaps: Vec<LoggedRange>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -232,6 +234,7 @@ impl StoredSubscription {
                 .map(StoredArrival::of)
                 .collect(),
             expired: subscription.expired,
+            gaps: subscription.gaps.ranges().map(LoggedRange::from).collect(),
         }
     }
 
@@ -277,6 +280,7 @@ impl StoredSubscription {
         (subscription.settled, subscription.purged) = (self.settled, self.purged);
         (subscription.evicted, subscription.expired) = (self.evicted, self.expired);
         subscription.filtered = self.filtered;
+        subscription.gaps = self.gaps.into_iter().map(OffsetRange::from).collect();
         for stored in self.unjudged {
             let range = stored.range.into();
             subscription

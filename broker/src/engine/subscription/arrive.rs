@@ -47,6 +47,15 @@ impl Subscription {
         self.enter(stored, Attributes::default(), Timestamp(0), now);
     }
 
+    /// As [`Self::begin`], with a priority.
+    pub fn begin_with(&mut self, stored: OffsetRange, priority: u8, now: Timestamp) {
+        let attributes = Attributes {
+            priority,
+            ..Attributes::default()
+        };
+        self.enter(stored, attributes, Timestamp(0), now);
+    }
+
     /// Messages that nobody here has seen.
     fn enter(
         &mut self,

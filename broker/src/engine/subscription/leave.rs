@@ -21,13 +21,20 @@ impl Subscription {
         gone.count()
     }
 
-    /// Retention takes what of `range` is ready.
+    /// The first gap that is not being told.
+    pub fn untold_gap(&self, told: &RangeSet) -> Option<OffsetRange> {
+        let mut untold = self.gaps.ranges().flat_map(|gap| told.gaps(gap));
+        untold.next()
+    }
+
+    /// Retention takes what of `range` is ready: whoever reads on is told.
     pub fn evict(&mut self, range: OffsetRange) {
         let ready = self.ready.within(range.clone());
         let parts: Vec<_> = ready.chain(self.unjudged_within(range.clone())).collect();
         for part in parts {
             self.unwatch(part.clone());
-            self.forget(part);
+            self.forget(part.clone());
+            self.gaps.add(part);
         }
         self.evicted += self.unready(range.clone()) + self.unjudged.remove(range);
     }

@@ -14,7 +14,7 @@ use siding_protocol::refusal::{Refusal, State};
 use siding_protocol::request::{Consume, ProducerTicket, Request};
 use siding_protocol::run::{MessageFields, RunBuilder, RunLimits, scan};
 use siding_protocol::settings::QueueSettings;
-use siding_protocol::types::Name;
+use siding_protocol::types::{Name, OffsetRange};
 use siding_protocol::wire;
 use tokio::runtime::{Builder, LocalOptions};
 
@@ -62,7 +62,7 @@ impl Sessions for Notes {
 
     fn release(&self, _: SessionId, _: usize) {}
 
-    fn deliver(&self, _: DeliverTo, batches: &[BatchParts]) {
+    fn deliver(&self, _: DeliverTo, _: Option<&OffsetRange>, batches: &[BatchParts]) {
         assert!(!batches.is_empty());
         self.deliveries.set(self.deliveries.get() + 1);
         self.note();

@@ -80,6 +80,7 @@ impl World {
 
     fn deliver(&mut self, consumer: u32, ranges: &[(OffsetRange, u32)]) {
         let delivery = Delivery {
+            gap: None,
             to: DeliverTo::Consumer {
                 session: 1,
                 consumer,
@@ -118,7 +119,7 @@ impl World {
     fn taken(&mut self) -> Vec<(u32, Vec<Taken>)> {
         let mut taken = Vec::new();
         for resolved in self.out.drain(..) {
-            let Resolved::Delivery { to, batches } = resolved else {
+            let Resolved::Delivery { to, batches, .. } = resolved else {
                 panic!("a delivery");
             };
             let consumer = match to {
@@ -325,6 +326,7 @@ fn an_answer_of_nothing_is_still_an_answer() {
         correlation: 4,
     };
     let delivery = Delivery {
+        gap: None,
         to: DeliverTo::Receive(to),
         log: LOG,
         subscription: 9,

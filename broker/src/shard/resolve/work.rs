@@ -119,7 +119,9 @@ impl Work {
             Self::Delivery { delivery, batches } => {
                 let to = delivery.to;
                 let is_push = matches!(to, DeliverTo::Consumer { .. });
-                (!is_push || !batches.is_empty()).then_some(Resolved::Delivery { to, batches })
+                let gap = delivery.gap;
+                let is_empty = batches.is_empty() && gap.is_none();
+                (!is_push || !is_empty).then_some(Resolved::Delivery { to, gap, batches })
             }
             Self::Browse { to, answer, .. } => Some(Resolved::Browsed { to, answer }),
             Self::Read { number, bodies, .. } => Some(Resolved::Read { number, bodies }),

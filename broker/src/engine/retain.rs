@@ -1,0 +1,128 @@
+//! What a log keeps, and for how long: retention of topics, and of what a queue has settled.
+
+use std::collections::BTreeMap;
+
+use siding_protocol::types::{Offset, OffsetRange, Timestamp};
+
+use super::effect::{Effect, Effects};
+use super::log::{Kind, Log};
+use super::state::State;
+use super::subscription::Subscription;
+
+impl State {
+    /// Time passes for a log.
+    pub(super) fn age(&mut self, id: u64, effects: &mut Effects) {
+        if let Some(log) = self.logs.get_mut(&id) {
+            log.retain(&mut self.subscriptions, self.now, effects);
+            log.forget_ids(self.now);
+        }
+        self.rearm(id);
+    }
+}
+
+impl Log {
+    /// When time next takes something from it, or it has ids to forget.
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        let ids = self.dedup.next_due(self.dedup_window_ms());
+        self.ages_at().into_iter().chain(ids).min()
+    }
+
+    /// When the oldest extent has been kept long enough.
+    fn ages_at(&self) -> Option<Timestamp> {
+        let Kind::Topic(settings) = &self.kind else {
+            return None;
+        };
+        let oldest = self.extents.get(self.passed())?;
+        Some(oldest.last_at.plus_ms(settings.retention_ms))
+    }
+
+    /// Where a place said by an instant is: the first extent with a message published at or after it.
+    pub fn first_since(&self, at: Timestamp) -> Offset {
+        let before = self.extents.partition_point(|extent| extent.last_at < at);
+        self.extents
+            .get(before)
+            .map_or(self.end, |extent| extent.first)
+    }
+
+    /// Extents below `start`, which a subscription holds.
+    fn passed(&self) -> usize {
+        let start = self.start;
+        self.extents.partition_point(|extent| extent.first < start)
+    }
+
+    /// Topic: lets the oldest extents go until retention is kept. What a subscription holds leased,
+    /// delayed or dead stays until it lets go. For their bytes alone the newest ones stay.
+    pub(super) fn retain(
+        &mut self,
+        subscriptions: &mut BTreeMap<u64, Subscription>,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        let Kind::Topic(settings) = &self.kind else {
+            return;
+        };
+        let (retention_bytes, retention_ms) = (settings.retention_bytes, settings.retention_ms);
+        let start = self.start;
+        for extent in self.extents.iter().skip(self.passed()) {
+            let is_old = extent.last_at.plus_ms(retention_ms) <= now;
+            let is_much = self.bytes > retention_bytes && extent.end() != self.end;
+            if !is_old && !is_much {
+                break;
+            }
+            self.start = extent.end();
+            self.messages -= u64::from(extent.count);
+            self.bytes -= u64::from(extent.bytes);
+        }
+        if self.start == start {
+            return;
+        }
+        for id in &self.subscriptions {
+            if let Some(subscription) = subscriptions.get_mut(id) {
+                subscription.evict(start..self.start);
+            }
+        }
+        self.sweep(subscriptions, effects);
+    }
+
+    /// Topic: discards extents below `start` that no subscription holds any more.
+    pub(super) fn sweep(
+        &mut self,
+        subscriptions: &BTreeMap<u64, Subscription>,
+        effects: &mut Effects,
+    ) {
+        let (log, passed) = (self.id, self.passed());
+        if passed == 0 {
+            return;
+        }
+        let holders = || {
+            self.subscriptions
+                .iter()
+                .filter_map(|id| subscriptions.get(id))
+        };
+        let mut kept = Vec::new();
+        for extent in self.extents.iter().take(passed) {
+            let range = extent.range();
+            if holders().any(|subscription| subscription.keeps(&range)) {
+                kept.push(*extent);
+            } else {
+                effects.push(Effect::Discard { log, range });
+            }
+        }
+        if kept.len() < passed {
+            self.extents.drain(..passed);
+            kept.into_iter()
+                .rev()
+                .for_each(|extent| self.extents.push_front(extent));
+        }
+    }
+}
+
+impl Subscription {
+    /// Whether it still needs bodies of `range`; what comes back from a lease below the log's start
+    /// is ready there.
+    fn keeps(&self, range: &OffsetRange) -> bool {
+        self.holds(range)
+            || self.ready.within(range.clone()).next().is_some()
+            || self.unjudged_within(range.clone()).next().is_some()
+    }
+}

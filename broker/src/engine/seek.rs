@@ -1,0 +1,66 @@
+//! A subscription is moved: it reads again, or passes over.
+
+use std::collections::BTreeSet;
+
+use siding_protocol::event::Answer;
+use siding_protocol::refusal::Refusal;
+use siding_protocol::types::{Offset, Timestamp};
+
+use super::command::{Place, Seek};
+use super::effect::Effects;
+use super::log::{Kind, Log};
+use super::state::{State, gone};
+use super::subscription::Subscription;
+
+impl State {
+    /// Fences every lease, and makes everything from the place on ready again.
+    pub(super) fn seek(
+        &mut self,
+        seek: &Seek,
+        effects: &mut Effects,
+        touched: &mut BTreeSet<u64>,
+    ) -> Result<Answer, Refusal> {
+        let id = seek.subscription;
+        let subscription = self.subscriptions.get_mut(&id).ok_or_else(gone)?;
+        let log = self.logs.get_mut(&subscription.log).ok_or_else(gone)?;
+        if matches!(log.kind, Kind::Queue(_)) {
+            let why = "a queue that keeps nothing it has settled cannot be sought back";
+            return Err(Refusal::malformed("address", why));
+        }
+        let place = log.offset_of(seek.place);
+        subscription.start_over(place, log.end, self.now);
+        log.sweep(&self.subscriptions, effects);
+        let count = log.end - place;
+        touched.insert(id);
+        self.rearm(id);
+        Ok(Answer::Counted(count))
+    }
+}
+
+impl Log {
+    /// The offset of a place, within what is kept.
+    pub(super) fn offset_of(&self, place: Place) -> Offset {
+        let said = match (place.offset, place.at_ms) {
+            (Some(offset), _) => offset,
+            (None, Some(at_ms)) => self.first_since(Timestamp(at_ms)),
+            (None, None) => self.end,
+        };
+        said.clamp(self.start, self.end)
+    }
+}
+
+impl Subscription {
+    /// Forgets all that happened; of what the publishers said it keeps the priorities it knows.
+    fn start_over(&mut self, place: Offset, end: Offset, now: Timestamp) {
+        let (name, settings) = (self.name.clone(), self.settings.clone());
+        let fresh = Self::new(self.id, self.log, name, settings, place);
+        let before = std::mem::replace(self, fresh);
+        self.planted = before.planted;
+        for plain in before.attributes.gaps(place..end) {
+            self.begin(plain, now);
+        }
+        for (part, said) in before.attributes.overlap(place..end) {
+            self.begin_with(part, said.priority, now);
+        }
+    }
+}
