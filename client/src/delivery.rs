@@ -391,7 +391,8 @@ pub(crate) fn one_message(run: &[u8]) -> MessageView<'_> {
 /// What a settle of one message became.
 pub(crate) fn outcome(settled: &Settled) -> Outcome {
     match settled.outcomes.first().map(|outcome| outcome.kind) {
-        None => Outcome::Done,
+        // How it ends is still ours to say.
+        None | Some(SettleOutcomeKind::CancelRequested) => Outcome::Done,
         Some(SettleOutcomeKind::Late) => Outcome::Late,
         Some(SettleOutcomeKind::LeaseLost(state)) => Outcome::LeaseLost(state),
     }

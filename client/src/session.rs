@@ -253,6 +253,8 @@ impl Session {
                 self.consumer_ended(ended, events);
                 Ok(Received::Nothing)
             }
+            // A settle or an extend is told the same.
+            Kind::CancelRequested(_) | Kind::LeaseExpiring(_) => Ok(Received::Nothing),
             Kind::Ping(_) => {
                 self.out.frame(frame.correlation, Kind::Pong(wire::Pong {}));
                 Ok(Received::Nothing)

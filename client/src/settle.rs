@@ -219,7 +219,7 @@ impl Tally {
 
 fn lost_messages(outcome: &SettleOutcome) -> u64 {
     match outcome.kind {
-        SettleOutcomeKind::Late => 0,
+        SettleOutcomeKind::Late | SettleOutcomeKind::CancelRequested => 0,
         SettleOutcomeKind::LeaseLost(_) => outcome.range.end - outcome.range.start,
     }
 }
@@ -264,6 +264,8 @@ pub(crate) fn parse_settled(settled: wire::Settled) -> Result<Settled, ProtocolE
         let kind = if outcome.lost {
             let state = State::from_wire(outcome.state).unwrap_or(State::Settled);
             SettleOutcomeKind::LeaseLost(state)
+        } else if outcome.cancel_requested {
+            SettleOutcomeKind::CancelRequested
         } else {
             SettleOutcomeKind::Late
         };
