@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{bench, consume, dead, object, peek, publish, work};
+use crate::commands::{
+    bench, consume, cron, dead, explain, job, peek, publish, queue, settle, sub, topic, work,
+};
 use crate::exit::{Exit, failure};
 use crate::output::Format;
 use crate::quickstart;
@@ -69,18 +71,39 @@ pub(crate) enum Command {
     Work(work::WorkArgs),
     /// Look at messages without taking them.
     Peek(peek::PeekArgs),
-    /// Create, list, show, remove, purge queues.
+    /// Settle by hand: done.
+    Ack(settle::AckArgs),
+    /// Settle by hand: failed, again after the backoff.
+    Nack(settle::NackArgs),
+    /// Settle by hand: given back uncharged.
+    Release(settle::ReleaseArgs),
+    /// Settle by hand: to the dead letters.
+    Reject(settle::RejectArgs),
+    /// Keep what is held by hand for longer.
+    Extend(settle::ExtendArgs),
+    /// Show how one message stands: state, attempts, holder, progress, result.
+    Get(job::GetArgs),
+    /// Wait for the end of one message.
+    Await(job::AwaitArgs),
+    /// Take one message back; its holder is told if it has one.
+    Cancel(job::CancelArgs),
+    /// Say why a message, or a whole queue, does not move.
+    Explain(explain::ExplainArgs),
+    /// Create, list, show, remove, purge, pause, resume, seek queues.
     #[command(subcommand)]
-    Queue(object::QueueCommand),
+    Queue(queue::QueueCommand),
     /// Create, list, show, remove, purge topics.
     #[command(subcommand)]
-    Topic(object::TopicCommand),
-    /// Create, list, show, remove, purge subscriptions.
+    Topic(topic::TopicCommand),
+    /// Create, list, show, remove, purge, pause, resume, seek subscriptions.
     #[command(subcommand)]
-    Sub(object::SubCommand),
-    /// List and redrive dead letters.
+    Sub(sub::SubCommand),
+    /// List, show, redrive, drop dead letters.
     #[command(subcommand)]
     Dead(dead::DeadCommand),
+    /// Publish by the clock: add, list, remove, run schedules.
+    #[command(subcommand)]
+    Cron(cron::CronCommand),
     /// Measure a broker: publish, consume, pingpong.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -96,7 +119,7 @@ pub(crate) struct Consent {
     yes: bool,
     /// Only say what would be done.
     #[arg(long)]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 impl Consent {
@@ -121,6 +144,27 @@ impl Consent {
         Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
     }
 }
+
+/// For verbs that take what matches.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FilterArg {
+    /// Only what matches, such as 'routing_key matches eu.> and header lang in (en, de)'.
+    #[arg(
+        long,
+        value_name = "EXPR",
+        default_value = "",
+        hide_default_value = true,
+        long_help = FILTER
+    )]
+    pub(crate) filter: String,
+}
+
+const FILTER: &str = "\
+Only what matches. An expression asks `routing_key`, `key` or `header NAME` (and, but for
+subscriptions, `body`, and of dead letters `reason` and `detail`), with `eq X`, `in (X, Y)`,
+`prefix X`, `contains X` or `exists`, joined by `and`, `or`, `not` and parentheses. `routing_key
+matches eu.*.new` takes one word for `*`, the rest for `>`. A value with blanks stands in double
+quotes.";
 
 /// A duration such as `30s`, `2m`, `1h 30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
@@ -164,6 +208,15 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Whole messages a second, such as `50` or `50/s`.
+pub(crate) fn whole_rate(text: &str) -> Result<u64, String> {
+    let number = text.strip_suffix("/s").unwrap_or(text);
+    match number.parse() {
+        Ok(rate @ 1..) => Ok(rate),
+        _ => Err("a rate is a whole number above 0, such as 50/s".to_owned()),
+    }
+}
+
 /// `name=value`.
 pub(crate) fn header(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
@@ -201,6 +254,8 @@ mod tests {
         assert_eq!(rate("0.5"), Ok(0.5));
         assert!(rate("0").is_err());
         assert!(rate("fast").is_err());
+        assert_eq!(whole_rate("50/s"), Ok(50));
+        assert!(whole_rate("0").is_err() && whole_rate("0.5").is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use siding::wire::name_info::Settings;
 use siding::wire::{Books, NameInfo, SubscriptionInfo};
 
 use crate::output::Rows;
+use crate::{clock, settings};
 
 /// The books of a subscription.
 pub(crate) fn books(info: &SubscriptionInfo) -> Books {
@@ -59,54 +60,65 @@ pub(crate) fn topic_rows(names: &[NameInfo]) -> Rows {
     }
 }
 
-/// Everything about one address: where it stands, its settings, its books.
+/// Everything about one address: where it stands, every setting that differs from the default, its
+/// books.
 pub(crate) fn record(address: &str, info: &NameInfo) -> Vec<(&'static str, Value)> {
     let mut record: Vec<(&'static str, Value)> = vec![
         ("address", address.into()),
         ("log_id", info.log_id.into()),
-        ("start", info.start.into()),
-        ("end", info.end.into()),
         ("bytes", info.bytes.into()),
     ];
-    match &info.settings {
-        Some(Settings::Queue(queue)) => {
-            record.push(("max_messages", queue.max_messages.into()));
-            record.push(("max_bytes", queue.max_bytes.into()));
+    let sub = info.subscriptions.iter().find(|sub| sub.address == address);
+    match (&info.settings, sub) {
+        (Some(Settings::Queue(queue)), _) => record.extend(settings::queue_told(queue)),
+        (_, Some(sub)) => {
+            let settings = sub.settings.clone().unwrap_or_default();
+            record.extend(settings::delivery_told(&settings));
         }
-        Some(Settings::Topic(topic)) => {
-            record.push(("retention_bytes", topic.retention_bytes.into()));
-        }
-        None => {}
+        (Some(Settings::Topic(topic)), None) => record.extend(settings::topic_told(topic)),
+        (None, None) => {}
     }
-    if let Some(sub) = info.subscriptions.iter().find(|sub| sub.address == address) {
+    if let Some(sub) = sub {
         record.extend(sub_record(sub));
     } else {
+        record.push(("start", info.start.into()));
+        record.push(("end", info.end.into()));
         let addresses = info.subscriptions.iter().map(|sub| sub.address.clone());
         record.push(("subscriptions", addresses.collect::<Vec<_>>().into()));
     }
     record
 }
 
+/// The books with every exit: `end - start` is the sum of what follows them, up to the consumers.
 fn sub_record(sub: &SubscriptionInfo) -> Vec<(&'static str, Value)> {
     let books = books(sub);
-    let settings = sub.settings.clone().unwrap_or_default();
-    vec![
+    let mut record: Vec<(&'static str, Value)> = vec![
+        ("start", books.start.into()),
+        ("end", books.end.into()),
         ("ready", books.ready.into()),
         ("delayed", books.delayed.into()),
         ("leased", books.leased.into()),
         ("dead", books.dead.into()),
         ("settled", books.settled.into()),
+        ("expired", books.expired.into()),
+        ("cancelled", books.cancelled.into()),
         ("purged", books.purged.into()),
+        ("filtered", books.filtered.into()),
         ("evicted", books.evicted.into()),
+        ("forwarded", books.forwarded.into()),
+        ("salvage_lost", books.salvage_lost.into()),
         ("consumers", sub.consumers.into()),
-        (
-            "visibility_timeout_ms",
-            settings.visibility_timeout_ms.into(),
-        ),
-        ("max_attempts", settings.max_attempts.into()),
-        ("backoff_ms", settings.backoff_ms.into()),
-        ("max_dead", settings.max_dead.into()),
-    ]
+    ];
+    if sub.paused {
+        record.push(("paused", true.into()));
+    }
+    if let Some(left) = sub.redriving {
+        record.push(("redriving", left.into()));
+    }
+    if let Some(due) = sub.next_due_ms {
+        record.push(("next_due", clock::rfc3339(due).into()));
+    }
+    record
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::{Map, Value};
 use siding::protocol::limits::PAGE_MAX;
-use siding::{Browsed, Client, State};
+use siding::{BrowseOptions, Browsed, Client, State};
 
 use crate::args::Global;
 use crate::clock;
@@ -18,6 +18,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) address: &'a str,
     /// `None`: ready, delayed and leased.
     pub(crate) state: Option<State>,
+    /// Only what matches; empty: everything.
+    pub(crate) filter: &'a str,
     pub(crate) from_offset: u64,
     /// Messages at most.
     pub(crate) limit: u64,
@@ -43,14 +45,20 @@ pub(crate) async fn print(global: &Global, client: &Client, ask: &Ask<'_>) -> Re
     let mut found = 0;
     while left > 0 {
         let page = PAGE_MAX.min(u32::try_from(left).unwrap_or(PAGE_MAX));
-        let messages = client.browse(ask.address, ask.state, from, page).await?;
+        let options = BrowseOptions {
+            state: ask.state,
+            from_offset: from,
+            limit: page,
+            filter: ask.filter.to_owned(),
+        };
+        let messages = client.browse(ask.address, options).await?;
         let Some(last) = messages.last() else { break };
         from = last.id.offset.saturating_add(1);
         for message in &messages {
             let shown = shown(ask.address, message);
             match ask.format {
                 Some(template) => template.fill(&shown, output.raw()),
-                None if whole => objects.push(object(ask.columns, message, &shown)),
+                None if whole => objects.push(object(ask.columns, message, &shown).into()),
                 None => rows.push(row(ask.columns, message, &shown)),
             }
         }
@@ -71,6 +79,20 @@ pub(crate) async fn print(global: &Global, client: &Client, ask: &Ask<'_>) -> Re
     } else {
         Exit::Ok
     })
+}
+
+/// Prints one message whole.
+pub(crate) async fn print_one(
+    global: &Global,
+    (address, columns): (&str, Columns),
+    message: &Browsed,
+) -> Result<Exit> {
+    let whole = object(columns, message, &shown(address, message));
+    let pairs: Vec<_> = whole.into_iter().collect();
+    let mut output = Output::new(global.output);
+    output.record(&pairs);
+    output.flush().await?;
+    Ok(Exit::Ok)
 }
 
 fn shown<'a>(address: &'a str, message: &'a Browsed) -> Shown<'a> {
@@ -132,7 +154,7 @@ fn row(columns: Columns, message: &Browsed, shown: &Shown<'_>) -> Vec<Value> {
 }
 
 /// The columns by name, and the whole message as `consume --json` shows it.
-fn object(columns: Columns, message: &Browsed, shown: &Shown<'_>) -> Value {
+fn object(columns: Columns, message: &Browsed, shown: &Shown<'_>) -> Map<String, Value> {
     let cells = row(columns, message, shown);
     let names = self::columns(columns).iter().map(|name| (*name).to_owned());
     let mut object: Map<_, _> = names.zip(cells).collect();
@@ -142,5 +164,5 @@ fn object(columns: Columns, message: &Browsed, shown: &Shown<'_>) -> Value {
     // Among the columns, by the name they have there.
     whole.remove("attempt");
     object.extend(whole);
-    Value::Object(object)
+    object
 }

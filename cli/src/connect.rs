@@ -8,10 +8,23 @@ use crate::args::Global;
 
 /// Connects as this command line; the first connect fails at once.
 pub(crate) async fn connect(global: &Global) -> Result<Client, siding::Error> {
+    connect_as(global, Options::default()).await
+}
+
+/// As [`connect`], for a worker: what it has not begun comes back uncharged should it crash.
+pub(crate) async fn connect_worker(global: &Global) -> Result<Client, siding::Error> {
+    let options = Options {
+        marks_started: true,
+        ..Options::default()
+    };
+    connect_as(global, options).await
+}
+
+async fn connect_as(global: &Global, options: Options) -> Result<Client, siding::Error> {
     let options = Options {
         client: concat!("siding-cli/", env!("CARGO_PKG_VERSION")).to_owned(),
         token: global.token.clone(),
-        ..Options::default()
+        ..options
     };
     Client::connect_with(&global.url, options).await
 }

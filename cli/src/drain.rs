@@ -46,7 +46,9 @@ pub(crate) async fn look(client: &Client, address: &str) -> anyhow::Result<Next>
         Ok(info) => {
             let found = info.subscriptions.iter().find(|sub| sub.address == address);
             let info = found.ok_or_else(|| {
-                let words = format!("{address:?} is a topic; read one of its subscriptions");
+                let words = format!(
+                    "{address:?} is a topic: consume it with --from, or one of its subscriptions"
+                );
                 failure(Exit::Usage, format!("{words} · siding sub ls {address}"))
             })?;
             Ok(decide(info, clock::unix_ms()))

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use siding::{Error, Refusal};
 
+use crate::flags;
 use crate::output::StdoutClosed;
 
 /// How a command ended. The numbers are a contract with scripts.
@@ -64,6 +65,9 @@ pub(crate) fn explain(error: &anyhow::Error) -> (Exit, Option<String>) {
         failure.exit
     } else if let Some(error) = error.downcast_ref::<Error>() {
         let (exit, mend) = of_client(error);
+        if let Some(retold) = error.refusal().and_then(flags::retold) {
+            text = retold;
+        }
         if let Some(mend) = mend {
             text = format!("{text} · {mend}");
         }

@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use siding::protocol::run::MessageError;
 use siding::wire::name_info::Settings;
-use siding::{Client, Error, Level, Message, OnBusy, Publisher, Receipt, Refusal};
+use siding::{Client, Error, Level, OnBusy, Publisher, Receipt, Refusal};
 
+use crate::attributes::MessageArgs;
 use crate::clock;
 use crate::commands::publish::{OnBusyArg, PublishArgs};
 use crate::exit::{Exit, failure};
@@ -49,10 +51,7 @@ enum Shape {
     Plain,
     Json,
     /// A body with these attributes.
-    Attributes {
-        key: Option<String>,
-        headers: Vec<(String, String)>,
-    },
+    Attributes(MessageArgs),
 }
 
 impl Feed {
@@ -62,26 +61,22 @@ impl Feed {
             OnBusyArg::Wait => OnBusy::Wait,
             OnBusyArg::Fail | OnBusyArg::Drop => OnBusy::Fail,
         };
-        let publisher = client
+        let mut publisher = client
             .publisher(name)
             .batch(args.batch.min(messages_max(client, name).await))
             .linger(args.linger)
             .window(args.window.into())
             .on_busy(on_busy);
-        let publisher = match args.level {
-            None => publisher,
-            Some(level) => publisher.level(level.into()),
-        };
+        if let Some(level) = args.level {
+            publisher = publisher.level(level.into());
+        }
         let publisher = publisher.open().await?;
         let shape = if args.json {
             Shape::Json
-        } else if args.key.is_some() || !args.headers.is_empty() {
-            Shape::Attributes {
-                key: args.key.clone(),
-                headers: args.headers.clone(),
-            }
-        } else {
+        } else if args.message.is_plain() {
             Shape::Plain
+        } else {
+            Shape::Attributes(args.message.clone())
         };
         Ok(Self {
             publisher,
@@ -109,13 +104,10 @@ impl Feed {
                 let message = json_line::parse(body).map_err(|why| self.bad_line(&why))?;
                 self.publisher.publish(message).await
             }
-            Shape::Attributes { key, headers } => {
-                let message = with_attributes(body, key.as_deref(), headers);
-                self.publisher.publish(message).await
-            }
+            Shape::Attributes(attributes) => self.publisher.publish(attributes.message(body)).await,
         };
         let receipt = match receipt {
-            Err(Error::InvalidMessage(why)) => return Err(self.bad_line(&why.to_string())),
+            Err(Error::InvalidMessage(why)) => return Err(self.bad_message(why)),
             other => other?,
         };
         self.tally.sent += 1;
@@ -126,6 +118,16 @@ impl Feed {
             }
         }
         Ok(())
+    }
+
+    /// The line's fault, or the flag's that all lines share.
+    fn bad_message(&self, why: MessageError) -> anyhow::Error {
+        match (why, &self.shape) {
+            (MessageError::OutOfRange(range), Shape::Attributes(_)) if range.field != "body" => {
+                Error::Refused(range.to_refusal()).into()
+            }
+            _ => self.bad_line(&why.to_string()),
+        }
     }
 
     fn bad_line(&self, why: &str) -> anyhow::Error {
@@ -209,15 +211,4 @@ async fn messages_max(client: &Client, name: &str) -> u32 {
     };
     most.and_then(|most| u32::try_from(most).ok())
         .unwrap_or(u32::MAX)
-}
-
-fn with_attributes(body: &[u8], key: Option<&str>, headers: &[(String, String)]) -> Message {
-    let mut message = Message::from(body);
-    if let Some(key) = key {
-        message = message.key(key);
-    }
-    for (name, value) in headers {
-        message = message.header(name, value.as_str());
-    }
-    message
 }

@@ -4,8 +4,10 @@ use serde_json::{Map, Value};
 use siding::Message;
 
 use crate::shown::unhex;
+use crate::{args, times};
 
-/// Parses `{"body": …, "key": …, "routing_key": …, "headers": {…}}`. A body that is not text stands
+/// Parses `{"body": …, "key": …, "routing_key": …, "headers": {…}, "priority": 9, "delay": "10m",
+/// "deliver_at": "2026-11-21T09:00:00Z", "ttl": "1h", "dedup_id": …}`. A body that is not text stands
 /// in hex under `body_hex`; a body that is another JSON value is published as its JSON text.
 ///
 /// # Errors
@@ -21,22 +23,49 @@ pub(crate) fn parse(line: &[u8]) -> Result<Message, String> {
             ("key", Value::String(text)) => message = message.key(text),
             ("routing_key", Value::String(text)) => message = message.routing_key(text),
             ("headers", Value::Object(headers)) => message = with_headers(message, headers)?,
+            ("priority", Value::Number(number)) => {
+                let priority = number
+                    .as_u64()
+                    .and_then(|number| u32::try_from(number).ok());
+                message = message.priority(priority.ok_or("priority is 0 to 9")?);
+            }
+            ("delay", Value::String(text)) => {
+                message = message.delay(in_field("delay", args::duration(&text))?);
+            }
+            ("deliver_at", Value::String(text)) => {
+                let at = in_field("deliver_at", times::coming(&text))?;
+                message = message.deliver_at_ms(at);
+            }
+            ("ttl", Value::String(text)) => {
+                message = message.ttl(in_field("ttl", args::duration(&text))?);
+            }
+            ("dedup_id", Value::String(text)) => message = message.dedup_id(text),
             // The body is read already; the rest is what consume, peek and dead ls add for the
             // reader's sake.
             (
                 "body" | "body_hex" | "id" | "offset" | "attempt" | "attempts" | "published_at"
-                | "state" | "reason" | "until" | "dead_since" | "detail",
+                | "state" | "reason" | "until" | "dead_since" | "detail" | "address" | "grant"
+                | "deadline",
                 _,
             ) => {}
+            (other @ ("delay" | "ttl"), _) => {
+                return Err(format!("{other} is text with its unit, such as \"10m\""));
+            }
             (other, _) => {
-                let known = "body, body_hex, key, routing_key, headers";
                 return Err(format!(
-                    "{other:?} is not one of {known}, or not of its type"
+                    "{other:?} is not one of {FIELDS}, or not of its type"
                 ));
             }
         }
     }
     Ok(message)
+}
+
+const FIELDS: &str =
+    "body, body_hex, key, routing_key, headers, priority, delay, deliver_at, ttl, dedup_id";
+
+fn in_field<T>(field: &str, parsed: Result<T, String>) -> Result<T, String> {
+    parsed.map_err(|why| format!("{field}: {why}"))
 }
 
 fn body(object: &Map<String, Value>) -> Result<Vec<u8>, String> {
@@ -80,6 +109,8 @@ fn with_headers(mut message: Message, headers: Map<String, Value>) -> Result<Mes
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -93,6 +124,21 @@ mod tests {
             .header("f", 0.5)
             .header("t", true);
         assert_eq!(parse(line), Ok(expected));
+    }
+
+    #[test]
+    fn a_line_carries_every_field_of_a_message() {
+        let line = br#"{"body":"hi","routing_key":"a.b","priority":9,"ttl":"1h","dedup_id":"x",
+            "deliver_at":"2026-11-21T09:00:00Z"}"#;
+        let expected = Message::new("hi")
+            .routing_key("a.b")
+            .priority(9)
+            .ttl(Duration::from_hours(1))
+            .dedup_id("x")
+            .deliver_at_ms(1_795_251_600_000);
+        assert_eq!(parse(line), Ok(expected));
+        let delayed = Message::new("hi").delay(Duration::from_mins(10));
+        assert_eq!(parse(br#"{"body":"hi","delay":"10m"}"#), Ok(delayed));
     }
 
     #[test]
@@ -117,6 +163,12 @@ mod tests {
             (r#"{"body":"x","key":3}"#, "key"),
             (r#"{"body_hex":"xyz"}"#, "hex"),
             (r#"{"body":"x","headers":{"a":null}}"#, "neither"),
+            (r#"{"body":"x","delay":60}"#, "its unit"),
+            (r#"{"body":"x","priority":-1}"#, "0 to 9"),
+            (
+                r#"{"body":"x","deliver_at":"soon"}"#,
+                "deliver_at: a time is",
+            ),
         ] {
             let error = parse(line.as_bytes()).unwrap_err();
             assert!(error.contains(why), "{line}: {error}");

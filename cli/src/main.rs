@@ -1,6 +1,7 @@
 //! `siding`: the command line of Siding. Turns the result of a verb into an exit code.
 
 mod args;
+mod attributes;
 mod bars;
 mod books;
 mod browse;
@@ -8,16 +9,22 @@ mod clock;
 mod commands;
 mod connect;
 mod drain;
+mod ephemeral;
 mod exit;
 mod feed;
+mod flags;
+mod id;
 mod input;
 mod json_line;
 mod lines;
 mod output;
 mod quickstart;
+mod settings;
 mod shown;
 mod signals;
 mod template;
+mod times;
+mod units;
 
 use std::process::ExitCode;
 
@@ -61,10 +68,20 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Consume(args) => Box::pin(commands::consume::run(global, args)).await,
         Command::Work(args) => Box::pin(commands::work::run(global, args)).await,
         Command::Peek(args) => Box::pin(commands::peek::run(global, args)).await,
-        Command::Queue(verb) => Box::pin(commands::object::queue(global, verb)).await,
-        Command::Topic(verb) => Box::pin(commands::object::topic(global, verb)).await,
-        Command::Sub(verb) => Box::pin(commands::object::sub(global, verb)).await,
+        Command::Ack(args) => Box::pin(commands::settle::ack(global, args)).await,
+        Command::Nack(args) => Box::pin(commands::settle::nack(global, args)).await,
+        Command::Release(args) => Box::pin(commands::settle::release(global, args)).await,
+        Command::Reject(args) => Box::pin(commands::settle::reject(global, args)).await,
+        Command::Extend(args) => Box::pin(commands::settle::extend(global, args)).await,
+        Command::Get(args) => Box::pin(commands::job::get(global, args)).await,
+        Command::Await(args) => Box::pin(commands::job::wait(global, args)).await,
+        Command::Cancel(args) => Box::pin(commands::job::cancel(global, args)).await,
+        Command::Explain(args) => Box::pin(commands::explain::run(global, args)).await,
+        Command::Queue(verb) => Box::pin(commands::queue::run(global, verb)).await,
+        Command::Topic(verb) => Box::pin(commands::topic::run(global, verb)).await,
+        Command::Sub(verb) => Box::pin(commands::sub::run(global, verb)).await,
         Command::Dead(verb) => Box::pin(commands::dead::run(global, verb)).await,
+        Command::Cron(verb) => Box::pin(commands::cron::run(global, verb)).await,
         Command::Bench(verb) => Box::pin(commands::bench::run(global, verb)).await,
         Command::Quickstart(args) => Box::pin(quickstart::run(global, args)).await,
     }

@@ -74,7 +74,7 @@ impl Output {
     }
 
     /// One thing with named values.
-    pub(crate) fn record(&mut self, record: &[(&'static str, Value)]) {
+    pub(crate) fn record(&mut self, record: &[(impl AsRef<str>, Value)]) {
         let text = render_record(self.format, record);
         self.buffer.extend_from_slice(text.as_bytes());
     }
@@ -124,19 +124,20 @@ fn render_rows(format: Format, rows: &Rows) -> String {
     }
 }
 
-fn render_record(format: Format, record: &[(&'static str, Value)]) -> String {
-    let (columns, row): (Vec<_>, Vec<_>) = record.iter().cloned().unzip();
+fn render_record(format: Format, record: &[(impl AsRef<str>, Value)]) -> String {
+    let pairs = record
+        .iter()
+        .map(|(name, value)| (name.as_ref(), value.clone()));
+    let (columns, row): (Vec<_>, Vec<_>) = pairs.unzip();
     match format {
         Format::Table => {
-            let pairs: Vec<_> = record
-                .iter()
-                .map(|(name, value)| vec![Value::from(*name), value.clone()])
-                .collect();
-            table(None, &pairs)
+            let pairs = columns.into_iter().zip(row);
+            let pairs = pairs.map(|(name, value)| vec![Value::from(name), value]);
+            table(None, &pairs.collect::<Vec<_>>())
         }
         Format::Tsv => {
-            let pair = |(name, value): &(&str, Value)| format!("{name}\t{}", tsv(&plain(value)));
-            lines(record.iter().map(pair))
+            let pair = |(name, value)| format!("{name}\t{}", tsv(&plain(value)));
+            lines(columns.into_iter().zip(&row).map(pair))
         }
         Format::Csv => {
             let cells: Vec<_> = row.iter().map(|value| csv(&plain(value))).collect();

@@ -3,9 +3,10 @@
 use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
+use siding::protocol::limits::PRIORITY_DEFAULT;
 use siding::protocol::run::{HeaderValue, MessageView};
 
-use crate::clock;
+use crate::{clock, units};
 
 /// A message with what its delivery says of it.
 #[derive(Clone, Copy)]
@@ -48,6 +49,24 @@ impl Shown<'_> {
         if !headers.is_empty() {
             object.insert("headers".into(), headers.into());
         }
+        let message = &self.message;
+        if message.priority() != PRIORITY_DEFAULT {
+            object.insert("priority".into(), message.priority().into());
+        }
+        // As an instant: published once more it is not delayed once more.
+        let deliver_at = match message.delay_ms() {
+            0 => message.deliver_at_ms(),
+            delay_ms => self.published_at_ms.saturating_add(delay_ms),
+        };
+        if deliver_at > 0 {
+            object.insert("deliver_at".into(), clock::rfc3339(deliver_at).into());
+        }
+        if message.ttl_ms() > 0 {
+            object.insert("ttl".into(), units::duration(message.ttl_ms()).into());
+        }
+        if !message.dedup_id().is_empty() {
+            object.insert("dedup_id".into(), message.dedup_id().into());
+        }
         let (field, body) = body_json(self.message.body());
         object.insert(field.into(), body);
         object
@@ -56,9 +75,17 @@ impl Shown<'_> {
 
 /// A body as JSON: text under `body`, anything else in hex under `body_hex`.
 fn body_json(body: &[u8]) -> (&'static str, Value) {
-    match std::str::from_utf8(body) {
-        Ok(text) => ("body", text.into()),
-        Err(_) => ("body_hex", hex(body).into()),
+    text_or_hex(("body", "body_hex"), body)
+}
+
+/// Text under the first name, anything else in hex under the second.
+pub(crate) fn text_or_hex(
+    names: (&'static str, &'static str),
+    bytes: &[u8],
+) -> (&'static str, Value) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => (names.0, text.into()),
+        Err(_) => (names.1, hex(bytes).into()),
     }
 }
 

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use siding_protocol::limits::PAGE_MAX;
-use siding_protocol::refusal::State;
 use siding_protocol::settings::StartAt;
 use siding_protocol::wire;
 use siding_protocol::wire::frame::Kind;
 
-use crate::browse::Browsed;
 use crate::consumer::ConsumerBuilder;
 use crate::delivery::DeliveredBatch;
 use crate::error::Error;
@@ -154,7 +152,7 @@ impl Client {
                 after: after.unwrap_or_default(),
                 limit: PAGE_MAX,
             });
-            let Kind::Listing(listing) = self.handle.ask(page, false).await? else {
+            let Kind::Listing(listing) = self.look(page).await? else {
                 return Err(misfit());
             };
             let more = listing.more && !listing.names.is_empty();
@@ -165,73 +163,12 @@ impl Client {
         }
     }
 
-    /// Up to `limit` (1 to 1,000) messages from an offset on, without side effects. `None`: ready,
-    /// delayed and leased ones.
-    ///
-    /// # Errors
-    /// `NOT_FOUND`; `INVALID`; `Interrupted`.
-    pub async fn browse(
-        &self,
-        address: &str,
-        state: Option<State>,
-        from_offset: u64,
-        limit: u32,
-    ) -> Result<Vec<Browsed>, Error> {
-        let browse = Kind::Browse(wire::Browse {
-            address: address.to_owned(),
-            state: state
-                .map_or(wire::State::Unspecified, State::to_wire)
-                .into(),
-            from_offset,
-            limit,
-            filter: String::new(),
-        });
-        let Kind::Browsed(browsed) = self.handle.ask(browse, false).await? else {
-            return Err(misfit());
-        };
-        let rows = browsed.messages.into_iter().map(Browsed::parse);
-        let rows: Option<Vec<_>> = rows.collect();
-        Ok(rows.ok_or(misfit())?.into_iter().flatten().collect())
-    }
-
-    /// Drops what is ready or delayed; gives how many messages that were.
-    ///
-    /// # Errors
-    /// `NOT_FOUND`; `Interrupted`.
-    pub async fn purge(&self, address: &str) -> Result<u64, Error> {
-        let address = address.to_owned();
-        self.count(Kind::Purge(wire::Purge {
-            address,
-            ..Default::default()
-        }))
-        .await
-    }
-
-    /// Dead letters back to ready, the lowest offsets first, at most `limit`; gives how many.
-    ///
-    /// # Errors
-    /// `NOT_FOUND`; `Interrupted`.
-    pub async fn redrive(&self, address: &str, limit: Option<u64>) -> Result<u64, Error> {
-        if limit == Some(0) {
-            return Ok(0);
-        }
-        let address = address.to_owned();
-        // 0 is how the wire says `all`.
-        let limit = limit.unwrap_or(0);
-        self.count(Kind::Redrive(wire::Redrive {
-            address,
-            limit,
-            ..Default::default()
-        }))
-        .await
-    }
-
     /// Asks for a sign of life.
     ///
     /// # Errors
     /// `Interrupted`.
     pub async fn ping(&self) -> Result<(), Error> {
-        match self.handle.ask(Kind::Ping(wire::Ping {}), false).await? {
+        match self.look(Kind::Ping(wire::Ping {})).await? {
             Kind::Pong(_) => Ok(()),
             _ => Err(misfit()),
         }
@@ -294,14 +231,23 @@ impl Client {
         self.handle.command(Command::Cut);
     }
 
-    async fn done(&self, kind: Kind) -> Result<(), Error> {
+    pub(crate) const fn handle(&self) -> &Arc<Handle> {
+        &self.handle
+    }
+
+    /// Asks for what changes nothing.
+    pub(crate) async fn look(&self, kind: Kind) -> Result<Kind, Error> {
+        self.handle.ask(kind, false).await
+    }
+
+    pub(crate) async fn done(&self, kind: Kind) -> Result<(), Error> {
         match self.handle.ask(kind, true).await? {
             Kind::Done(_) => Ok(()),
             _ => Err(misfit()),
         }
     }
 
-    async fn count(&self, kind: Kind) -> Result<u64, Error> {
+    pub(crate) async fn count(&self, kind: Kind) -> Result<u64, Error> {
         match self.handle.ask(kind, true).await? {
             Kind::Counted(counted) => Ok(counted.count),
             _ => Err(misfit()),

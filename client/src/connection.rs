@@ -42,10 +42,11 @@ pub(crate) async fn start(url: &str, options: Options) -> Result<Arc<Shared>, Er
         holder: holder.clone(),
         client: options.client,
         token: options.token.or(url.token).unwrap_or_default(),
+        marks_started: options.marks_started,
         timeout: options.connect_timeout,
     };
     let link = dial.connect().await?;
-    let shared = Arc::new(Shared::new(holder, link.limits));
+    let shared = Arc::new(Shared::new(holder, options.marks_started, link.limits));
     let task = Connection {
         shared: Arc::clone(&shared),
         session: Session::new(fastrand::u64(..)),
@@ -244,14 +245,18 @@ impl Connection {
 
     /// Everything that callers left goes to the session.
     fn take_inbox(&mut self) {
-        let (commands, settlements, abandoned) = {
+        let (commands, begun, settlements, abandoned) = {
             let mut inbox = self.shared.inbox();
             std::mem::swap(&mut inbox.publishers, &mut self.scratch);
             let commands = std::mem::take(&mut inbox.commands);
-            (commands, inbox.settles.take(), inbox.abandoned)
+            let begun = std::mem::take(&mut inbox.begun);
+            (commands, begun, inbox.settles.take(), inbox.abandoned)
         };
         for publisher in self.scratch.drain(..) {
             self.hungry.insert(publisher.key, publisher);
+        }
+        for begun in begun {
+            self.session.begun(begun);
         }
         // Settles before commands: a consumer's last ones must reach the broker before its end.
         for settlement in settlements {

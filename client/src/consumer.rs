@@ -12,7 +12,8 @@ use siding_protocol::wire;
 
 use crate::delivery::{DeliveredBatch, Deliveries, Delivery};
 use crate::error::Error;
-use crate::lease::{Source, millis};
+use crate::lease::{Lease, Source, millis};
+use crate::notice::{Notice, NoticeQueue};
 use crate::shared::{Command, Handle, bad_address, misfit};
 
 /// Settings of a consumer to be; see [`Client::consumer`](crate::Client::consumer).
@@ -46,6 +47,7 @@ pub struct Consumer {
 #[derive(Debug)]
 pub(crate) struct DeliveryQueue {
     window_batches: usize,
+    pub(crate) notices: NoticeQueue,
     state: Mutex<QueueState>,
 }
 
@@ -57,6 +59,22 @@ struct QueueState {
     ended: bool,
     /// Why; said once.
     error: Option<Error>,
+}
+
+/// The notices to one [`Consumer`].
+#[derive(Clone, Debug)]
+pub struct Notices {
+    queue: Arc<DeliveryQueue>,
+}
+
+impl Notices {
+    /// The next notice. `None` when the consumer has ended.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> Option<Notice> {
+        std::future::poll_fn(|context| self.queue.notices.poll(context)).await
+    }
 }
 
 impl ConsumerBuilder {
@@ -133,10 +151,15 @@ impl Consumer {
     /// # Cancel safety
     /// Safe: nothing is lost when the future is dropped.
     pub async fn next_batch(&mut self) -> Option<Result<DeliveredBatch, Error>> {
-        if let Some(batch) = self.current.take().and_then(Deliveries::into_batch) {
-            return Some(Ok(batch));
+        let rest = self.current.take().and_then(Deliveries::into_batch);
+        let next = match rest {
+            Some(batch) => Some(Ok(batch)),
+            None => std::future::poll_fn(|context| self.poll_batch(context)).await,
+        };
+        if let Some(Ok(batch)) = &next {
+            self.begun(batch.lease());
         }
-        std::future::poll_fn(|context| self.poll_batch(context)).await
+        next
     }
 
     /// The next delivery. `None` when the consumer has ended; the item before it says why.
@@ -145,6 +168,15 @@ impl Consumer {
     /// Safe: nothing is lost when the future is dropped.
     pub async fn next(&mut self) -> Option<Result<Delivery, Error>> {
         std::future::poll_fn(|context| self.poll_delivery(context)).await
+    }
+
+    /// What the broker says to this consumer besides deliveries: leases that end soon, asked-for
+    /// cancels, gaps. To be awaited beside [`next`](Self::next). Each notice goes to one of all that
+    /// ask; the newest 1,024 are kept.
+    pub fn notices(&self) -> Notices {
+        Notices {
+            queue: Arc::clone(&self.queue),
+        }
     }
 
     /// How many messages were settled [detached](DeliveredBatch::ack_detached) without effect:
@@ -200,6 +232,7 @@ impl Consumer {
     ) -> Poll<Option<Result<Delivery, Error>>> {
         loop {
             if let Some(delivery) = self.current.as_mut().and_then(Iterator::next) {
+                self.begun(delivery.lease());
                 return Poll::Ready(Some(Ok(delivery)));
             }
             self.current = None;
@@ -209,6 +242,14 @@ impl Consumer {
                 Some(Ok(batch)) => self.current = Some(batch.into_deliveries()),
             }
         }
+    }
+
+    /// What goes to the application is begun from here on.
+    fn begun(&self, lease: &Lease) {
+        let Source {
+            handle, address, ..
+        } = &*self.source;
+        handle.begun(address, lease.grant, lease.range.clone());
     }
 
     fn release_waiting(&mut self) {
@@ -243,6 +284,7 @@ impl DeliveryQueue {
     pub(crate) fn new(window_batches: usize) -> Arc<Self> {
         Arc::new(Self {
             window_batches,
+            notices: NoticeQueue::default(),
             state: Mutex::default(),
         })
     }
@@ -273,6 +315,7 @@ impl DeliveryQueue {
 
     /// Nothing more will come.
     pub(crate) fn end(&self, error: Option<Error>) {
+        self.notices.end();
         let mut state = self.state();
         if !state.ended {
             state.ended = true;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use siding_protocol::event::{SettleOutcomeKind, Settled};
 use siding_protocol::frame::COPIED_BYTES_MAX;
 use siding_protocol::refusal::State;
-use siding_protocol::request::Action;
+use siding_protocol::request::{Action, Rider};
 use siding_protocol::run::{HeaderValue, MessageView, messages, skip};
 use siding_protocol::types::Grant;
 use siding_protocol::wire;
@@ -25,6 +25,7 @@ use crate::message::MessageId;
 pub struct DeliveredBatch {
     lease: Lease,
     facts: Facts,
+    checkpoint: Option<Bytes>,
     run: Bytes,
 }
 
@@ -36,6 +37,7 @@ pub struct DeliveredBatch {
 pub struct Delivery {
     lease: Lease,
     facts: Facts,
+    checkpoint: Option<Bytes>,
     run: Bytes,
 }
 
@@ -60,6 +62,18 @@ pub enum Outcome {
     LeaseLost(State),
 }
 
+/// What became of extending a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a lost lease means that the message is, or was, in other hands"]
+pub enum Extended {
+    /// It lasts longer.
+    Done,
+    /// It lasts longer, and somebody asked to cancel the message: whether it ends so is for its holder.
+    CancelRequested,
+    /// It was over: the message is no longer ours, but in this state.
+    LeaseLost(State),
+}
+
 impl DeliveredBatch {
     /// Takes what the broker delivered; `None` if it carries no grant.
     pub(crate) fn new(source: &Arc<Source>, batch: wire::Batch) -> Option<Self> {
@@ -81,6 +95,7 @@ impl DeliveredBatch {
                 published_at_ms: batch.published_at_ms,
                 deadline_ms: batch.deadline_ms,
             },
+            checkpoint: batch.checkpoint,
             // A small message must not pin the chunk it was read into.
             run: if small {
                 Bytes::copy_from_slice(&batch.run)
@@ -150,7 +165,7 @@ impl DeliveredBatch {
     /// The settle is queued at the first poll and done even if the future is dropped. The same holds
     /// for all settles of this crate.
     pub async fn ack(self) -> Result<Settled, Error> {
-        self.lease.settle(Action::Ack).await
+        self.lease.settle(Action::Ack, Rider::default()).await
     }
 
     /// Done, all of them; nobody waits for the answer. Acks queued before the connection is next
@@ -168,7 +183,7 @@ impl DeliveredBatch {
     /// # Cancel safety
     /// As [`ack`](Self::ack).
     pub async fn nack(self, delay: Option<Duration>) -> Result<Settled, Error> {
-        self.lease.settle(nack(delay)).await
+        self.lease.settle(nack(delay), Rider::default()).await
     }
 
     /// Given back uncharged, after `delay`.
@@ -179,7 +194,7 @@ impl DeliveredBatch {
     /// # Cancel safety
     /// As [`ack`](Self::ack).
     pub async fn release(self, delay: Duration) -> Result<Settled, Error> {
-        self.lease.settle(release(delay)).await
+        self.lease.settle(release(delay), Rider::default()).await
     }
 
     /// To the dead letters, with a reason of at most 1 KiB.
@@ -190,7 +205,7 @@ impl DeliveredBatch {
     /// # Cancel safety
     /// As [`ack`](Self::ack).
     pub async fn reject(self, reason: &str) -> Result<Settled, Error> {
-        self.lease.settle(reject(reason)).await
+        self.lease.settle(reject(reason), Rider::default()).await
     }
 
     /// Sets the remaining time of the lease: 1 s to 12 h.
@@ -201,7 +216,11 @@ impl DeliveredBatch {
     /// # Cancel safety
     /// As [`ack`](Self::ack).
     pub async fn extend(&self, remaining: Duration) -> Result<Settled, Error> {
-        self.lease.extend(remaining).await
+        self.lease.extend(remaining, Rider::default()).await
+    }
+
+    pub(crate) const fn lease(&self) -> &Lease {
+        &self.lease
     }
 
     pub(crate) fn lease_mut(&mut self) -> &mut Lease {
@@ -236,6 +255,11 @@ impl Delivery {
     /// The fencing number of this handing-over.
     pub const fn grant(&self) -> Grant {
         self.lease.grant
+    }
+
+    /// What the last attempt left behind with [`save`](Self::save), a nack or a release; `None`: nothing.
+    pub fn checkpoint(&self) -> Option<&Bytes> {
+        self.checkpoint.as_ref()
     }
 
     /// The body.
@@ -325,9 +349,9 @@ impl Delivery {
     ///
     /// # Cancel safety
     /// As [`ack`](Self::ack).
-    pub async fn extend(&self, remaining: Duration) -> Result<Outcome, Error> {
-        let settled = self.lease.extend(remaining).await?;
-        Ok(outcome(&settled))
+    pub async fn extend(&self, remaining: Duration) -> Result<Extended, Error> {
+        let settled = self.lease.extend(remaining, Rider::default()).await?;
+        Ok(extended(&settled))
     }
 
     /// Extends the lease at every half of its visibility timeout until the guard is dropped, or the
@@ -342,8 +366,16 @@ impl Delivery {
     }
 
     async fn settle(self, action: Action) -> Result<Outcome, Error> {
-        let settled = self.lease.settle(action).await?;
+        self.settle_with(action, Rider::default()).await
+    }
+
+    pub(crate) async fn settle_with(self, action: Action, rider: Rider) -> Result<Outcome, Error> {
+        let settled = self.lease.settle(action, rider).await?;
         Ok(outcome(&settled))
+    }
+
+    pub(crate) const fn lease(&self) -> &Lease {
+        &self.lease
     }
 
     pub(crate) fn lease_mut(&mut self) -> &mut Lease {
@@ -377,6 +409,8 @@ impl Iterator for Deliveries {
         Some(Delivery {
             lease: batch.lease.split_to(end),
             facts: batch.facts,
+            // Of a batch of one message only.
+            checkpoint: batch.checkpoint.take(),
             run,
         })
     }
@@ -391,21 +425,34 @@ pub(crate) fn one_message(run: &[u8]) -> MessageView<'_> {
 /// What a settle of one message became.
 pub(crate) fn outcome(settled: &Settled) -> Outcome {
     match settled.outcomes.first().map(|outcome| outcome.kind) {
-        // How it ends is still ours to say.
+        // Only an extend is told of a cancel.
         None | Some(SettleOutcomeKind::CancelRequested) => Outcome::Done,
         Some(SettleOutcomeKind::Late) => Outcome::Late,
         Some(SettleOutcomeKind::LeaseLost(state)) => Outcome::LeaseLost(state),
     }
 }
 
-fn nack(delay: Option<Duration>) -> Action {
-    Action::Nack {
-        delay_ms: delay.map(millis),
-        reason: String::new(),
+/// What an extend of one message became.
+pub(crate) fn extended(settled: &Settled) -> Extended {
+    match settled.outcomes.first().map(|outcome| outcome.kind) {
+        None | Some(SettleOutcomeKind::Late) => Extended::Done,
+        Some(SettleOutcomeKind::LeaseLost(state)) => Extended::LeaseLost(state),
+        Some(SettleOutcomeKind::CancelRequested) => Extended::CancelRequested,
     }
 }
 
-fn release(delay: Duration) -> Action {
+fn nack(delay: Option<Duration>) -> Action {
+    nack_because(delay, String::new())
+}
+
+pub(crate) fn nack_because(delay: Option<Duration>, reason: String) -> Action {
+    Action::Nack {
+        delay_ms: delay.map(millis),
+        reason,
+    }
+}
+
+pub(crate) fn release(delay: Duration) -> Action {
     Action::Release {
         delay_ms: millis(delay),
     }

@@ -26,6 +26,7 @@ pub(crate) struct Dial {
     pub(crate) holder: String,
     pub(crate) client: String,
     pub(crate) token: String,
+    pub(crate) marks_started: bool,
     pub(crate) timeout: Duration,
 }
 
@@ -83,7 +84,7 @@ impl Dial {
             holder: self.holder.clone(),
             client: self.client.clone(),
             token: self.token.clone(),
-            marks_started: false,
+            marks_started: self.marks_started,
         }
     }
 

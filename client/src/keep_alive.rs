@@ -3,17 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use siding_protocol::request::Action;
+use siding_protocol::request::{Action, Rider};
 use siding_protocol::types::{Grant, OffsetRange};
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use crate::delivery::{Outcome, outcome};
+use crate::delivery::{self, Extended};
 use crate::error::Error;
 use crate::lease::{Source, millis};
-use crate::settle::Listener;
-use crate::shared::CLOSED;
 
 /// A broker's shortest visibility timeout is twice this.
 const SHORTEST: Duration = Duration::from_millis(500);
@@ -54,13 +51,12 @@ async fn keep(source: &Source, grant: Grant, range: OffsetRange) -> Result<(), E
     ticks.tick().await;
     loop {
         ticks.tick().await;
-        let (reply, answer) = oneshot::channel();
         let action = Action::Extend {
             remaining_ms: millis(visibility),
         };
-        source.settle(grant, range.clone(), action, Listener::Waiter(reply));
-        let extended = answer.await.unwrap_or(Err(CLOSED))?;
-        if let Outcome::LeaseLost(_) = outcome(&extended) {
+        let held = (grant, range.clone());
+        let extended = source.settled(held, (action, Rider::default())).await?;
+        if let Extended::LeaseLost(_) = delivery::extended(&extended) {
             return Ok(());
         }
     }

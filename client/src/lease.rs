@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use siding_protocol::event::Settled;
 use siding_protocol::limits::VISIBILITY_MS_DEFAULT;
-use siding_protocol::request::Action;
+use siding_protocol::request::{Action, Rider, Settle};
 use siding_protocol::types::{Grant, OffsetRange};
 use tokio::sync::oneshot;
 
@@ -64,18 +64,29 @@ impl Source {
 
     pub(crate) fn settle(
         &self,
-        grant: Grant,
-        range: OffsetRange,
-        action: Action,
+        (grant, range): (Grant, OffsetRange),
+        (action, rider): (Action, Rider),
         listener: Listener,
     ) {
         self.handle.settle(Settling {
             address: Arc::clone(&self.address),
             grant,
             action,
+            rider: (!rider.is_empty()).then(|| Box::new(rider)),
             range,
             listener,
         });
+    }
+
+    /// Settles, and waits for the answer; retried over reconnects until there is one.
+    pub(crate) async fn settled(
+        &self,
+        held: (Grant, OffsetRange),
+        done: (Action, Rider),
+    ) -> Result<Settled, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.settle(held, done, Listener::Waiter(reply));
+        answer.await.unwrap_or(Err(CLOSED))
     }
 }
 
@@ -92,33 +103,29 @@ impl Lease {
     }
 
     /// Settles, and waits for the answer; retried over reconnects until there is one.
-    pub(crate) async fn settle(self, action: Action) -> Result<Settled, Error> {
-        let (reply, answer) = oneshot::channel();
-        self.settle_with(action, Listener::Waiter(reply));
-        answer.await.unwrap_or(Err(CLOSED))
+    pub(crate) async fn settle(mut self, action: Action, rider: Rider) -> Result<Settled, Error> {
+        let range = self.disarm();
+        self.source
+            .settled((self.grant, range), (action, rider))
+            .await
     }
 
     /// Settles; whether it took effect is counted only.
-    pub(crate) fn settle_detached(self, action: Action) {
-        let tally = Arc::clone(&self.source.tally);
-        self.settle_with(action, Listener::Detached(tally));
-    }
-
-    fn settle_with(mut self, action: Action, listener: Listener) {
+    pub(crate) fn settle_detached(mut self, action: Action) {
         let range = self.disarm();
-        self.source.settle(self.grant, range, action, listener);
+        let tally = Arc::clone(&self.source.tally);
+        let done = (action, Rider::default());
+        self.source
+            .settle((self.grant, range), done, Listener::Detached(tally));
     }
 
     /// Sets the remaining time; the lease stays.
-    pub(crate) async fn extend(&self, remaining: Duration) -> Result<Settled, Error> {
-        let (reply, answer) = oneshot::channel();
+    pub(crate) async fn extend(&self, remaining: Duration, rider: Rider) -> Result<Settled, Error> {
         let action = Action::Extend {
             remaining_ms: millis(remaining),
         };
-        let range = self.range.clone();
-        self.source
-            .settle(self.grant, range, action, Listener::Waiter(reply));
-        answer.await.unwrap_or(Err(CLOSED))
+        let held = (self.grant, self.range.clone());
+        self.source.settled(held, (action, rider)).await
     }
 
     /// Takes the range out: dropping the lease does nothing more.
@@ -133,10 +140,36 @@ impl Drop for Lease {
         if !self.range.is_empty() {
             let release = Action::Release { delay_ms: 0 };
             let range = self.disarm();
+            let released = (release, Rider::default());
             self.source
-                .settle(self.grant, range, release, Listener::Nobody);
+                .settle((self.grant, range), released, Listener::Nobody);
         }
     }
+}
+
+/// Settles what is held without a delivery in hand; the answers of its ranges become one.
+pub(crate) async fn settle_by_hand(handle: &Handle, settle: Settle) -> Result<Settled, Error> {
+    let address: Arc<str> = settle.address.to_string().into();
+    let rider = (!settle.rider.is_empty()).then(|| Box::new(settle.rider));
+    let answers = settle.ranges.into_iter().map(|range| {
+        let (reply, answer) = oneshot::channel();
+        handle.settle(Settling {
+            address: Arc::clone(&address),
+            grant: settle.grant,
+            action: settle.action.clone(),
+            rider: rider.clone(),
+            range,
+            listener: Listener::Waiter(reply),
+        });
+        answer
+    });
+    let mut whole = Settled::default();
+    for answer in answers.collect::<Vec<_>>() {
+        let part = answer.await.unwrap_or(Err(CLOSED))?;
+        whole.settled += part.settled;
+        whole.outcomes.extend(part.outcomes);
+    }
+    Ok(whole)
 }
 
 /// Whole milliseconds; what does not fit is refused by the broker with the range.

@@ -26,6 +26,9 @@
 //! | consume | [`Consumer`], [`DeliveredBatch`], [`Delivery`], [`Outcome`], [`KeepAlive`] |
 //! | long-poll | [`Client::receive`], [`ReceiveOptions`] |
 //! | publish and ack as one | [`Transaction`] |
+//! | follow one message | [`Client::get`], [`Client::await_end`], [`Client::cancel`], [`Client::explain`] |
+//! | publish by the clock | [`Client::create_schedule`] |
+//! | operate | [`Client::pause`], [`Client::seek`], [`Client::purge`], [`Client::redrive`] |
 //! | know what went wrong | [`Error`], [`Refusal`], [`ErrorCode`] |
 //!
 //! Inside: callers write into shared buffers under short locks and wake one task, which owns the
@@ -41,21 +44,28 @@ mod delivery;
 mod dial;
 mod error;
 mod heartbeat;
+mod jobs;
 mod keep_alive;
 mod lease;
 mod message;
+mod notice;
+mod operate;
 mod options;
+mod progress;
 mod publisher;
 mod receive;
+mod schedules;
 mod session;
 mod settle;
 mod shared;
+mod started;
 mod transaction;
 
 pub use siding_protocol as protocol;
 pub use siding_protocol::error_code::ErrorCode;
 pub use siding_protocol::event::{OperationDone, SettleOutcome, SettleOutcomeKind, Settled};
 pub use siding_protocol::refusal::{Refusal, State};
+pub use siding_protocol::request::{Action, Rider, Settle};
 pub use siding_protocol::run::{HeaderValue, MessageView};
 pub use siding_protocol::settings::StartAt as Start;
 pub use siding_protocol::types::{Address, Grant, Level, Name, NameError};
@@ -64,11 +74,14 @@ pub use siding_protocol::wire::Limits;
 
 pub use crate::browse::Browsed;
 pub use crate::client::Client;
-pub use crate::consumer::{Consumer, ConsumerBuilder};
-pub use crate::delivery::{DeliveredBatch, Deliveries, Delivery, Outcome};
+pub use crate::consumer::{Consumer, ConsumerBuilder, Notices};
+pub use crate::delivery::{DeliveredBatch, Deliveries, Delivery, Extended, Outcome};
 pub use crate::error::{Error, ProtocolError, TryPublishError, UrlError};
+pub use crate::jobs::has_ended;
 pub use crate::keep_alive::KeepAlive;
 pub use crate::message::{Confirm, Message, MessageId, Value};
+pub use crate::notice::Notice;
+pub use crate::operate::{BrowseOptions, DropDeadOptions, PurgeOptions, RedriveOptions};
 pub use crate::options::{Options, PORT_DEFAULT, Reconnect};
 pub use crate::publisher::{OnBusy, Publisher, PublisherBuilder, Receipt};
 pub use crate::receive::ReceiveOptions;

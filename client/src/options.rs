@@ -21,6 +21,10 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// What to do when the connection is lost.
     pub reconnect: Reconnect,
+    /// Tells the broker of each delivery of a consumer when the application gets it: what was pushed
+    /// and not begun when the connection is lost comes back uncharged. Default: no, and all that was
+    /// pushed is charged with an attempt then.
+    pub marks_started: bool,
 }
 
 /// What to do when the connection is lost. (The first connect fails at once in either case.)
@@ -41,6 +45,7 @@ impl Default for Options {
             token: None,
             connect_timeout: Duration::from_secs(10),
             reconnect: Reconnect::default(),
+            marks_started: false,
         }
     }
 }

@@ -23,8 +23,10 @@ pub(crate) use self::event::{Cargo, Event};
 use self::producer::Producer;
 use self::subscribing::Subscriber;
 use crate::error::{Error, ProtocolError};
+use crate::notice::Notice;
 use crate::settle::{Settlement, parse_settled};
 use crate::shared::{Ask, Reply};
+use crate::started::Begun;
 
 /// How much longer than a draining broker asked for is waited for its close.
 const DRAIN_SLACK_MS: u64 = 1_000;
@@ -57,11 +59,20 @@ pub(crate) struct Session {
 enum Pending {
     Ask(Ask),
     Settle(Settlement),
-    Open { key: u64 },
-    Produce { key: u64, number: u64, bytes: usize },
-    Subscribe { consumer: u32 },
+    Open {
+        key: u64,
+    },
+    Produce {
+        key: u64,
+        number: u64,
+        bytes: usize,
+    },
+    Subscribe {
+        consumer: u32,
+    },
     Unsubscribe(Option<Reply<()>>),
-    Heartbeat,
+    /// A ping, or a note: nobody waits for the answer.
+    Note,
 }
 
 impl Session {
@@ -122,7 +133,7 @@ impl Session {
                 | Pending::Open { .. }
                 | Pending::Produce { .. }
                 | Pending::Subscribe { .. }
-                | Pending::Heartbeat => {}
+                | Pending::Note => {}
             }
         }
         for producer in self.producers.values_mut() {
@@ -180,8 +191,8 @@ impl Session {
 
     /// Whether nothing is unanswered or waits.
     pub(crate) fn is_idle(&self) -> bool {
-        let heartbeat = |pending| matches!(pending, &Pending::Heartbeat);
-        self.unanswered.values().all(heartbeat)
+        let note = |pending| matches!(pending, &Pending::Note);
+        self.unanswered.values().all(note)
             && self.waiting_asks.is_empty()
             && self.waiting_settles.is_empty()
             && self
@@ -222,9 +233,18 @@ impl Session {
         self.out.frame(correlation, kind);
     }
 
+    /// Notes what the application has begun; without a connection nothing is held that it could say.
+    pub(crate) fn begun(&mut self, begun: Begun) {
+        if self.connected {
+            let correlation = self.expect(Pending::Note);
+            let started = Kind::Started(begun.into_wire());
+            self.out.frame(correlation, started);
+        }
+    }
+
     /// Sends a ping that nobody waits for.
     pub(crate) fn ping(&mut self) {
-        let correlation = self.expect(Pending::Heartbeat);
+        let correlation = self.expect(Pending::Note);
         self.out.frame(correlation, Kind::Ping(wire::Ping {}));
     }
 
@@ -241,6 +261,8 @@ impl Session {
         };
         match kind {
             Kind::Deliver(deliver) => {
+                let gap = deliver.gap.map(Notice::gap);
+                self.notify(deliver.consumer, gap);
                 // A consumer that was just closed: its leases lapse with it.
                 if let Some(subscriber) = self.consumers.get(&deliver.consumer)
                     && !subscriber.queue.push(deliver.batches)
@@ -249,12 +271,18 @@ impl Session {
                 }
                 Ok(Received::Nothing)
             }
+            Kind::LeaseExpiring(expiring) => {
+                self.notify(expiring.consumer, Notice::expiring(expiring));
+                Ok(Received::Nothing)
+            }
+            Kind::CancelRequested(cancel) => {
+                self.notify(cancel.consumer, Notice::cancel(cancel));
+                Ok(Received::Nothing)
+            }
             Kind::ConsumerEnded(ended) => {
                 self.consumer_ended(ended, events);
                 Ok(Received::Nothing)
             }
-            // A settle or an extend is told the same.
-            Kind::CancelRequested(_) | Kind::LeaseExpiring(_) => Ok(Received::Nothing),
             Kind::Ping(_) => {
                 self.out.frame(frame.correlation, Kind::Pong(wire::Pong {}));
                 Ok(Received::Nothing)
@@ -273,6 +301,14 @@ impl Session {
                 self.answer(now_ms, pending, kind, events)?;
                 Ok(Received::Nothing)
             }
+        }
+    }
+
+    /// Tells a consumer; one that was just closed does not want to know.
+    fn notify(&self, consumer: u32, notice: Option<Notice>) {
+        let subscriber = self.consumers.get(&consumer);
+        if let Some((subscriber, notice)) = subscriber.zip(notice) {
+            subscriber.queue.notices.push(notice);
         }
     }
 
@@ -307,7 +343,7 @@ impl Session {
             Pending::Unsubscribe(reply) => {
                 events.extend(reply.map(|reply| Event::Replied(reply, Ok(()))));
             }
-            Pending::Heartbeat => {}
+            Pending::Note => {}
         }
         Ok(())
     }

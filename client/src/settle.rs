@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use siding_protocol::event::{SettleOutcome, SettleOutcomeKind, Settled, range_to_wire};
 use siding_protocol::limits::SETTLE_RANGES_MAX;
 use siding_protocol::refusal::{Refusal, State};
-use siding_protocol::request::Action;
+use siding_protocol::request::{Action, Rider};
 use siding_protocol::types::{Grant, OffsetRange};
 use siding_protocol::wire;
 use tokio::sync::{Notify, oneshot};
@@ -29,6 +29,7 @@ pub(crate) struct Settlement {
     address: Arc<str>,
     grant: Grant,
     action: Action,
+    rider: Option<Box<Rider>>,
     ranges: Vec<OffsetRange>,
     waiters: Vec<Waiter>,
     detached: Vec<(Arc<Tally>, u64)>,
@@ -66,6 +67,8 @@ pub(crate) struct Settling {
     pub(crate) address: Arc<str>,
     pub(crate) grant: Grant,
     pub(crate) action: Action,
+    /// What it carries besides; of one message then. Boxed: hardly any settle has one.
+    pub(crate) rider: Option<Box<Rider>>,
     pub(crate) range: OffsetRange,
     pub(crate) listener: Listener,
 }
@@ -93,6 +96,7 @@ impl Settlement {
             address: settling.address,
             grant: settling.grant,
             action: settling.action,
+            rider: settling.rider,
             ranges: Vec::with_capacity(1),
             waiters: Vec::new(),
             detached: Vec::new(),
@@ -104,6 +108,8 @@ impl Settlement {
     fn takes(&self, settling: &Settling) -> bool {
         self.grant == settling.grant
             && self.ranges.len() < SETTLE_RANGES_MAX
+            && self.rider.is_none()
+            && settling.rider.is_none()
             && self.action == settling.action
             && self.address == settling.address
     }
@@ -164,6 +170,12 @@ impl Settlement {
         };
         settle.set_action(action);
         settle.delay_ms = delay_ms;
+        if let Some(rider) = &self.rider {
+            settle.checkpoint.clone_from(&rider.checkpoint);
+            settle.result.clone_from(&rider.result);
+            settle.progress = rider.progress;
+            settle.note.clone_from(&rider.note);
+        }
         settle
     }
 
@@ -282,6 +294,8 @@ pub(crate) fn parse_settled(settled: wire::Settled) -> Result<Settled, ProtocolE
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     const GRANT: Grant = Grant {
@@ -294,6 +308,7 @@ mod tests {
             address: "jobs".into(),
             grant: GRANT,
             action,
+            rider: None,
             range,
             listener,
         }
@@ -320,6 +335,25 @@ mod tests {
             .map(|range| (range.first, range.count))
             .collect();
         assert_eq!(ranges, [(0, 1), (5, 4)]);
+    }
+
+    #[test]
+    fn what_carries_something_travels_alone() {
+        let mut queue = SettleQueue::default();
+        queue.push(settling(0..1, Action::Ack, Listener::Nobody));
+        let result = Some(Bytes::from_static(b"42"));
+        queue.push(Settling {
+            rider: Some(Box::new(Rider {
+                result: result.clone(),
+                ..Rider::default()
+            })),
+            ..settling(1..2, Action::Ack, Listener::Nobody)
+        });
+        queue.push(settling(2..3, Action::Ack, Listener::Nobody));
+        let settles: Vec<_> = queue.take().iter_mut().map(Settlement::as_wire).collect();
+        let results: Vec<_> = settles.iter().map(|settle| &settle.result).collect();
+        assert_eq!(results, [&None, &result]);
+        assert_eq!(settles[0].ranges.len(), 2);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use siding_protocol::refusal::Refusal;
+use siding_protocol::types::{Grant, OffsetRange};
 use siding_protocol::wire;
 use siding_protocol::wire::frame::Kind;
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -12,6 +13,7 @@ use crate::consumer::DeliveryQueue;
 use crate::error::{Error, ProtocolError};
 use crate::publisher::{OnBusy, PublisherCore};
 use crate::settle::{SettleQueue, Settlement, Settling};
+use crate::started::{self, Begun};
 
 /// Requests of one client that wait for an answer at a time, publishes and settles not counted.
 /// More wait their turn.
@@ -72,6 +74,8 @@ pub(crate) enum Command {
 pub(crate) struct Inbox {
     pub(crate) commands: Vec<Command>,
     pub(crate) settles: SettleQueue,
+    /// What the application has begun; empty unless it marks so.
+    pub(crate) begun: Vec<Begun>,
     /// Publishers with something to send.
     pub(crate) publishers: Vec<Arc<PublisherCore>>,
     /// Every handle is gone.
@@ -88,6 +92,7 @@ pub(crate) struct Shared {
     keys: AtomicU64,
     consumers: AtomicU32,
     pub(crate) holder: String,
+    marks_started: bool,
     limits: Mutex<wire::Limits>,
 }
 
@@ -118,7 +123,7 @@ impl Handle {
 }
 
 impl Shared {
-    pub(crate) fn new(holder: String, limits: wire::Limits) -> Self {
+    pub(crate) fn new(holder: String, marks_started: bool, limits: wire::Limits) -> Self {
         Self {
             inbox: Mutex::default(),
             wake: Notify::new(),
@@ -126,6 +131,7 @@ impl Shared {
             keys: AtomicU64::new(TRANSACTIONS + 1),
             consumers: AtomicU32::new(1),
             holder,
+            marks_started,
             limits: Mutex::new(limits),
         }
     }
@@ -175,6 +181,21 @@ impl Shared {
                 return Settlement::new(settling).finish(&Err(CLOSED));
             }
             inbox.settles.push(settling);
+        }
+        self.wake.notify_one();
+    }
+
+    /// The application begins with these messages: noted, if it marks so.
+    pub(crate) fn begun(&self, address: &Arc<str>, grant: Grant, range: OffsetRange) {
+        if !self.marks_started {
+            return;
+        }
+        {
+            let mut inbox = self.inbox();
+            if inbox.ended {
+                return;
+            }
+            started::note(&mut inbox.begun, address, grant, range);
         }
         self.wake.notify_one();
     }

@@ -1,16 +1,18 @@
 //! Publish and ack in one step: exactly once between queues of one shard.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use siding_protocol::event::{self, OperationDone};
-use siding_protocol::request::Action;
+use siding_protocol::request::{Action, Rider};
 use siding_protocol::run::{MessageError, RunBuilder, RunLimits};
 use siding_protocol::wire;
 use siding_protocol::wire::operation::Kind;
 
 use crate::delivery::{DeliveredBatch, Delivery};
 use crate::error::Error;
-use crate::lease::Lease;
+use crate::lease::{Lease, millis};
 use crate::message::Message;
 use crate::settle::{Listener, Settlement, Settling, parse_settled};
 use crate::shared::{Command, Handle, misfit};
@@ -75,14 +77,49 @@ impl Transaction {
 
     /// Adds an ack of one delivery.
     pub fn ack(mut self, mut delivery: Delivery) -> Self {
-        let operation = ack_operation(delivery.lease_mut());
+        let operation = settle_operation(delivery.lease_mut(), Action::Ack, Rider::default());
         self.held.deliveries.push(delivery);
         self.add(operation)
     }
 
+    /// Adds any settle of one delivery, with what rides on it: `Action::Nack`, `Release` and `Reject`
+    /// end its grant as by itself. (An `Action::Extend` leaves it to nobody: use
+    /// [`extend`](Self::extend).)
+    pub fn settle(mut self, mut delivery: Delivery, action: Action, rider: Rider) -> Self {
+        let operation = settle_operation(delivery.lease_mut(), action, rider);
+        self.held.deliveries.push(delivery);
+        self.add(operation)
+    }
+
+    /// Adds an ack of one delivery, and what came of it: at most 256 KiB.
+    pub fn ack_with(self, delivery: Delivery, result: impl Into<Bytes>) -> Self {
+        let rider = Rider {
+            result: Some(result.into()),
+            ..Rider::default()
+        };
+        self.settle(delivery, Action::Ack, rider)
+    }
+
+    /// Adds setting the remaining time of a lease, 1 s to 12 h, with what rides on it; the delivery
+    /// stays yours.
+    pub fn extend(self, delivery: &Delivery, remaining: Duration, rider: Rider) -> Self {
+        let action = Action::Extend {
+            remaining_ms: millis(remaining),
+        };
+        let operation = settle_operation(delivery.lease(), action, rider);
+        self.add(operation)
+    }
+
+    /// Adds a cancel of one message of a queue or subscription, as
+    /// [`Client::cancel`](crate::Client::cancel).
+    pub fn cancel(self, address: &str, offset: u64) -> Self {
+        let address = address.to_owned();
+        self.add(Kind::Cancel(wire::Cancel { address, offset }))
+    }
+
     /// Adds an ack of a whole batch, as one operation.
     pub fn ack_batch(mut self, mut batch: DeliveredBatch) -> Self {
-        let operation = ack_operation(batch.lease_mut());
+        let operation = settle_operation(batch.lease_mut(), Action::Ack, Rider::default());
         self.held.batches.push(batch);
         self.add(operation)
     }
@@ -132,11 +169,12 @@ impl Held {
     }
 }
 
-fn ack_operation(lease: &Lease) -> Kind {
+fn settle_operation(lease: &Lease, action: Action, rider: Rider) -> Kind {
     let mut settlement = Settlement::new(Settling {
         address: Arc::clone(&lease.source.address),
         grant: lease.grant,
-        action: Action::Ack,
+        action,
+        rider: (!rider.is_empty()).then(|| Box::new(rider)),
         range: lease.range.clone(),
         listener: Listener::Nobody,
     });

@@ -7,7 +7,6 @@ mod dedup;
 mod delay;
 mod ephemeral;
 mod filter;
-mod jobs;
 mod lease;
 mod level;
 mod limits;

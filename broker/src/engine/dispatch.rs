@@ -8,7 +8,6 @@ use super::Engine;
 use super::command::{Command, Lease, LoggedRange};
 use super::consumer::{Consumer, Poll, Readers, Room};
 use super::effect::{DeliverTo, Delivery, Effect, Effects, SessionId, Urgency};
-use super::job::carry::apart;
 use super::select::{count, select};
 
 /// Whom to serve next, and how.
@@ -124,11 +123,10 @@ impl Engine {
         let Some(log) = self.state.logs.get(&subscription.log) else {
             return false;
         };
-        let mut selection = select(log, subscription, &readers.reserved, now, turn.room);
+        let selection = select(log, subscription, &readers.reserved, now, turn.room);
         if selection.ranges.is_empty() {
             return false;
         }
-        let checkpoints = subscription.jobs.carry(log, &mut selection);
         self.volatile.last_counter += 1;
         let grant = Grant {
             term: self.state.term,
@@ -168,7 +166,7 @@ impl Engine {
         }
         self.volatile
             .hold(turn.to, grant, id, offsets, selection.bytes);
-        let ranges = apart(selection.ranges, &checkpoints);
+        let ranges = selection.ranges;
         let to = turn.to;
         effects.push(Effect::Deliver(Delivery {
             to,
@@ -178,7 +176,6 @@ impl Engine {
             deadline,
             ranges,
             gap,
-            checkpoints,
         }));
         let urgency = Urgency::Lazy;
         effects.push(Effect::Propose {
@@ -206,7 +203,6 @@ impl Engine {
                 deadline: until,
                 ranges: Vec::new(),
                 gap: None,
-                checkpoints: Vec::new(),
             }));
         }
     }

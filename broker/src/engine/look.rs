@@ -244,7 +244,7 @@ impl Engine {
     }
 }
 
-pub(super) fn address_of(log: &Log, subscription: &Subscription) -> String {
+fn address_of(log: &Log, subscription: &Subscription) -> String {
     match &subscription.name {
         None => log.name.clone(),
         Some(name) => format!("{}/{name}", log.name),

@@ -4,23 +4,33 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use serde_json::Value;
 use siding::{
     Client, Consumer, DeliveredBatch, ReceiveOptions, SettleOutcome, SettleOutcomeKind, Settled,
+    Start,
 };
 
-use crate::args::{self, Global};
+use crate::args::{self, FilterArg, Global};
+use crate::clock;
 use crate::connect::{connect, leave, name_of};
 use crate::drain::{self, LOOK_EVERY, Next};
+use crate::ephemeral;
 use crate::exit::{Exit, failure};
 use crate::output::{Format, Output};
 use crate::shown::Shown;
 use crate::signals::Stop;
 use crate::template::Template;
+use crate::times;
 
 /// `siding consume`
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  siding consume jobs --drain > jobs.txt
+  siding consume orders --from 2h --filter 'routing_key matches eu.>' --json
+  siding consume jobs --ack manual --json -n 1      # then: siding ack jobs@17 --grant 1.4")]
 pub(crate) struct ConsumeArgs {
-    /// A queue, or TOPIC/SUBSCRIPTION.
+    /// A queue, TOPIC/SUBSCRIPTION, or, with --from or --filter, a topic.
     address: String,
     /// End after so many messages. `| head -1` takes more: what a pipe took counts as printed.
     #[arg(short = 'n', long, group = "until", value_parser = clap::value_parser!(u64).range(1..))]
@@ -50,15 +60,20 @@ pub(crate) struct ConsumeArgs {
     /// When a message is acked.
     #[arg(long, value_enum, default_value = "after")]
     ack: AckArg,
-    #[arg(long, hide = true)]
-    from: Option<String>,
+    /// Read a topic from here on, by a subscription that lives as long as this command: earliest,
+    /// latest, an offset, 2h (ago), or a time [default with --filter: latest].
+    #[arg(long, value_name = "WHERE", value_parser = times::start)]
+    from: Option<Start>,
+    #[command(flatten)]
+    matching: FilterArg,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum AckArg {
     /// Once it is printed and flushed.
     After,
-    /// Not by this command: the lease runs out and the message comes back.
+    /// Not by this command: settle it with `siding ack ID --grant G`, as --json prints them, before
+    /// its lease runs out.
     Manual,
     /// When it is delivered; not offered yet.
     #[value(hide = true)]
@@ -66,14 +81,18 @@ enum AckArg {
 }
 
 /// Runs the verb.
-pub(crate) async fn run(global: &Global, args: ConsumeArgs) -> Result<Exit> {
+pub(crate) async fn run(global: &Global, mut args: ConsumeArgs) -> Result<Exit> {
     refuse_what_is_not_offered(&args)?;
     let mut stop = Stop::listen()?;
     let client = connect(global).await?;
+    if args.from.is_some() || !args.matching.filter.is_empty() {
+        let (topic, filter) = (&args.address, &args.matching.filter);
+        args.address = ephemeral::subscribe(&client, topic, args.from, filter).await?;
+    }
     let printer = Printer {
         name: name_of(&args.address).to_owned(),
         template: template(global.output, &args),
-        ack: args.ack == AckArg::After,
+        held: (args.ack == AckArg::Manual).then(|| args.address.clone()),
         output: Output::new(global.output),
         printed: 0,
     };
@@ -97,11 +116,6 @@ fn template(output: Option<Format>, args: &ConsumeArgs) -> Option<Template> {
 }
 
 fn refuse_what_is_not_offered(args: &ConsumeArgs) -> Result<()> {
-    if let Some(from) = &args.from {
-        let create = format!("siding sub create TOPIC/NAME --start {from}");
-        let words = "a start belongs to a subscription: create one, then consume it";
-        return Err(failure(Exit::Usage, format!("{words} · {create}")));
-    }
     if args.ack == AckArg::OnDelivery {
         let words = "--ack on-delivery is not offered by this broker · --ack after";
         return Err(failure(Exit::Usage, words));
@@ -273,7 +287,8 @@ struct Printer {
     name: String,
     /// `None`: JSON.
     template: Option<Template>,
-    ack: bool,
+    /// Where messages stay held: nothing is acked then.
+    held: Option<String>,
     output: Output,
     printed: u64,
 }
@@ -285,7 +300,7 @@ impl Printer {
             self.put(batch);
         }
         self.output.flush().await?;
-        if self.ack {
+        if self.held.is_none() {
             return Ok(batches);
         }
         // Dropped they would be released; here the leases are to run out by themselves.
@@ -305,7 +320,14 @@ impl Printer {
             if let Some(template) = &self.template {
                 template.fill(&shown, self.output.raw());
             } else {
-                let line = serde_json::Value::Object(shown.json()).to_string();
+                let mut object = shown.json();
+                if let Some(address) = &self.held {
+                    object.insert("address".into(), address.as_str().into());
+                    object.insert("grant".into(), batch.grant().to_string().into());
+                    let deadline = clock::rfc3339(batch.deadline_ms());
+                    object.insert("deadline".into(), deadline.into());
+                }
+                let line = Value::Object(object).to_string();
                 self.output.raw().extend_from_slice(line.as_bytes());
                 self.output.raw().push(b'\n');
             }

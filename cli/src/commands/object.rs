@@ -1,265 +1,53 @@
-//! `siding queue | topic | sub`: create, list, show, remove, purge.
-
-use std::time::Duration;
+//! What `siding queue`, `topic` and `sub` share: list, show, remove, purge, pause, seek.
 
 use anyhow::Result;
-use clap::{Args, Subcommand};
+use siding::wire::NameInfo;
 use siding::wire::name_info::Settings;
-use siding::wire::{DeliverySettings, NameInfo, QueueSettings, TopicSettings};
-use siding::{Client, Start};
+use siding::{Client, PurgeOptions, Start};
 
-use crate::args::{self, Consent, Global};
+use crate::args::{Consent, Global};
 use crate::books::{books, record, sub_rows, topic_rows};
-use crate::connect::connect;
+use crate::clock;
 use crate::exit::{Exit, failure};
 use crate::output::Output;
 
-/// `siding queue …`
-#[derive(Debug, Subcommand)]
-pub(crate) enum QueueCommand {
-    /// Create a queue; with the same settings again is fine.
-    Create {
-        /// Its name: letters, digits, `.`, `_`, `-`.
-        name: String,
-        #[command(flatten)]
-        delivery: DeliveryArgs,
-        /// Most messages, ready, delayed and leased together; default 2^40: no limit.
-        #[arg(long)]
-        max_messages: Option<u64>,
-        /// Most bytes of the same; default 1GiB.
-        #[arg(long, value_parser = args::bytes)]
-        max_bytes: Option<u64>,
-    },
-    /// List queues.
-    Ls {
-        /// Only names that begin so.
-        #[arg(default_value = "")]
-        prefix: String,
-    },
-    /// Show books and settings.
-    Show {
-        /// The queue.
-        name: String,
-    },
-    /// Remove a queue with all its messages.
-    Rm {
-        /// The queue.
-        name: String,
-        #[command(flatten)]
-        consent: Consent,
-    },
-    /// Drop what is ready or delayed.
-    Purge {
-        /// The queue.
-        name: String,
-        #[command(flatten)]
-        consent: Consent,
-    },
+/// What a verb is about, and where it is asked.
+pub(super) struct Target<'a> {
+    global: &'a Global,
+    client: &'a Client,
+    kind: Kind,
+    address: String,
 }
 
-/// `siding topic …`
-#[derive(Debug, Subcommand)]
-pub(crate) enum TopicCommand {
-    /// Create a topic; with the same settings again is fine.
-    Create {
-        /// Its name: letters, digits, `.`, `_`, `-`.
-        name: String,
-        /// Past it the oldest messages leave; default 10GiB.
-        #[arg(long, value_parser = args::bytes)]
-        retention_bytes: Option<u64>,
-    },
-    /// List topics.
-    Ls {
-        /// Only names that begin so.
-        #[arg(default_value = "")]
-        prefix: String,
-    },
-    /// Show books and settings.
-    Show {
-        /// The topic.
-        name: String,
-    },
-    /// Remove a topic with its messages and subscriptions.
-    Rm {
-        /// The topic.
-        name: String,
-        #[command(flatten)]
-        consent: Consent,
-    },
-    /// Drop what is ready or delayed in every subscription; the log keeps its messages.
-    Purge {
-        /// The topic.
-        name: String,
-        #[command(flatten)]
-        consent: Consent,
-    },
-}
-
-/// `siding sub …`
-#[derive(Debug, Subcommand)]
-pub(crate) enum SubCommand {
-    /// Create a subscription; with the same settings again is fine.
-    Create {
-        /// TOPIC/NAME.
+impl<'a> Target<'a> {
+    pub(super) const fn new(
+        global: &'a Global,
+        client: &'a Client,
+        kind: Kind,
         address: String,
-        #[command(flatten)]
-        delivery: DeliveryArgs,
-        /// Where it begins to read: earliest, latest or an offset.
-        #[arg(long, default_value = "latest", value_parser = start)]
-        start: Start,
-    },
-    /// List subscriptions.
-    Ls {
-        /// Only addresses that begin so.
-        #[arg(default_value = "")]
-        prefix: String,
-    },
-    /// Show books and settings.
-    Show {
-        /// TOPIC/NAME.
-        address: String,
-    },
-    /// Remove a subscription; the topic keeps its messages.
-    Rm {
-        /// TOPIC/NAME.
-        address: String,
-        #[command(flatten)]
-        consent: Consent,
-    },
-    /// Drop what is ready or delayed for this subscription.
-    Purge {
-        /// TOPIC/NAME.
-        address: String,
-        #[command(flatten)]
-        consent: Consent,
-    },
-}
-
-/// How deliveries behave. What is not given takes the broker's default.
-#[derive(Debug, Args)]
-pub(crate) struct DeliveryArgs {
-    /// How long a delivered message is leased, 1s to 12h; default 30s.
-    #[arg(long, value_parser = args::duration)]
-    visibility: Option<Duration>,
-    /// Attempts before a message is dead, 1 to 1000; default 10.
-    #[arg(long)]
-    max_attempts: Option<u32>,
-    /// Waits between attempts, such as 1s,5s,30s; the last repeats; default 1s to 6h in 9 steps.
-    #[arg(long, value_delimiter = ',', value_parser = args::duration)]
-    backoff: Vec<Duration>,
-    /// Dead letters kept; default 100000.
-    #[arg(long)]
-    max_dead: Option<u64>,
-}
-
-impl DeliveryArgs {
-    fn to_wire(&self) -> DeliverySettings {
-        DeliverySettings {
-            visibility_timeout_ms: self.visibility.map(ms),
-            max_attempts: self.max_attempts,
-            backoff_ms: self.backoff.iter().copied().map(ms).collect(),
-            max_dead: self.max_dead,
-            ..Default::default()
-        }
-    }
-}
-
-fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn start(text: &str) -> Result<Start, String> {
-    match text {
-        "earliest" => Ok(Start::Earliest),
-        "latest" => Ok(Start::Latest),
-        offset => match offset.parse() {
-            Ok(offset) => Ok(Start::Offset(offset)),
-            Err(_) => Err("a start is earliest, latest or an offset".to_owned()),
-        },
-    }
-}
-
-/// Runs a `queue` verb.
-pub(crate) async fn queue(global: &Global, verb: QueueCommand) -> Result<Exit> {
-    let client = connect(global).await?;
-    match verb {
-        QueueCommand::Create {
-            name,
-            delivery,
-            max_messages,
-            max_bytes,
-        } => {
-            let settings = QueueSettings {
-                delivery: Some(delivery.to_wire()),
-                max_messages,
-                max_bytes,
-                ..Default::default()
-            };
-            client.create_queue(&name, settings).await?;
-            Ok(Exit::Ok)
-        }
-        QueueCommand::Ls { prefix } => list(global, &client, &prefix, Kind::Queue).await,
-        QueueCommand::Show { name } => show(global, &client, &name, Kind::Queue).await,
-        QueueCommand::Rm { name, consent } => remove(&client, &name, Kind::Queue, consent).await,
-        QueueCommand::Purge { name, consent } => {
-            purge(global, &client, (&name, Kind::Queue), consent).await
-        }
-    }
-}
-
-/// Runs a `topic` verb.
-pub(crate) async fn topic(global: &Global, verb: TopicCommand) -> Result<Exit> {
-    let client = connect(global).await?;
-    match verb {
-        TopicCommand::Create {
-            name,
-            retention_bytes,
-        } => {
-            client
-                .create_topic(
-                    &name,
-                    TopicSettings {
-                        retention_bytes,
-                        ..Default::default()
-                    },
-                )
-                .await?;
-            Ok(Exit::Ok)
-        }
-        TopicCommand::Ls { prefix } => list(global, &client, &prefix, Kind::Topic).await,
-        TopicCommand::Show { name } => show(global, &client, &name, Kind::Topic).await,
-        TopicCommand::Rm { name, consent } => remove(&client, &name, Kind::Topic, consent).await,
-        TopicCommand::Purge { name, consent } => {
-            purge(global, &client, (&name, Kind::Topic), consent).await
-        }
-    }
-}
-
-/// Runs a `sub` verb.
-pub(crate) async fn sub(global: &Global, verb: SubCommand) -> Result<Exit> {
-    let client = connect(global).await?;
-    match verb {
-        SubCommand::Create {
+    ) -> Self {
+        Self {
+            global,
+            client,
+            kind,
             address,
-            delivery,
-            start,
-        } => {
-            client
-                .create_subscription(&address, delivery.to_wire(), start)
-                .await?;
-            Ok(Exit::Ok)
         }
-        SubCommand::Ls { prefix } => list(global, &client, &prefix, Kind::Sub).await,
-        SubCommand::Show { address } => show(global, &client, &address, Kind::Sub).await,
-        SubCommand::Rm { address, consent } => remove(&client, &address, Kind::Sub, consent).await,
-        SubCommand::Purge { address, consent } => {
-            purge(global, &client, (&address, Kind::Sub), consent).await
-        }
+    }
+
+    /// Describes it.
+    ///
+    /// # Errors
+    /// It is not there, or of another kind.
+    async fn describe(&self) -> Result<NameInfo> {
+        let info = self.client.describe(&self.address).await?;
+        self.kind.check(&self.address, &info)?;
+        Ok(info)
     }
 }
 
+/// What an address names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Queue,
     Topic,
     Sub,
@@ -298,9 +86,11 @@ impl Kind {
     }
 }
 
-async fn list(global: &Global, client: &Client, prefix: &str, kind: Kind) -> Result<Exit> {
+/// Lists those whose addresses begin so.
+pub(super) async fn list(target: &Target<'_>) -> Result<Exit> {
+    let (prefix, kind) = (target.address.as_str(), target.kind);
     let log_prefix = prefix.split_once('/').map_or(prefix, |(topic, _)| topic);
-    let names = client.list(log_prefix).await?;
+    let names = target.client.list(log_prefix).await?;
     let rows = if kind == Kind::Topic {
         topic_rows(&names)
     } else {
@@ -313,31 +103,26 @@ async fn list(global: &Global, client: &Client, prefix: &str, kind: Kind) -> Res
             .flat_map(|info| &info.subscriptions);
         sub_rows(subs.filter(|sub| sub.address.starts_with(prefix)))
     };
-    let mut output = Output::new(global.output);
-    let exit = if rows.rows.is_empty() {
-        Exit::NothingMatched
-    } else {
-        Exit::Ok
-    };
+    let mut output = Output::new(target.global.output);
     output.rows(&rows);
     output.flush().await?;
-    Ok(exit)
+    Ok(matched(rows.rows.len() as u64))
 }
 
-async fn show(global: &Global, client: &Client, address: &str, kind: Kind) -> Result<Exit> {
-    let info = client.describe(address).await?;
-    kind.check(address, &info)?;
-    let mut output = Output::new(global.output);
-    output.record(&record(address, &info));
+/// Shows books and settings.
+pub(super) async fn show(target: &Target<'_>) -> Result<Exit> {
+    let info = target.describe().await?;
+    let mut output = Output::new(target.global.output);
+    output.record(&record(&target.address, &info));
     output.flush().await?;
     Ok(Exit::Ok)
 }
 
-async fn remove(client: &Client, address: &str, kind: Kind, consent: Consent) -> Result<Exit> {
-    let info = client.describe(address).await?;
-    kind.check(address, &info)?;
-    let noun = kind.noun();
-    let deed = match kind {
+/// Removes it, with consent.
+pub(super) async fn remove(target: &Target<'_>, consent: Consent) -> Result<Exit> {
+    let info = target.describe().await?;
+    let (noun, address) = (target.kind.noun(), &target.address);
+    let deed = match target.kind {
         Kind::Sub => format!("remove {noun} {address}"),
         _ => format!(
             "remove {noun} {address} with {} bytes of messages",
@@ -347,44 +132,100 @@ async fn remove(client: &Client, address: &str, kind: Kind, consent: Consent) ->
     if !consent.given(&deed)? {
         return Ok(Exit::Ok);
     }
-    client.delete(address).await?;
+    target.client.delete(address).await?;
     Ok(Exit::Ok)
 }
 
-/// A queue, a subscription, or every subscription of a topic.
-async fn purge(
-    global: &Global,
-    client: &Client,
-    (address, kind): (&str, Kind),
-    consent: Consent,
-) -> Result<Exit> {
-    let info = client.describe(address).await?;
-    kind.check(address, &info)?;
-    let waiting = info.subscriptions.iter().map(|sub| {
-        let books = books(sub);
-        books.ready.saturating_add(books.delayed)
-    });
-    let waiting: u64 = waiting.sum();
-    if !consent.given(&format!("drop {waiting} messages of {address}"))? {
+/// Clears a queue, a subscription, or every subscription of a topic.
+pub(super) async fn purge(target: &Target<'_>, filter: &str, consent: Consent) -> Result<Exit> {
+    let info = target.describe().await?;
+    let mut matching = 0_u64;
+    for sub in &info.subscriptions {
+        let count = if filter.is_empty() {
+            let books = books(sub);
+            books.ready.saturating_add(books.delayed)
+        } else {
+            let counted = PurgeOptions {
+                filter: filter.to_owned(),
+                dry_run: true,
+            };
+            target.client.purge(&sub.address, counted).await?
+        };
+        matching = matching.saturating_add(count);
+    }
+    let deed = format!("drop {} of {}", messages(matching), target.address);
+    if consent.dry_run {
+        eprintln!("would {deed}");
+        return count(target.global, "matching", matching).await;
+    }
+    if !consent.given(&deed)? {
         return Ok(Exit::Ok);
     }
     let mut purged = 0_u64;
     for sub in &info.subscriptions {
-        purged = purged.saturating_add(client.purge(&sub.address).await?);
+        let matching = PurgeOptions {
+            filter: filter.to_owned(),
+            dry_run: false,
+        };
+        purged = purged.saturating_add(target.client.purge(&sub.address, matching).await?);
     }
+    count(target.global, "purged", purged).await
+}
+
+/// Pauses or resumes it.
+pub(super) async fn pause(target: &Target<'_>, paused: bool) -> Result<Exit> {
+    target.describe().await?;
+    if paused {
+        target.client.pause(&target.address).await?;
+    } else {
+        target.client.resume(&target.address).await?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// Moves it, with consent: what is leased is fenced, what was done is done again.
+pub(super) async fn seek(target: &Target<'_>, to: Start, consent: Consent) -> Result<Exit> {
+    let info = target.describe().await?;
+    let leased: u64 = info.subscriptions.iter().map(|sub| books(sub).leased).sum();
+    let place = match to {
+        Start::Earliest => "the earliest kept message".to_owned(),
+        Start::Latest => "the end".to_owned(),
+        Start::Offset(offset) => format!("offset {offset}"),
+        Start::Time(at) => clock::rfc3339(at.0),
+    };
+    let address = &target.address;
+    let deed = format!("move {address} to {place} and end {leased} leases");
+    if !consent.given(&deed)? {
+        return Ok(Exit::Ok);
+    }
+    target.client.seek(address, to).await?;
+    Ok(Exit::Ok)
+}
+
+/// Prints how many it were; none is exit code 1.
+pub(super) async fn count(global: &Global, what: &'static str, count: u64) -> Result<Exit> {
     let mut output = Output::new(global.output);
-    output.record(&[("purged", purged.into())]);
+    output.record(&[(what, count.into())]);
     output.flush().await?;
-    Ok(if purged == 0 {
+    Ok(matched(count))
+}
+
+fn messages(count: u64) -> String {
+    let noun = if count == 1 { "message" } else { "messages" };
+    format!("{count} {noun}")
+}
+
+const fn matched(count: u64) -> Exit {
+    if count == 0 {
         Exit::NothingMatched
     } else {
         Exit::Ok
-    })
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use siding::wire::SubscriptionInfo;
+    use siding::wire::{SubscriptionInfo, TopicSettings};
 
     use super::*;
 
@@ -407,12 +248,5 @@ mod tests {
         assert!(Kind::Topic.check("orders", &topic()).is_ok());
         assert!(Kind::Sub.check("orders/billing", &topic()).is_ok());
         assert!(Kind::Topic.check("orders/billing", &topic()).is_err());
-    }
-
-    #[test]
-    fn a_start_is_a_word_or_an_offset() {
-        assert_eq!(start("earliest"), Ok(Start::Earliest));
-        assert_eq!(start("17"), Ok(Start::Offset(17)));
-        assert!(start("yesterday").is_err());
     }
 }

@@ -9,6 +9,7 @@ use siding::wire::QueueSettings;
 use siding::{Client, Error, Level, Refusal};
 
 use crate::args::{self, Global};
+use crate::attributes::MessageArgs;
 use crate::bars;
 use crate::connect::{connect, leave};
 use crate::exit::{Exit, failure};
@@ -16,6 +17,7 @@ use crate::feed::{Feed, Tally};
 use crate::input::Input;
 use crate::lines::{Splitter, parse_delimiter};
 use crate::output::Output;
+use crate::settings::LevelArg;
 use crate::signals::Stop;
 
 /// The longest line that is read at all: no broker takes a larger body.
@@ -24,22 +26,27 @@ const LINE_BYTES_MAX: usize = siding::protocol::limits::BODY_BYTES_CEILING;
 /// How long a publisher that is asked to stop waits for confirms.
 const LAST_CONFIRMS: Duration = Duration::from_secs(1);
 
+/// `siding publish --help`
+const EXAMPLES: &str = "\
+Examples:
+  siding publish emails 'hello' --key user-7 -H lang=en --delay 10m
+  seq 1 1000 | siding publish jobs --create
+  echo '{\"body\":\"o-17\",\"priority\":9,\"dedup_id\":\"o-17\"}' | siding publish orders --json";
+
 /// `siding publish`
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag as typed")]
 pub(crate) struct PublishArgs {
     /// Queue or topic.
     name: String,
     /// One message; without it, or with `-`, stdin, one message a line.
     body: Option<String>,
-    /// A header NAME=VALUE for every message; may be repeated.
-    #[arg(short = 'H', long = "header", value_name = "NAME=VALUE", value_parser = args::header)]
-    pub(crate) headers: Vec<(String, String)>,
-    /// The key of every message.
-    #[arg(long)]
-    pub(crate) key: Option<String>,
-    /// Messages are JSON objects, as `consume --json` prints them.
-    #[arg(long, conflicts_with_all = ["headers", "key"])]
+    #[command(flatten)]
+    pub(crate) message: MessageArgs,
+    /// Messages are JSON objects, one a line, as `consume --json` prints them: body or body_hex, key,
+    /// routing_key, headers, priority, delay, deliver_at, ttl, dedup_id.
+    #[arg(long, conflicts_with_all = ["AttributeArgs", "MessageArgs"])]
     pub(crate) json: bool,
     /// Messages end with a NUL byte instead of a line end.
     #[arg(short = '0', long, conflicts_with = "delimiter")]
@@ -65,7 +72,7 @@ pub(crate) struct PublishArgs {
     /// When a limit of the broker is reached.
     #[arg(long, value_enum, default_value = "wait")]
     pub(crate) on_busy: OnBusyArg,
-    /// What a confirm means. Default: the queue's own.
+    /// What a confirm means [default: the queue's own].
     #[arg(long, value_enum)]
     pub(crate) level: Option<LevelArg>,
     /// Create the queue if there is nothing of that name.
@@ -87,26 +94,9 @@ pub(crate) enum OnBusyArg {
     Drop,
 }
 
-/// What a confirm means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LevelArg {
-    /// Written: survives a kill of the broker; synced 50 ms later.
-    Written,
-    /// Synced: survives a power cut.
-    Synced,
-}
-
-impl From<LevelArg> for Level {
-    fn from(level: LevelArg) -> Self {
-        match level {
-            LevelArg::Written => Self::Written,
-            LevelArg::Synced => Self::Synced,
-        }
-    }
-}
-
 /// Runs the verb.
 pub(crate) async fn run(global: &Global, args: PublishArgs) -> Result<Exit> {
+    refuse_one_id_for_many(&args)?;
     let mut stop = Stop::listen()?;
     let client = connect(global).await?;
     if args.create {
@@ -147,6 +137,17 @@ pub(crate) async fn run(global: &Global, args: PublishArgs) -> Result<Exit> {
     } else {
         Exit::Ok
     })
+}
+
+/// Only the first of many messages of one id would be stored.
+fn refuse_one_id_for_many(args: &PublishArgs) -> Result<()> {
+    let one = args.whole || args.body.as_deref().is_some_and(|body| body != "-");
+    if args.message.dedup.is_some() && !one {
+        let words = "--dedup names one message, and stdin has one a line";
+        let mend = "give BODY, or --whole, or --json with a dedup_id in each line";
+        return Err(failure(Exit::Usage, format!("{words} · {mend}")));
+    }
+    Ok(())
 }
 
 /// What is not there can be created on the way; a name that is meant otherwise is told first.

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use siding::{Client, Consumer, Delivery, Error, Refusal};
+use siding::{Client, Consumer, Delivery, Error, Refusal, Rider};
 use tokio::task::JoinSet;
 
 use self::child::{Ended, Feed, Job};
 use self::verdict::{Counts, Joblog, Line, Outcome, Verdict};
 use crate::args::{self, Global};
 use crate::clock;
-use crate::connect::{connect, leave, name_of};
+use crate::connect::{connect_worker, leave, name_of};
 use crate::drain::{self, LOOK_EVERY, Next};
 use crate::exit::{Exit, failure};
 use crate::signals::Stop;
@@ -27,14 +27,23 @@ pub(crate) const ABOUT: &str = "\
 Run a command for each message: xargs fed from a durable queue.
 
 The body is on the command's stdin, or in place of {} in its arguments. Its environment has
-SIDING_ID, SIDING_ATTEMPT, SIDING_KEY and SIDING_HEADER_<NAME>. The lease is kept alive while it
-runs. Its exit code says what becomes of the message:
+SIDING_ID, SIDING_GRANT, SIDING_ATTEMPT, SIDING_KEY, SIDING_HEADER_<NAME>, and SIDING_CHECKPOINT if
+an earlier attempt left one: siding extend \"$SIDING_ID\" --grant \"$SIDING_GRANT\" --checkpoint TEXT.
+The lease is kept alive while it runs. Its exit code says what becomes of the message:
   0    done
   65   never again: to the dead letters, with the end of stderr as reason
   75   failed: again after the backoff; any other code, or a signal, means the same";
 
+/// `siding work --help`
+const EXAMPLES: &str = "\
+Examples:
+  siding work thumbnails -j 8 -- ./resize.sh
+  siding work urls --to pages --timeout 60s -- curl -fsS {}
+  siding work jobs --result -- ./render.sh      # siding await ID --result prints its stdout";
+
 /// `siding work`
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct WorkArgs {
     /// A queue, or TOPIC/SUBSCRIPTION.
     address: String,
@@ -47,6 +56,9 @@ pub(crate) struct WorkArgs {
     /// Publish the command's stdout here, in one transaction with the ack.
     #[arg(long, value_name = "NAME")]
     to: Option<String>,
+    /// Keep the command's stdout as the message's result, at most 256 KiB; needs a queue with --track.
+    #[arg(long, conflicts_with = "to")]
+    result: bool,
     /// Kill a command after so long; its message is nacked.
     #[arg(long, value_parser = args::duration)]
     timeout: Option<Duration>,
@@ -76,14 +88,16 @@ struct Shop {
     job: Job,
     /// The queue or topic the messages lie in.
     name: String,
+    address: String,
     to: Option<String>,
+    result: bool,
     joblog: Option<Joblog>,
 }
 
 /// Runs the verb.
 pub(crate) async fn run(global: &Global, args: WorkArgs) -> Result<Exit> {
     let mut stop = Stop::listen()?;
-    let client = connect(global).await?;
+    let client = connect_worker(global).await?;
     if let Some(to) = &args.to {
         // Known before the first command runs in vain.
         client.describe(to).await?;
@@ -95,10 +109,13 @@ pub(crate) async fn run(global: &Global, args: WorkArgs) -> Result<Exit> {
     } else {
         Feed::from_arguments(&args.command)
     };
+    let wanted = args.to.is_some() || args.result;
     let workshop = Arc::new(Shop {
-        job: Job::new(args.command.clone(), feed, args.timeout, args.to.is_some()),
+        job: Job::new(args.command.clone(), feed, args.timeout, wanted),
         name: name_of(&args.address).to_owned(),
+        address: args.address.clone(),
         to: args.to.clone(),
+        result: args.result,
         joblog: args.joblog.as_deref().map(Joblog::append_to).transpose()?,
         client: client.clone(),
     });
@@ -190,7 +207,7 @@ async fn one(shop: Arc<Shop>, delivery: Delivery) -> Result<Outcome> {
     let started_ms = clock::unix_ms();
     let started = clock::now();
     let alive = delivery.keep_alive();
-    let ended = match shop.job.run(&shop.name, &delivery).await {
+    let ended = match shop.job.run(&shop.address, &delivery).await {
         Ok(ended) => ended,
         Err(error) => {
             drop(alive);
@@ -238,8 +255,12 @@ async fn settle(
             transaction.ack(delivery).commit().await?;
             Ok(siding::Outcome::Done)
         }
+        (Verdict::Ack, None) if shop.result => delivery.ack_with(ended.stdout).await,
         (Verdict::Ack, None) => delivery.ack().await,
-        (Verdict::Nack, _) => delivery.nack(None).await,
+        (Verdict::Nack, _) => {
+            let nothing = Rider::default();
+            delivery.nack_with(None, ended.reason, nothing).await
+        }
         (Verdict::Reject, _) => delivery.reject(&ended.reason).await,
     }
 }

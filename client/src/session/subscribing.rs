@@ -137,6 +137,7 @@ impl Subscriber {
                     counter: grant.counter,
                 },
                 action: Action::Release { delay_ms: 0 },
+                rider: None,
                 range: batch.first_offset..batch.first_offset.saturating_add(count),
                 listener: Listener::Nobody,
             });

@@ -72,8 +72,7 @@ impl Model {
         subscription.gaps.clear();
         (subscription.settled, subscription.purged) = (0, 0);
         (subscription.evicted, subscription.filtered) = (0, 0);
-        (subscription.expired, subscription.cancelled) = (0, 0);
-        subscription.ended.clear();
+        subscription.expired = 0;
         Ok(Answer::Counted(log.end - start))
     }
 }

@@ -50,22 +50,13 @@ impl Model {
     ) -> Judged {
         let mut accepted = self.judge(operations, runs)?.into_iter();
         let done = operations.iter().map(|operation| {
-            let Operation {
-                publish,
-                settle,
-                cancel,
-            } = operation;
-            Ok(match (publish, settle, cancel) {
-                (Some(publish), _, _) => {
+            Ok(match (&operation.publish, &operation.settle) {
+                (Some(publish), _) => {
                     let accepted = accepted.next().expect("one a publish");
                     OperationDone::Publish(self.store(publish, &accepted))
                 }
-                (None, Some(settle), _) => OperationDone::Settle(self.settle(settle)?),
-                (None, None, Some(cancel)) => {
-                    self.cancel(cancel)?;
-                    OperationDone::Cancelled
-                }
-                (None, None, None) => unreachable!("an operation is one of them"),
+                (None, Some(settle)) => OperationDone::Settle(self.settle(settle)?),
+                (None, None) => unreachable!("an operation is one or the other"),
             })
         });
         done.collect::<Result<_, _>>().map(Answer::TransactionDone)
@@ -88,9 +79,6 @@ impl Model {
                 let run = runs.pop_front().expect("a run");
                 let asked = asked.entry(publish.log).or_default();
                 accepted.push(self.accept(publish, &run, asked).map_err(at)?);
-            }
-            if let Some(cancel) = &operation.cancel {
-                self.judge_cancel(cancel).map_err(at)?;
             }
             if let Some(settle) = &operation.settle {
                 if !self.subscriptions.contains_key(&settle.subscription) {
@@ -131,11 +119,6 @@ impl Model {
             let kind = match fate {
                 Fate::Lost(state) => Some(SettleOutcomeKind::LeaseLost(state)),
                 Fate::Late => Some(SettleOutcomeKind::Late),
-                Fate::Live if settle.kind() == SettleKind::Extend => {
-                    let message = subscription.messages.get(&offset);
-                    let asked = message.is_some_and(|message| message.asked);
-                    asked.then_some(SettleOutcomeKind::CancelRequested)
-                }
                 Fate::Live | Fate::Repeated => None,
             };
             done.settled += u64::from(!fate.is_lost());
@@ -180,7 +163,6 @@ impl Subscription {
 
     fn act(&mut self, offset: u64, settle: &Settle, late: bool, log: &Log, now: u64) {
         let kind = settle.kind();
-        self.hear(offset, settle);
         let message = self.messages.get_mut(&offset).expect("live or lapsed");
         let dead = message.state() == State::Dead;
         if kind == SettleKind::Extend {
@@ -192,7 +174,7 @@ impl Subscription {
         message.lapsed = None;
         match kind {
             SettleKind::Ack => {
-                self.end(offset, State::Settled, now);
+                self.messages.remove(&offset);
                 self.settled += 1;
             }
             // Only a redrive brings a dead letter back.
@@ -224,10 +206,6 @@ impl Subscription {
     /// To ready, delayed, or the dead letters if the attempts are used up.
     pub(super) fn come_back(&mut self, offset: u64, back: Back, log: &Log, now: u64) {
         let message = self.messages.get_mut(&offset).expect("it was leased");
-        if message.asked {
-            self.cancelled += 1;
-            return self.end(offset, State::Cancelled, now);
-        }
         message.attempts += u32::from(back.charged);
         message.lapsed = back.lapsed;
         if back.charged && message.attempts >= self.settings.max_attempts {
@@ -269,7 +247,7 @@ impl Subscription {
         if self.settings.on_expired() == OnExpired::Dead {
             self.die(offset, "expired", "", log, now);
         } else {
-            self.end(offset, State::Expired, now);
+            self.messages.remove(&offset);
             self.expired += 1;
         }
     }
@@ -277,7 +255,6 @@ impl Subscription {
     fn die(&mut self, offset: u64, reason: &'static str, detail: &str, log: &Log, now: u64) {
         let message = self.messages.get_mut(&offset).expect("it was here");
         message.words.clear();
-        message.asked = false;
         message.place = Place::Dead {
             at: now,
             reason,
@@ -296,7 +273,7 @@ impl Subscription {
         let mut sum: u64 = dead.iter().map(|(_, _, bytes)| bytes).sum();
         for (_, oldest, bytes) in dead {
             if count > self.settings.max_dead || sum > self.settings.max_dead_bytes {
-                self.end(oldest, State::Dead, now);
+                self.messages.remove(&oldest);
                 self.evicted += 1;
                 (count, sum) = (count - 1, sum - bytes);
             }

@@ -20,6 +20,7 @@ use crate::shown::header_bytes;
 /// A command has ended, but something it started may hold its stderr open: wait no longer than this.
 const STDERR_LINGER: Duration = Duration::from_millis(100);
 const HEADER_VARIABLE: &str = "SIDING_HEADER_";
+const CHECKPOINT_VARIABLE: &str = "SIDING_CHECKPOINT";
 
 /// How a command gets the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,8 +96,8 @@ impl Job {
     ///
     /// # Cancel safety
     /// Dropping the future kills the command and all it started.
-    pub(super) async fn run(&self, name: &str, delivery: &Delivery) -> std::io::Result<Ended> {
-        let mut child = self.command(name, delivery).spawn()?;
+    pub(super) async fn run(&self, address: &str, delivery: &Delivery) -> std::io::Result<Ended> {
+        let mut child = self.command(address, delivery).spawn()?;
         let group = Group::of(&child);
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (mut stdout, mut tail) = (Vec::new(), Tail::default());
@@ -158,7 +159,7 @@ impl Job {
         Ok(exit)
     }
 
-    fn command(&self, name: &str, delivery: &Delivery) -> Command {
+    fn command(&self, address: &str, delivery: &Delivery) -> Command {
         let body = delivery.body();
         let mut command = Command::new(self.program());
         for argument in self.command.iter().skip(1) {
@@ -175,9 +176,19 @@ impl Job {
             command.env_remove(variable);
         }
         command
-            .env("SIDING_ID", format!("{name}@{}", delivery.id().offset))
+            .env("SIDING_ID", format!("{address}@{}", delivery.id().offset))
+            .env("SIDING_GRANT", delivery.grant().to_string())
             .env("SIDING_ATTEMPT", delivery.attempt().to_string())
             .env("SIDING_KEY", delivery.key());
+        match delivery.checkpoint() {
+            // A variable cannot hold a NUL.
+            Some(checkpoint) if !checkpoint.contains(&0) => {
+                command.env(CHECKPOINT_VARIABLE, OsStr::from_bytes(checkpoint));
+            }
+            _ => {
+                command.env_remove(CHECKPOINT_VARIABLE);
+            }
+        }
         for (header, value) in delivery.view().headers() {
             command.env(variable(header), OsString::from_vec(header_bytes(value)));
         }
