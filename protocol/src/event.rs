@@ -1,10 +1,14 @@
 //! What the broker answers: domain types and their wire form.
 
+mod job;
+
 use crate::refusal::State;
 use crate::settings::{DeliverySettings, QueueSettings, TopicSettings};
 use crate::types::{Level, Offset, OffsetRange, Timestamp};
 use crate::wire;
 use crate::wire::frame::Kind;
+
+pub use job::JobInfo;
 
 /// Success of one request; the refusals are in [`crate::refusal`]. Answers that carry bodies
 /// (deliveries, browse) are built where the bodies are.
@@ -22,6 +26,7 @@ pub enum Answer {
     NameInfo(Box<NameInfo>),
     Listing { names: Vec<NameInfo>, more: bool },
     Counted(u64),
+    Job(Box<JobInfo>),
 }
 
 /// Stored, and committed.
@@ -73,7 +78,7 @@ pub enum SettleOutcomeKind {
     Late,
     /// Refused: the grant no longer holds the message.
     LeaseLost(State),
-    /// Extended, and somebody asked to cancel it.
+    /// extend: done, and somebody asked to cancel the message.
     CancelRequested,
 }
 
@@ -219,6 +224,7 @@ impl Answer {
                 Kind::Listing(wire::Listing { names, more })
             }
             Self::Counted(count) => Kind::Counted(wire::Counted { count }),
+            Self::Job(info) => Kind::JobInfo(Box::new(info.into_wire())),
         }
     }
 }
@@ -289,11 +295,11 @@ impl SettleOutcome {
         };
         match self.kind {
             SettleOutcomeKind::Late => outcome.late = true,
-            SettleOutcomeKind::CancelRequested => outcome.cancel_requested = true,
             SettleOutcomeKind::LeaseLost(state) => {
                 outcome.lost = true;
                 outcome.set_state(state.to_wire());
             }
+            SettleOutcomeKind::CancelRequested => outcome.cancel_requested = true,
         }
         outcome
     }

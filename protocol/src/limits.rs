@@ -164,3 +164,13 @@ pub const CATCH_UP_MS_DEFAULT: u64 = 60_000;
 pub const CRON_BYTES_MAX: usize = 128;
 /// Missed firings that a schedule lists.
 pub const MISSED_FIRINGS_MAX: usize = 100;
+/// Waiting `Await`s of one connection.
+pub const AWAITS_PER_CONNECTION_MAX: usize = 1_024;
+/// Checkpoints, results, notes of the messages of one subscription that have not ended: 64 MiB.
+pub const JOB_BYTES_MAX: u64 = 64 << 20;
+/// Records of ended messages that one subscription keeps; past it the oldest goes.
+pub const DONE_RECORDS_MAX: u64 = 100_000;
+/// Bytes of what such records carry; past it the oldest goes: 64 MiB.
+pub const DONE_BYTES_MAX: u64 = 64 << 20;
+/// Checkpoints in one delivery, one more allowed: 4 MiB.
+pub const DELIVERED_CHECKPOINT_BYTES_MAX: usize = 4 << 20;

@@ -8,6 +8,7 @@ mod compare;
 mod coverage;
 mod dedup;
 pub mod filters;
+mod job;
 mod line;
 mod names;
 pub mod readers;
@@ -22,7 +23,7 @@ use siding_broker::engine::Engine;
 use siding_broker::engine::command::{Command, Entry, Lease};
 use siding_broker::engine::effect::Delivery;
 use siding_protocol::event::{Answer, OperationDone};
-use siding_protocol::refusal::Refusal;
+use siding_protocol::refusal::{Refusal, State};
 use siding_protocol::settings::{DeliverySettings, QueueSettings, TopicSettings};
 use siding_protocol::types::{Grant, Timestamp};
 
@@ -83,8 +84,11 @@ struct Subscription {
     messages: BTreeMap<u64, Message>,
     /// Who settled what how.
     done: Vec<(Grant, u64, i32)>,
+    /// What is known of messages that ended.
+    ended: BTreeMap<u64, job::Ending>,
     settled: u64,
     expired: u64,
+    cancelled: u64,
     purged: u64,
     evicted: u64,
     filtered: u64,
@@ -108,6 +112,10 @@ struct Message {
     words: String,
     /// Times redriven.
     generation: u32,
+    /// What its holders reported.
+    job: job::Said,
+    /// Leased: somebody asked to cancel it.
+    asked: bool,
 }
 
 impl Default for Message {
@@ -121,6 +129,8 @@ impl Default for Message {
             lapsed: None,
             words: String::new(),
             generation: 0,
+            job: job::Said::default(),
+            asked: false,
         }
     }
 }
@@ -234,6 +244,7 @@ impl Model {
             Command::CreateQueue(create) => self.create_queue(create),
             Command::CreateTopic(create) => self.create_topic(create),
             Command::CreateSubscription(create) => self.create_subscription(create),
+            Command::Cancel(cancel) => self.cancel(cancel),
             Command::Delete(delete) => self.delete(delete),
             Command::Seek(seek) => self.seek(seek),
             Command::Purge(purge) => self.purge(purge.subscription),
@@ -357,14 +368,16 @@ impl Model {
                 }
             }
             let kept = subscription.settings.dead_retention_ms;
-            let before = subscription.messages.len();
             let outlived = |message: &Message| matches!(message.place, Place::Dead { at, .. } if at + kept <= until);
-            subscription
-                .messages
-                .retain(|_, message| !outlived(message));
-            subscription.evicted += (before - subscription.messages.len()) as u64;
+            let messages = subscription.messages.iter();
+            let outlived = messages.filter(|(_, message)| outlived(message));
+            for offset in outlived.map(|(at, _)| *at).collect::<Vec<_>>() {
+                subscription.end(offset, State::Dead, now);
+                subscription.evicted += 1;
+            }
             let log = self.logs.get(&subscription.log).expect("its log");
             subscription.expire(log, until, now);
+            subscription.forget_old_records(until);
         }
     }
 
@@ -416,6 +429,7 @@ impl Witness for Model {
         let gaps = subscription.map(|found| found.gaps.clone());
         self.readers.told(delivery, &gaps.unwrap_or_default());
         let turns = line::in_turn(line);
+        self.assert_carries(delivery);
         self.readers.delivered(delivery, &turns, self.term);
     }
 

@@ -1,5 +1,7 @@
 //! The words of a transcript: lines, settings, durations, ranges, and events as text.
 
+mod job;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::str::FromStr;
@@ -16,6 +18,8 @@ use siding_protocol::wire;
 
 use crate::bodies::run_like;
 use crate::stage::BEGINNING_MS;
+
+pub use job::bytes_text;
 
 /// One line: a command, its plain words, its `key=value` words, and what is expected, if anything
 /// is said about it.
@@ -152,6 +156,8 @@ impl Words {
             max_dead: self.number("max_dead"),
             max_dead_bytes: self.number("max_dead_bytes"),
             dead_retention_ms: self.ms("dead_retention"),
+            track: self.ms("track").is_some(),
+            done_retention_ms: self.ms("track"),
             filter: self.words("filter"),
             age_step_ms: self.ms("age"),
             ttl_ms: self.ms("lives"),
@@ -263,6 +269,7 @@ pub fn answer_text(answer: &Answer, name: &impl Fn(u64) -> String) -> Vec<String
             names.chain(more.then(|| "more".to_owned())).collect()
         }
         Answer::Counted(count) => vec![format!("counted {count}")],
+        Answer::Job(info) => vec![job::job_text(info)],
     }
 }
 
@@ -292,7 +299,7 @@ fn settled_text(settled: &Settled) -> Vec<String> {
         let range = range_text(&outcome.range);
         texts.push(match outcome.kind {
             SettleOutcomeKind::Late => format!("late @{range}"),
-            SettleOutcomeKind::CancelRequested => format!("cancel requested @{range}"),
+            SettleOutcomeKind::CancelRequested => format!("asked to cancel @{range}"),
             SettleOutcomeKind::LeaseLost(state) => format!("lease lost @{range}: {}", state.name()),
         });
     }

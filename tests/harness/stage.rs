@@ -13,7 +13,7 @@ use siding_broker::engine::effect::{Delivery, Effect, Effects, Found, Origin, Se
 use siding_protocol::event::Answer;
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request::Request;
-use siding_protocol::types::{Level, OffsetRange, Timestamp};
+use siding_protocol::types::{Grant, Level, Offset, OffsetRange, Timestamp};
 
 use crate::bodies::Bodies;
 
@@ -29,6 +29,8 @@ pub enum Event {
     Delivered(Delivery),
     /// A consumer, by its connection and number, gets nothing more.
     Ended(SessionId, u32, Refusal),
+    /// A consumer, by its connection and number, is asked to end what it holds.
+    CancelRequested(SessionId, u32, Grant, Offset),
     /// A browse is answered: log and messages.
     Browsed(Origin, u64, Vec<Found>),
 }
@@ -401,6 +403,15 @@ impl<W: Witness> Stage<W> {
                     consumer,
                     why,
                 } => self.events.push(Event::Ended(session, consumer, why)),
+                Effect::CancelRequested {
+                    session,
+                    consumer,
+                    grant,
+                    offset,
+                } => {
+                    let event = Event::CancelRequested(session, consumer, grant, offset);
+                    self.events.push(event);
+                }
                 Effect::Browsed(to, log, found) => {
                     for one in &found {
                         self.bodies.assert_holds(log, one.offset..one.offset + 1);

@@ -13,6 +13,8 @@
 //!                                                              -> WHO ended: not found (deleted)
 //! receive WHO ADDRESS [max=10] [bytes=] [wait=0s]              -> WHO receives NAME@0 attempt 1
 //! ack|nack|release|reject|extend WHO NAME@0-2 [delay=] [reason=] [older=0]  -> settled 3
+//!     besides: checkpoint=, result=, progress=, note=      -> settled 1; asked to cancel @0
+//! get NAME@0, wait NAME@0 [for=60s], cancel NAME@0    queue NAME track=1h keeps records for so long
 //! transaction OPERATION + OPERATION [sequence=]    advance 5s    jump 5s    close WHO    stop WHO
 //! pause WHO    resume WHO    restart [after=0s] [back=0s] [lost=] [kept=] [snapshot=]
 //! purge [dry], redrive, drop [limit=0] [dry], describe, browse, list    notes ride|at-once|held    pipeline on|off    flush
@@ -34,7 +36,8 @@ use siding_protocol::request::{
 use siding_protocol::types::{Address, Grant, OffsetRange};
 
 use crate::script::{
-    Words, answer_text, duration_ms, found_text, lines, parse_messages, range_text, refusal_text,
+    Words, answer_text, bytes_text, duration_ms, found_text, lines, parse_messages, range_text,
+    refusal_text,
 };
 use crate::stage::{Crash, Event, Notes, Stage};
 
@@ -204,6 +207,12 @@ impl Transcript {
                 address: address(),
                 to: words.start(),
             },
+            "get" => Request::Get(words.message(1)),
+            "wait" => Request::Await {
+                id: words.message(1),
+                wait_ms: words.ms("for").unwrap_or(60_000),
+            },
+            "cancel" => Request::Cancel(words.message(1)),
             "describe" => Request::Describe { address: address() },
             "list" => Request::List {
                 prefix: words.text("prefix").unwrap_or("").to_owned(),
@@ -241,13 +250,14 @@ impl Transcript {
         let operations = text.trim_start_matches("transaction").split('+');
         let operations = operations.map(|operation| {
             let words = Words::of(operation);
-            if words.word(0) == "publish" {
-                return Operation::Publish {
+            match words.word(0) {
+                "publish" => Operation::Publish {
                     name: words.word(1).parse().expect("a name"),
                     run: words.run(),
-                };
+                },
+                "cancel" => Operation::Cancel(words.message(1)),
+                _ => Operation::Settle(self.settle(&words)),
             }
-            Operation::Settle(self.settle(&words))
         });
         Request::Transaction {
             ticket,
@@ -296,7 +306,7 @@ impl Transcript {
         let grant = grants.map(|(_, _, grant, _)| *grant).nth(older);
         let delay_ms = words.ms("delay");
         Settle {
-            rider: siding_protocol::request::Rider::default(),
+            rider: words.rider(),
             address: name.parse().expect("an address"),
             grant: grant.unwrap_or_default(),
             ranges,
@@ -340,6 +350,12 @@ impl Transcript {
                     refusal_text(&why)
                 )]
             }
+            Event::CancelRequested(session, _, _, offset) => {
+                vec![format!(
+                    "{} is asked to cancel @{offset}",
+                    self.who(session)
+                )]
+            }
             Event::Browsed(_, _, found) => found.iter().map(found_text).collect(),
             Event::Delivered(delivery) => self.delivered(&delivery),
         }
@@ -378,9 +394,13 @@ impl Transcript {
             format!("{who} is told of the gap {address}@{gap}")
         });
         let texts = delivery.ranges.iter().map(|(range, attempt)| {
+            let mut checkpoints = delivery.checkpoints.iter();
+            let found = checkpoints.find(|(offset, _)| *offset == range.start);
+            let checkpoint = found.map(|(_, bytes)| format!(" checkpoint {}", bytes_text(bytes)));
             format!(
-                "{who} {verb} {address}@{} attempt {attempt}",
-                range_text(range)
+                "{who} {verb} {address}@{} attempt {attempt}{}",
+                range_text(range),
+                checkpoint.unwrap_or_default()
             )
         });
         gap.chain(texts).collect()

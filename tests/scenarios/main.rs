@@ -7,6 +7,7 @@ mod dedup;
 mod delay;
 mod ephemeral;
 mod filter;
+mod jobs;
 mod lease;
 mod level;
 mod limits;

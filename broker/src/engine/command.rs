@@ -4,6 +4,7 @@
 
 mod moves;
 
+use bytes::Bytes;
 use prost::Message;
 use siding_protocol::settings::{DeliverySettings, QueueSettings, TopicSettings};
 use siding_protocol::types::{Grant, OffsetRange};
@@ -55,6 +56,8 @@ pub enum Command {
     Seek(Seek),
     #[prost(message, tag = "30")]
     DropDead(DropDead),
+    #[prost(message, tag = "50")]
+    Cancel(Cancel),
 }
 
 /// A command that says it all by its kind.
@@ -171,6 +174,9 @@ pub struct Operation {
     /// Settle deliveries.
     #[prost(message, optional, tag = "2")]
     pub settle: Option<Settle>,
+    /// Cancel a message.
+    #[prost(message, optional, tag = "3")]
+    pub cancel: Option<Cancel>,
 }
 
 /// Offsets `first..first + count`.
@@ -235,9 +241,29 @@ pub struct Settle {
     /// ms. nack: instead of the backoff; release: before ready; extend: remaining.
     #[prost(uint64, optional, tag = "6")]
     pub delay_ms: Option<u64>,
-    /// reject: why.
+    /// reject, nack: why.
     #[prost(string, tag = "7")]
     pub reason: String,
+    /// Of the one message that it names then.
+    #[prost(message, optional, tag = "8")]
+    pub rider: Option<Rider>,
+}
+
+/// What rides on a settle of one message.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Rider {
+    /// Handed to the next attempt.
+    #[prost(bytes = "bytes", optional, tag = "1")]
+    pub checkpoint: Option<Bytes>,
+    /// What came of it.
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    pub result: Option<Bytes>,
+    /// Percent.
+    #[prost(uint32, optional, tag = "3")]
+    pub progress: Option<u32>,
+    /// Beside the progress.
+    #[prost(string, tag = "4")]
+    pub note: String,
 }
 
 impl Settle {
@@ -398,6 +424,17 @@ pub struct DropDead {
     /// At most so many, the lowest offsets first; 0: all.
     #[prost(uint64, tag = "2")]
     pub limit: u64,
+}
+
+/// End a message that nobody holds; mark one that somebody does.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Cancel {
+    /// Whose message.
+    #[prost(uint64, tag = "1")]
+    pub subscription: u64,
+    /// Which.
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
 }
 
 impl Command {

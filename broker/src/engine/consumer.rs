@@ -6,6 +6,7 @@ use siding_protocol::request::ProducerTicket;
 use siding_protocol::types::{Grant, OffsetRange, Timestamp};
 
 use super::effect::{DeliverTo, Origin, SessionId};
+use super::job::waits::Waits;
 use super::read::Reads;
 use super::runs::RangeSet;
 use super::seed::Seed;
@@ -25,6 +26,8 @@ pub struct Volatile {
     pub touched: BTreeSet<u64>,
     /// When long polls end.
     pub polls: BTreeSet<(Timestamp, u64, Origin)>,
+    /// Who waits for the end of which message.
+    pub waits: Waits,
     /// Publishes and transactions on their way to the log, oldest first: they come back in order.
     pub in_flight: VecDeque<ProducerTicket>,
     /// Ephemeral subscriptions, each with the connection that made it.
@@ -202,8 +205,15 @@ impl Volatile {
         }
     }
 
+    /// The consumer that got a grant, by its connection and number.
+    pub fn holder_of(&self, grant: Grant) -> Option<(SessionId, u32)> {
+        let held = self.held.get(&grant)?;
+        Some((held.session, held.number))
+    }
+
     /// Forgets the long polls of a session: nobody waits for their answers.
     pub fn forget_polls(&mut self, session: SessionId) {
+        self.waits.forget_session(session);
         let mine = |(_, _, origin): &(Timestamp, u64, Origin)| origin.session == session;
         let gone = self.polls.extract_if(.., |poll| mine(poll));
         let subscriptions: BTreeSet<_> = gone.map(|(_, id, _)| id).collect();

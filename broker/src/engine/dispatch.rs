@@ -8,6 +8,7 @@ use super::Engine;
 use super::command::{Command, Lease, LoggedRange};
 use super::consumer::{Consumer, Poll, Readers, Room};
 use super::effect::{DeliverTo, Delivery, Effect, Effects, SessionId, Urgency};
+use super::job::carry::apart;
 use super::select::{count, select};
 
 /// Whom to serve next, and how.
@@ -123,10 +124,11 @@ impl Engine {
         let Some(log) = self.state.logs.get(&subscription.log) else {
             return false;
         };
-        let selection = select(log, subscription, &readers.reserved, now, turn.room);
+        let mut selection = select(log, subscription, &readers.reserved, now, turn.room);
         if selection.ranges.is_empty() {
             return false;
         }
+        let checkpoints = subscription.jobs.carry(log, &mut selection);
         self.volatile.last_counter += 1;
         let grant = Grant {
             term: self.state.term,
@@ -166,7 +168,7 @@ impl Engine {
         }
         self.volatile
             .hold(turn.to, grant, id, offsets, selection.bytes);
-        let ranges = selection.ranges;
+        let ranges = apart(selection.ranges, &checkpoints);
         let to = turn.to;
         effects.push(Effect::Deliver(Delivery {
             to,
@@ -176,6 +178,7 @@ impl Engine {
             deadline,
             ranges,
             gap,
+            checkpoints,
         }));
         let urgency = Urgency::Lazy;
         effects.push(Effect::Propose {
@@ -203,6 +206,7 @@ impl Engine {
                 deadline: until,
                 ranges: Vec::new(),
                 gap: None,
+                checkpoints: Vec::new(),
             }));
         }
     }

@@ -70,6 +70,8 @@ pub struct Delivery {
     pub ranges: Vec<(OffsetRange, u32)>,
     /// What retention took before the subscription read it, told once.
     pub gap: Option<OffsetRange>,
+    /// What the last attempts left behind, rising; each of these messages is a range of its own.
+    pub checkpoints: Vec<(Offset, Bytes)>,
 }
 
 /// Where the bytes of stored messages lie in the entry being applied.
@@ -148,6 +150,17 @@ pub enum Effect {
         /// Rising, apart.
         ranges: Vec<OffsetRange>,
     },
+    /// Somebody asked to cancel what a consumer holds.
+    CancelRequested {
+        /// Its connection.
+        session: SessionId,
+        /// The client's number for it.
+        consumer: u32,
+        /// Under which it holds the message.
+        grant: Grant,
+        /// Which message.
+        offset: Offset,
+    },
     /// Answer a browse with these messages and their bodies.
     Browsed(Origin, u64, Vec<Found>),
     /// From `apply`: remember where these bodies lie.
@@ -163,12 +176,16 @@ pub enum Effect {
 
 /// Effects in order; the buffer is reused.
 #[derive(Debug, Default)]
-pub struct Effects(Vec<Effect>);
+pub struct Effects {
+    deeds: Vec<Effect>,
+    /// From `apply`, for the volatile half: subscriptions' messages that may have ended.
+    ends: Vec<(u64, OffsetRange)>,
+}
 
 impl Effects {
     /// Adds one.
     pub fn push(&mut self, effect: Effect) {
-        self.0.push(effect);
+        self.deeds.push(effect);
     }
 
     /// Answers a request now.
@@ -176,23 +193,33 @@ impl Effects {
         self.push(Effect::Reply(to, answer));
     }
 
+    /// Messages of a subscription may have ended.
+    pub(super) fn note_end(&mut self, subscription: u64, range: OffsetRange) {
+        self.ends.push((subscription, range));
+    }
+
+    /// Takes the messages that may have ended.
+    pub(super) fn take_ends(&mut self) -> Vec<(u64, OffsetRange)> {
+        std::mem::take(&mut self.ends)
+    }
+
     /// Takes all, in order; the room stays.
     pub fn drain(&mut self) -> std::vec::Drain<'_, Effect> {
-        self.0.drain(..)
+        self.deeds.drain(..)
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.deeds.len()
     }
 
     /// Those from `first` on, to complete them.
     pub fn since(&mut self, first: usize) -> impl Iterator<Item = &mut Effect> {
-        self.0.iter_mut().skip(first)
+        self.deeds.iter_mut().skip(first)
     }
 
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.deeds.is_empty()
     }
 }

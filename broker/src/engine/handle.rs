@@ -9,14 +9,14 @@ mod publish;
 use bytes::Bytes;
 use siding_protocol::event::Answer;
 use siding_protocol::refusal::Refusal;
-use siding_protocol::request::{self, Action, Request};
+use siding_protocol::request::{self, Action, MessageId, Request};
 use siding_protocol::settings::StartAt;
 use siding_protocol::types::{Address, Level, Name, Timestamp};
 
 use super::Engine;
 use super::command::{
-    Command, CreateQueue, CreateSubscription, CreateTopic, Delete, DropDead, Empty, LoggedRange,
-    Purge, Redrive, Seek, Settle, SettleKind,
+    Cancel, Command, CreateQueue, CreateSubscription, CreateTopic, Delete, DropDead, Empty,
+    LoggedRange, Purge, Redrive, Rider, Seek, Settle, SettleKind,
 };
 use super::effect::{Effect, Effects, Origin};
 use super::seed::Seed;
@@ -98,6 +98,14 @@ impl Engine {
                 let chosen = self.looked_at(&sieve.address)?.first_dead(sieve.limit);
                 return Ok(Next::Reply(Answer::Counted(count(&chosen))));
             }
+            Request::Get(id) => {
+                let info = Box::new(self.job(&id)?);
+                return Ok(Next::Reply(Answer::Job(info)));
+            }
+            Request::Await { id, wait_ms } => {
+                let answer = self.wait_for_end(now, from, (&id, wait_ms))?;
+                return Ok(answer.map_or(Next::Nothing, Next::Reply));
+            }
             Request::Describe { address } => return self.describe(from, &address).map(Next::Reply),
             Request::List {
                 prefix,
@@ -154,6 +162,7 @@ impl Engine {
                 };
                 Command::Delete(Delete { log, subscription })
             }
+            Request::Cancel(id) => Command::Cancel(self.cancel_command(&id)?),
             Request::Purge(sieve) => Command::Purge(Purge {
                 subscription: self.subscription_at(&sieve.address)?,
             }),
@@ -201,6 +210,14 @@ impl Engine {
             kind: kind.into(),
             delay_ms,
             reason: reason.to_owned(),
+            rider: rider(&settle.rider),
+        })
+    }
+
+    fn cancel_command(&self, id: &MessageId) -> Result<Cancel, Refusal> {
+        Ok(Cancel {
+            subscription: self.subscription_at(&id.address)?,
+            offset: id.offset,
         })
     }
 
@@ -223,6 +240,15 @@ impl Engine {
             start: start.into(),
         })))
     }
+}
+
+fn rider(rider: &request::Rider) -> Option<Rider> {
+    (!rider.is_empty()).then(|| Rider {
+        checkpoint: rider.checkpoint.clone(),
+        result: rider.result.clone(),
+        progress: rider.progress,
+        note: rider.note.clone(),
+    })
 }
 
 #[cfg(test)]

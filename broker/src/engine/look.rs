@@ -244,7 +244,7 @@ impl Engine {
     }
 }
 
-fn address_of(log: &Log, subscription: &Subscription) -> String {
+pub(super) fn address_of(log: &Log, subscription: &Subscription) -> String {
     match &subscription.name {
         None => log.name.clone(),
         Some(name) => format!("{}/{name}", log.name),

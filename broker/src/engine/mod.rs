@@ -13,6 +13,7 @@ pub mod effect;
 pub mod entry;
 mod ephemeral;
 mod handle;
+pub mod job;
 mod judge;
 pub mod log;
 mod look;
@@ -156,6 +157,8 @@ impl Engine {
         for (position, command) in entry.commands.iter().enumerate() {
             self.follow(command, refused.contains(&position), effects);
         }
+        let ends = effects.take_ends();
+        self.tell_ends(&ends, effects);
     }
 
     /// The volatile half follows what was applied.
@@ -185,11 +188,11 @@ impl Engine {
             }
             Command::Transaction(transaction) => {
                 self.volatile.in_flight.pop_front();
-                let settles = transaction
-                    .operations
-                    .iter()
-                    .filter_map(|op| op.settle.as_ref());
-                for settle in settles {
+                let operations = transaction.operations.iter();
+                for cancel in operations.clone().filter_map(|op| op.cancel) {
+                    self.tell_holder(cancel.subscription, cancel.offset, effects);
+                }
+                for settle in operations.filter_map(|op| op.settle.as_ref()) {
                     if refused {
                         self.free_lost(settle);
                     } else {
@@ -198,6 +201,9 @@ impl Engine {
                 }
             }
             Command::CreateSubscription(create) => self.follow_creation(create, effects),
+            Command::Cancel(cancel) => {
+                self.tell_holder(cancel.subscription, cancel.offset, effects);
+            }
             Command::Judge(judge) => {
                 self.volatile.reads.finish(judge.subscription);
                 self.volatile.touched.insert(judge.subscription);
@@ -208,6 +214,7 @@ impl Engine {
                 self.volatile
                     .ephemerals
                     .retain(|id, _| known.contains_key(id));
+                self.end_orphaned_waits(effects);
                 self.meters.keep(|log| self.state.logs.contains_key(&log));
                 self.end_readers(effects);
             }
@@ -261,6 +268,7 @@ impl Engine {
             propose(Command::Tick(Empty {}), Urgency::Awaited, effects);
         }
         self.end_polls(now, effects);
+        self.end_due_waits(now, effects);
     }
 
     /// When `advance` next has work. `None`: nothing waits on time.
@@ -271,7 +279,8 @@ impl Engine {
             self.state.next_due()
         };
         let poll = self.volatile.polls.first().map(|(until, _, _)| *until);
-        durable.into_iter().chain(poll).min()
+        let wait = self.volatile.waits.first_due();
+        durable.into_iter().chain(poll).chain(wait).min()
     }
 }
 

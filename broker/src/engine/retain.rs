@@ -79,6 +79,7 @@ impl Log {
         for id in &self.subscriptions {
             if let Some(subscription) = subscriptions.get_mut(id) {
                 subscription.evict(start..self.start);
+                effects.note_end(*id, start..self.start);
             }
         }
         self.sweep(subscriptions, effects);

@@ -130,6 +130,7 @@ impl Subscription {
                 Standing::Repeated => done.settled += count,
                 Standing::Live => {
                     done.settled += count;
+                    self.tell_cancels(settle, &range, &mut done);
                     self.act(settle, range, false, context);
                 }
                 Standing::Lapsed => self.settle_late(settle, range, context, &mut done),
@@ -143,6 +144,15 @@ impl Subscription {
             }
         }
         done
+    }
+
+    /// An extend is told which messages somebody asked to cancel.
+    fn tell_cancels(&self, settle: &Settle, range: &OffsetRange, done: &mut Settled) {
+        if settle.kind() == SettleKind::Extend {
+            for part in self.jobs.cancels().within(range.clone()) {
+                note(&mut done.outcomes, part, SettleOutcomeKind::CancelRequested);
+            }
+        }
     }
 
     /// Settles what lapsed, dead letters apart from others.
@@ -195,12 +205,13 @@ impl Subscription {
     /// Does what the settle asks to messages that no lease holds any more.
     fn act(&mut self, settle: &Settle, range: OffsetRange, late: bool, context: &mut Context<'_>) {
         let (grant, kind) = (settle.grant(), settle.kind());
+        self.hear(settle);
         match kind {
             // The deadline is set.
             SettleKind::Extend => return,
             SettleKind::Ack => {
                 self.take_out(range.clone(), late, context);
-                self.forget(range.clone());
+                self.conclude(range.clone(), State::Settled, context.now);
                 self.settled += range.end - range.start;
                 context.changes.push(Change::Gone(range.clone()));
             }

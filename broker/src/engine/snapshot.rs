@@ -3,6 +3,7 @@
 //! To change this format: add fields with new tags, never reuse one; a change that an older engine
 //! would misread raises `ENGINE_VERSION`; a golden data directory of the release before must open.
 
+mod job;
 mod producer;
 mod subscription;
 

@@ -128,6 +128,7 @@ impl State {
                 );
                 return None;
             }
+            Command::Cancel(cancel) => self.cancel(*cancel, effects, touched),
             Command::CreateQueue(create) => self.create_queue(create),
             Command::CreateTopic(create) => self.create_topic(create),
             Command::CreateSubscription(create) => self.create_subscription(create, touched),
@@ -199,6 +200,11 @@ impl State {
         };
         let done = change(subscription, &mut context);
         let (log, changes) = (log.id, context.changes);
+        for change in &changes {
+            if let Change::Gone(range) | Change::DeadGone(range) | Change::Died(range) = change {
+                effects.note_end(id, range.clone());
+            }
+        }
         touched.insert(id);
         self.rearm(id);
         self.charge(log, &changes, effects);

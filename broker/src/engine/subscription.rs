@@ -4,7 +4,7 @@
 //!   publish ──► ready ──lease──► leased ──ack──► settled
 //!                ▲  ▲              │
 //!        due ────┘  ├── release ───┤  uncharged, back to its old place
-//!         │         └── expired, connection closed, nack: attempt + 1
+//!         │         └── expired, connection closed, nack: attempt + 1; cancelled if asked to
 //!      delayed ◄── backoff ────────┤
 //!                                  └── reject, attempts used up ──► dead ──redrive──► ready
 //! ```
@@ -27,6 +27,7 @@ use siding_protocol::refusal::State;
 use siding_protocol::settings::DeliverySettings;
 use siding_protocol::types::{Grant, Offset, OffsetRange, Timestamp};
 
+use super::job::Jobs;
 use super::log::{Change, Log};
 use super::planted::Planted;
 use super::ready::Ready;
@@ -101,6 +102,10 @@ pub struct Subscription {
     pub settled: u64,
     /// Messages whose time passed.
     pub expired: u64,
+    /// What consumers said of messages, and what is known of those that have ended.
+    pub jobs: Jobs,
+    /// Messages cancelled.
+    pub cancelled: u64,
     /// Messages purged.
     pub purged: u64,
     /// Messages that retention or `max_dead` took.
@@ -147,6 +152,8 @@ impl Subscription {
             remembered: VecDeque::new(),
             settled: 0,
             expired: 0,
+            jobs: Jobs::default(),
+            cancelled: 0,
             purged: 0,
             evicted: 0,
             gaps: RangeSet::default(),
@@ -167,6 +174,7 @@ impl Subscription {
             dead: self.dead.count(),
             settled: self.settled,
             expired: self.expired,
+            cancelled: self.cancelled,
             purged: self.purged,
             evicted: self.evicted,
             filtered: self.filtered,
@@ -182,7 +190,8 @@ impl Subscription {
         let dead = self.dead_until().map(|(at, _)| at);
         let expiry = self.expiries.first().map(|(at, _)| at);
         let waiting = delay.into_iter().chain(expiry);
-        lease.into_iter().chain(waiting).chain(dead).min()
+        let ended = dead.into_iter().chain(self.record_due());
+        lease.into_iter().chain(waiting).chain(ended).min()
     }
 
     /// One thing happens that is due by `due`: of one lease, or of one instant.
@@ -196,6 +205,8 @@ impl Subscription {
             self.expire(range, context);
         } else if let Some((_, range)) = self.dead_until().filter(|(at, _)| is_due(at)) {
             self.outlive(range, context);
+        } else {
+            self.jobs.records.forget_oldest();
         }
     }
 

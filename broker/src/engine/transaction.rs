@@ -60,15 +60,16 @@ impl State {
 
     /// What becomes of its publishes, in order.
     fn judge(&self, operations: &[Operation]) -> Result<Vec<Judged>, Refusal> {
-        let mut asked = BTreeMap::new();
+        let (mut asked, mut riders) = (BTreeMap::new(), BTreeMap::new());
         let mut judged = Vec::new();
         for (index, operation) in (0..).zip(operations) {
-            let verdict = match (&operation.publish, &operation.settle) {
-                (Some(publish), _) => self
+            let verdict = match (&operation.publish, &operation.settle, &operation.cancel) {
+                (Some(publish), _, _) => self
                     .judge_publish(publish, &mut asked)
                     .map(|one| judged.push(one)),
-                (None, Some(settle)) => self.judge_settle(settle),
-                (None, None) => Ok(()),
+                (None, Some(settle), _) => self.judge_settle(settle, &mut riders),
+                (None, None, Some(cancel)) => self.judge_cancel(*cancel),
+                (None, None, None) => Ok(()),
             };
             let refused = |refusal| Refusal::Operation {
                 index,
@@ -89,7 +90,12 @@ impl State {
         log.judge(publish, self.now, asked.entry(publish.log).or_default())
     }
 
-    fn judge_settle(&self, settle: &Settle) -> Result<(), Refusal> {
+    /// `riders` sums up what the operations before this one made the same subscription carry.
+    fn judge_settle(
+        &self,
+        settle: &Settle,
+        riders: &mut BTreeMap<u64, u64>,
+    ) -> Result<(), Refusal> {
         let subscription = self
             .subscriptions
             .get(&settle.subscription)
@@ -99,7 +105,8 @@ impl State {
             Standing::Lost(state) => Some(*state),
             _ => None,
         });
-        lost.map_or(Ok(()), |state| Err(Refusal::LeaseLost { state }))
+        lost.map_or(Ok(()), |state| Err(Refusal::LeaseLost { state }))?;
+        subscription.judge_rider(settle, riders.entry(settle.subscription).or_default())
     }
 
     fn act(
@@ -113,37 +120,52 @@ impl State {
         let mut judged = judged.into_iter();
         let mut done = Vec::with_capacity(operations.len());
         for operation in operations {
-            match (&operation.publish, &operation.settle) {
-                (Some(publish), _) => {
+            match (&operation.publish, &operation.settle, &operation.cancel) {
+                (Some(publish), _, _) => {
                     let judged = judged.next().unwrap_or_default();
                     let confirm = self.store(publish, judged, runs.next(), effects, touched);
                     done.push(OperationDone::Publish(confirm.ok_or_else(gone)?));
                 }
-                (None, Some(settle)) => {
-                    done.push(OperationDone::Settle(
-                        self.settle(settle, effects, touched)?,
-                    ));
+                (None, Some(settle), _) => {
+                    let settled = self.settle_judged(settle, effects, touched);
+                    done.push(OperationDone::Settle(settled.ok_or_else(gone)?));
                 }
-                (None, None) => {}
+                (None, None, Some(cancel)) => {
+                    self.cancel_judged(*cancel, effects, touched);
+                    done.push(OperationDone::Cancelled);
+                }
+                (None, None, None) => {}
             }
         }
         Ok(done)
     }
 
-    /// Settles of one grant, alone or in a transaction.
+    /// Settles of one grant, on their own.
     pub(super) fn settle(
         &mut self,
         settle: &Settle,
         effects: &mut Effects,
         touched: &mut BTreeSet<u64>,
     ) -> Result<Settled, Refusal> {
+        if let Some(subscription) = self.subscriptions.get(&settle.subscription) {
+            subscription.judge_rider(settle, &mut 0)?;
+        }
+        self.settle_judged(settle, effects, touched)
+            .ok_or_else(gone)
+    }
+
+    fn settle_judged(
+        &mut self,
+        settle: &Settle,
+        effects: &mut Effects,
+        touched: &mut BTreeSet<u64>,
+    ) -> Option<Settled> {
         self.change(
             settle.subscription,
             effects,
             touched,
             |subscription, context| subscription.settle(settle, context),
         )
-        .ok_or_else(gone)
     }
 }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use siding_protocol::event::Answer;
 use siding_protocol::frame::{BatchParts, Recipient};
 use siding_protocol::refusal::Refusal;
-use siding_protocol::types::OffsetRange;
+use siding_protocol::types::{Grant, Offset, OffsetRange};
 use siding_protocol::wire;
 use siding_protocol::wire::frame::Kind;
 use tracing::trace;
@@ -185,6 +185,21 @@ impl Sessions for Peers {
         let error = Some(why.to_wire());
         let ended = wire::ConsumerEnded { consumer, error };
         self.send(notice, Kind::ConsumerEnded(ended));
+    }
+
+    fn cancel_requested(&self, session: SessionId, told: (u32, Grant, Offset)) {
+        let (consumer, Grant { term, counter }, offset) = told;
+        let notice = Origin {
+            session,
+            correlation: 0,
+        };
+        let grant = Some(wire::Grant { term, counter });
+        let told = wire::CancelRequested {
+            consumer,
+            grant,
+            offset,
+        };
+        self.send(notice, Kind::CancelRequested(told));
     }
 
     fn browsed(&self, to: Origin, answer: wire::Browsed) {

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use siding_protocol::event::Answer;
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request::Request;
-use siding_protocol::types::{Level, OffsetRange, Timestamp};
+use siding_protocol::types::{Grant, Level, Offset, OffsetRange, Timestamp};
 
 use super::group::{OpenGroup, Pending, Waiter};
 use crate::engine::Engine;
@@ -67,6 +67,8 @@ pub enum Deed {
     Deliver(Delivery),
     /// Tell a consumer, by its connection and number, that nothing more will come, and why.
     EndConsumer(SessionId, u32, Refusal),
+    /// Tell a consumer, by its connection and number, that it is asked to end what it holds.
+    CancelRequested(SessionId, u32, Grant, Offset),
     /// Answer a browse: the log, and what was found.
     Browsed(Origin, u64, Vec<Found>),
     /// Bring these bodies to [`Core::bodies_read`] under this number.
@@ -275,6 +277,15 @@ impl Core {
                     consumer,
                     why,
                 } => self.deeds.push(Deed::EndConsumer(session, consumer, why)),
+                Effect::CancelRequested {
+                    session,
+                    consumer,
+                    grant,
+                    offset,
+                } => {
+                    let deed = Deed::CancelRequested(session, consumer, grant, offset);
+                    self.deeds.push(deed);
+                }
                 Effect::Browsed(origin, log, found) => {
                     self.deeds.push(Deed::Browsed(origin, log, found));
                 }

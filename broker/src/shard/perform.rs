@@ -121,6 +121,10 @@ impl<S: Sessions> Performer<S> {
                 Deed::EndConsumer(session, consumer, why) => {
                     self.sessions.end_consumer(session, consumer, &why);
                 }
+                Deed::CancelRequested(session, consumer, grant, offset) => {
+                    let told = (consumer, grant, offset);
+                    self.sessions.cancel_requested(session, told);
+                }
                 Deed::Browsed(to, log, found) => {
                     let to = (to, log);
                     self.resolver

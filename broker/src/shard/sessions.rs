@@ -3,7 +3,7 @@
 use siding_protocol::event::Answer;
 use siding_protocol::frame::BatchParts;
 use siding_protocol::refusal::Refusal;
-use siding_protocol::types::OffsetRange;
+use siding_protocol::types::{Grant, Offset, OffsetRange};
 use siding_protocol::wire;
 
 use crate::engine::effect::{DeliverTo, Origin, SessionId};
@@ -19,6 +19,8 @@ pub trait Sessions {
     fn deliver(&self, to: DeliverTo, gap: Option<&OffsetRange>, batches: &[BatchParts]);
     /// Nothing more will come to a consumer.
     fn end_consumer(&self, session: SessionId, consumer: u32, why: &Refusal);
+    /// A consumer is asked to end a message that it holds under a grant.
+    fn cancel_requested(&self, session: SessionId, told: (u32, Grant, Offset));
     /// The answer to a browse.
     fn browsed(&self, to: Origin, answer: wire::Browsed);
     /// Writes to every session that got something since the last time: one write each.

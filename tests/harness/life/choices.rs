@@ -70,6 +70,8 @@ pub(super) fn delivery_settings(choice: usize) -> DeliverySettings {
         age_step_ms: [1_000, 0, 0][choice],
         ttl_ms: [0, 0, 2_000][choice],
         on_expired: [OnExpired::Dead, OnExpired::Drop, OnExpired::Drop][choice].into(),
+        track: choice != 1,
+        done_retention_ms: [2_000, 0, 4_000_000][choice],
         ..DeliverySettings::parse(None).expect("defaults are valid")
     }
 }

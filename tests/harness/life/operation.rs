@@ -49,6 +49,18 @@ pub(super) enum Operation {
     Transaction {
         publishes: Vec<Publish>,
         settles: Vec<Settle>,
+        cancels: Vec<(usize, u64)>,
+    },
+    Cancel {
+        address: usize,
+        offset: u64,
+    },
+    Job {
+        session: u64,
+        address: usize,
+        offset: u64,
+        /// 0: just a look.
+        wait: usize,
     },
     Purge {
         address: usize,
@@ -131,6 +143,8 @@ pub(super) struct Settle {
     pub(super) holes: u64,
     pub(super) action: usize,
     pub(super) delay: usize,
+    /// What rides on it, of one message then; 0: nothing.
+    pub(super) rider: usize,
 }
 
 fn publish() -> impl Strategy<Value = Publish> {
@@ -162,14 +176,16 @@ fn settle() -> impl Strategy<Value = Settle> {
         1..9_usize,
         2..9_u64,
     );
-    (delivery, part, 0..8_usize, 0..5_usize).prop_map(
-        |(delivery, (skip, take, holes), action, delay)| Settle {
+    let rider = prop_oneof![3 => Just(0), 1 => 0..5_usize];
+    (delivery, part, 0..8_usize, 0..5_usize, rider).prop_map(
+        |(delivery, (skip, take, holes), action, delay, rider)| Settle {
             delivery,
             skip,
             take,
             holes,
             action,
             delay,
+            rider,
         },
     )
 }
@@ -180,6 +196,7 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
     let transaction = (
         proptest::collection::vec(publish(), 0..3),
         proptest::collection::vec(settle(), 0..3),
+        proptest::collection::vec((0..5_usize, 0..30_u64), 0..2),
     );
     let restart = (
         0..9_usize,
@@ -211,7 +228,14 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
         24 => (session.clone(), settle())
             .prop_map(|(session, settle)| Operation::Settle { session, settle }),
         5 => transaction
-            .prop_map(|(publishes, settles)| Operation::Transaction { publishes, settles }),
+            .prop_map(|(publishes, settles, cancels)| Operation::Transaction {
+                publishes, settles, cancels,
+            }),
+        5 => (address.clone(), 0..40_u64)
+            .prop_map(|(address, offset)| Operation::Cancel { address, offset }),
+        2 => (session.clone(), address.clone(), 0..40_u64, 0..9_usize).prop_map(
+            |(session, address, offset, wait)| Operation::Job { session, address, offset, wait }
+        ),
         1 => address.clone().prop_map(|address| Operation::Purge { address }),
         2 => (address.clone(), 0..4_u64, any::<bool>())
             .prop_map(|(address, limit, dry_run)| Operation::Redrive { address, limit, dry_run }),

@@ -259,6 +259,11 @@ impl Player {
                     assert!(!known.contains_key(&ended.subscription), "it is there");
                 }
                 Event::Browsed(origin, _, _) => self.answered(origin),
+                Event::CancelRequested(session, consumer, grant, offset) => {
+                    let consumers = &self.stage.witness.readers.consumers;
+                    let told = consumers.get(&(session, consumer)).expect("attached");
+                    assert!(told.held.contains(&(grant, offset)), "it does not hold it");
+                }
                 Event::Delivered(delivery) => {
                     if let DeliverTo::Receive(origin) = delivery.to {
                         self.answered(origin);

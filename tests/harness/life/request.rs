@@ -1,13 +1,14 @@
 //! From an operation to the request it makes, with what the player knows.
 
+use bytes::Bytes;
 use siding_protocol::refusal::State;
-use siding_protocol::request::{self, Action, ProducerTicket, Request, Sieve};
+use siding_protocol::request::{self, Action, MessageId, ProducerTicket, Request, Rider, Sieve};
 use siding_protocol::run::{MessageFields, ScannedRun};
 use siding_protocol::settings::{DeliverySettings, StartAt, TopicSettings};
 use siding_protocol::types::{Address, Level, OffsetRange, Timestamp};
 
 use super::choices::{
-    ADDRESSES, NAMES, SIZES, dedup_id, delivery_settings, fields, parse, queue_settings,
+    ADDRESSES, NAMES, SIZES, TIMES_MS, dedup_id, delivery_settings, fields, parse, queue_settings,
 };
 use super::operation::{Operation, Publish, Settle};
 use super::player::Player;
@@ -38,8 +39,20 @@ impl Player {
                 session = self.session(*number);
                 Request::Settle(self.settle(settle)?)
             }
-            Operation::Transaction { publishes, settles } => {
-                self.transaction(publishes, settles)?
+            Operation::Transaction {
+                publishes,
+                settles,
+                cancels,
+            } => self.transaction(publishes, settles, cancels)?,
+            Operation::Cancel { address, offset } => Request::Cancel(message(*address, *offset)),
+            Operation::Job {
+                session: number,
+                address,
+                offset,
+                wait,
+            } => {
+                session = self.session(*number);
+                job(message(*address, *offset), *wait)
             }
             other => self.name_request(other).or_else(|| care(other))?,
         };
@@ -143,6 +156,9 @@ impl Player {
         let kept = offsets.filter(|offset| offset % settle.holes != 1);
         let mut kept: Vec<_> = kept.collect();
         kept.sort_unstable();
+        if settle.rider > 0 {
+            kept.truncate(1);
+        }
         let mut ranges: Vec<OffsetRange> = Vec::new();
         for offset in kept {
             match ranges.last_mut() {
@@ -152,7 +168,7 @@ impl Player {
         }
         let delay = [0, 1, 1_000, 5_000, 60_000][settle.delay];
         Some(request::Settle {
-            rider: request::Rider::default(),
+            rider: rider(settle),
             address: address.clone(),
             grant: *grant,
             ranges: (!ranges.is_empty()).then_some(ranges)?,
@@ -177,10 +193,19 @@ impl Player {
         })
     }
 
-    fn transaction(&mut self, publishes: &[Publish], settles: &[Settle]) -> Option<Request> {
+    fn transaction(
+        &mut self,
+        publishes: &[Publish],
+        settles: &[Settle],
+        cancels: &[(usize, u64)],
+    ) -> Option<Request> {
         let ticket = self.ticket(publishes.first()?);
         let settles = settles.iter().filter_map(|settle| self.settle(settle));
         let mut operations: Vec<_> = settles.map(request::Operation::Settle).collect();
+        for (address, offset) in cancels {
+            let id = message(*address, *offset);
+            operations.push(request::Operation::Cancel(id));
+        }
         for publish in publishes {
             let run = self.run(publish);
             let name = parse(NAMES[publish.name]);
@@ -218,6 +243,38 @@ fn care(operation: &Operation) -> Option<Request> {
         Operation::Look { address, state } => look(at(address), *state),
         _ => return None,
     })
+}
+
+fn message(address: usize, offset: u64) -> MessageId {
+    let address = parse(ADDRESSES[address]);
+    MessageId { address, offset }
+}
+
+fn job(id: MessageId, wait: usize) -> Request {
+    match wait {
+        0 => Request::Get(id),
+        _ => Request::Await {
+            id,
+            wait_ms: TIMES_MS[wait].min(60_000),
+        },
+    }
+}
+
+/// What the action of the settle carries.
+fn rider(settle: &Settle) -> Rider {
+    let goes_on = (3..6).contains(&settle.action) || settle.action == 7;
+    let ends = settle.action < 3 || settle.action == 7;
+    let bytes = |what: &'static str| Bytes::from_static(what.as_bytes());
+    let text = ["", "a", "bc", "def", ""][settle.rider];
+    let carries =
+        |wanted: bool, may: bool| (settle.rider > 0 && wanted && may).then(|| bytes(text));
+    let progress = (settle.rider % 2 == 1 && goes_on).then_some(30);
+    Rider {
+        checkpoint: carries(settle.rider > 1, goes_on),
+        result: carries(settle.rider != 2, ends),
+        progress,
+        note: progress.map_or_else(String::new, |_| text.to_owned()),
+    }
 }
 
 fn sieve(address: Address, limit: u64, dry_run: bool) -> Sieve {

@@ -104,6 +104,7 @@ impl Subscription {
     fn compare(&mut self, found: &EngineSubscription) {
         let counted = (self.start, self.settled, self.purged, self.evicted);
         let theirs = (found.start, found.settled, found.purged, found.evicted);
+        self.compare_jobs(found);
         assert_eq!(counted, theirs, "start, settled, purged, evicted");
         assert_eq!(self.filtered, found.filtered, "filtered");
         assert_eq!(self.expired, found.expired, "expired");

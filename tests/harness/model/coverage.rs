@@ -28,6 +28,10 @@ const LAPSED: u16 = 2;
 const REDRIVEN: u16 = 4;
 /// A nack said something.
 const SAID: u16 = 8;
+/// Its holder reported something.
+const REPORTED: u16 = 256;
+/// Its holder is asked to end it.
+const ASKED: u16 = 512;
 /// The next free bit of a message's traits; above all of them stands a settle's fate.
 const FATES: u16 = 1 << 12;
 
@@ -85,6 +89,12 @@ impl Message {
         if !self.words.is_empty() {
             traits |= SAID;
         }
+        if self.job != super::job::Said::default() {
+            traits |= REPORTED;
+        }
+        if self.asked {
+            traits |= ASKED;
+        }
         traits
     }
 }
@@ -127,6 +137,11 @@ impl Model {
                     let message = found.and_then(|found| found.messages.get(&offset));
                     coverage.note(what, message, 0);
                 }
+            }
+            Command::Cancel(cancel) => {
+                let messages = self.subscriptions.get(&cancel.subscription);
+                let message = messages.and_then(|found| found.messages.get(&cancel.offset));
+                coverage.note(what, message, 0);
             }
             Command::Purge(purge) => self.note_all(what, purge.subscription, &mut coverage),
             Command::Redrive(redrive) => self.note_all(what, redrive.subscription, &mut coverage),
@@ -193,5 +208,6 @@ fn happening(command: &Command) -> &'static str {
         Command::Purge(_) => "purge",
         Command::Redrive(_) => "redrive",
         Command::DropDead(_) => "drop dead",
+        Command::Cancel(_) => "cancel",
     }
 }

@@ -105,8 +105,10 @@ impl Model {
             start,
             messages: BTreeMap::new(),
             done: Vec::new(),
+            ended: BTreeMap::new(),
             settled: 0,
             expired: 0,
+            cancelled: 0,
             purged: 0,
             evicted: 0,
             filtered: 0,
@@ -145,16 +147,18 @@ impl Model {
     }
 
     pub(super) fn drop_dead(&mut self, id: u64, limit: u64) -> Judged {
+        let now = self.now;
         let subscription = self.subscriptions.get_mut(&id).ok_or_else(gone)?;
         let most = if limit == 0 { u64::MAX } else { limit };
-        let mut dropped = 0;
-        subscription.messages.retain(|_, message| {
-            let drops = message.state() == State::Dead && dropped < most;
-            dropped += u64::from(drops);
-            !drops
-        });
-        subscription.purged += dropped;
-        Ok(Answer::Counted(dropped))
+        let messages = subscription.messages.iter();
+        let dead = messages.filter(|(_, message)| message.state() == State::Dead);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let dropped: Vec<_> = dead.map(|(at, _)| *at).take(most).collect();
+        for offset in &dropped {
+            subscription.end(*offset, State::Dead, now);
+        }
+        subscription.purged += dropped.len() as u64;
+        Ok(Answer::Counted(dropped.len() as u64))
     }
 
     pub(super) fn redrive(&mut self, id: u64, limit: u64) -> Judged {

@@ -72,7 +72,8 @@ impl Model {
         subscription.gaps.clear();
         (subscription.settled, subscription.purged) = (0, 0);
         (subscription.evicted, subscription.filtered) = (0, 0);
-        subscription.expired = 0;
+        (subscription.expired, subscription.cancelled) = (0, 0);
+        subscription.ended.clear();
         Ok(Answer::Counted(log.end - start))
     }
 }

@@ -50,13 +50,22 @@ impl Model {
     ) -> Judged {
         let mut accepted = self.judge(operations, runs)?.into_iter();
         let done = operations.iter().map(|operation| {
-            Ok(match (&operation.publish, &operation.settle) {
-                (Some(publish), _) => {
+            let Operation {
+                publish,
+                settle,
+                cancel,
+            } = operation;
+            Ok(match (publish, settle, cancel) {
+                (Some(publish), _, _) => {
                     let accepted = accepted.next().expect("one a publish");
                     OperationDone::Publish(self.store(publish, &accepted))
                 }
-                (None, Some(settle)) => OperationDone::Settle(self.settle(settle)?),
-                (None, None) => unreachable!("an operation is one or the other"),
+                (None, Some(settle), _) => OperationDone::Settle(self.settle(settle)?),
+                (None, None, Some(cancel)) => {
+                    self.cancel(cancel)?;
+                    OperationDone::Cancelled
+                }
+                (None, None, None) => unreachable!("an operation is one of them"),
             })
         });
         done.collect::<Result<_, _>>().map(Answer::TransactionDone)
@@ -79,6 +88,9 @@ impl Model {
                 let run = runs.pop_front().expect("a run");
                 let asked = asked.entry(publish.log).or_default();
                 accepted.push(self.accept(publish, &run, asked).map_err(at)?);
+            }
+            if let Some(cancel) = &operation.cancel {
+                self.judge_cancel(cancel).map_err(at)?;
             }
             if let Some(settle) = &operation.settle {
                 if !self.subscriptions.contains_key(&settle.subscription) {
@@ -119,6 +131,11 @@ impl Model {
             let kind = match fate {
                 Fate::Lost(state) => Some(SettleOutcomeKind::LeaseLost(state)),
                 Fate::Late => Some(SettleOutcomeKind::Late),
+                Fate::Live if settle.kind() == SettleKind::Extend => {
+                    let message = subscription.messages.get(&offset);
+                    let asked = message.is_some_and(|message| message.asked);
+                    asked.then_some(SettleOutcomeKind::CancelRequested)
+                }
                 Fate::Live | Fate::Repeated => None,
             };
             done.settled += u64::from(!fate.is_lost());
@@ -163,6 +180,7 @@ impl Subscription {
 
     fn act(&mut self, offset: u64, settle: &Settle, late: bool, log: &Log, now: u64) {
         let kind = settle.kind();
+        self.hear(offset, settle);
         let message = self.messages.get_mut(&offset).expect("live or lapsed");
         let dead = message.state() == State::Dead;
         if kind == SettleKind::Extend {
@@ -174,7 +192,7 @@ impl Subscription {
         message.lapsed = None;
         match kind {
             SettleKind::Ack => {
-                self.messages.remove(&offset);
+                self.end(offset, State::Settled, now);
                 self.settled += 1;
             }
             // Only a redrive brings a dead letter back.
@@ -206,6 +224,10 @@ impl Subscription {
     /// To ready, delayed, or the dead letters if the attempts are used up.
     pub(super) fn come_back(&mut self, offset: u64, back: Back, log: &Log, now: u64) {
         let message = self.messages.get_mut(&offset).expect("it was leased");
+        if message.asked {
+            self.cancelled += 1;
+            return self.end(offset, State::Cancelled, now);
+        }
         message.attempts += u32::from(back.charged);
         message.lapsed = back.lapsed;
         if back.charged && message.attempts >= self.settings.max_attempts {
@@ -247,7 +269,7 @@ impl Subscription {
         if self.settings.on_expired() == OnExpired::Dead {
             self.die(offset, "expired", "", log, now);
         } else {
-            self.messages.remove(&offset);
+            self.end(offset, State::Expired, now);
             self.expired += 1;
         }
     }
@@ -255,6 +277,7 @@ impl Subscription {
     fn die(&mut self, offset: u64, reason: &'static str, detail: &str, log: &Log, now: u64) {
         let message = self.messages.get_mut(&offset).expect("it was here");
         message.words.clear();
+        message.asked = false;
         message.place = Place::Dead {
             at: now,
             reason,
@@ -273,7 +296,7 @@ impl Subscription {
         let mut sum: u64 = dead.iter().map(|(_, _, bytes)| bytes).sum();
         for (_, oldest, bytes) in dead {
             if count > self.settings.max_dead || sum > self.settings.max_dead_bytes {
-                self.messages.remove(&oldest);
+                self.end(oldest, State::Dead, now);
                 self.evicted += 1;
                 (count, sum) = (count - 1, sum - bytes);
             }

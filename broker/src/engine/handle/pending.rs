@@ -1,7 +1,7 @@
 //! What the wire can say and this engine does not do yet: refused, so that nobody believes it is done.
 
 use siding_protocol::refusal::Refusal;
-use siding_protocol::request::{Operation, Request, Sieve};
+use siding_protocol::request::{Request, Sieve};
 use siding_protocol::settings::{DeliverySettings, OnDead, Order, Overflow, QueueSettings};
 
 /// Refuses what would be stored or answered as if it had been done.
@@ -15,11 +15,6 @@ pub(super) fn check(request: &Request) -> Result<(), Refusal> {
             check_sieve(sieve)?;
             none_of(&[("rate", *rate > 0)])
         }
-        Request::Settle(settle) => none_of(&[("rider", !settle.rider.is_empty())]),
-        Request::Transaction { operations, .. } => {
-            let is_cancel = |operation: &Operation| matches!(operation, Operation::Cancel(_));
-            none_of(&[("cancel", operations.iter().any(is_cancel))])
-        }
         Request::Consume(consume) => none_of(&[("ack_on_delivery", consume.ack_on_delivery)]),
         Request::Receive(receive) => none_of(&[("request_id", !receive.request_id.is_empty())]),
         _ => Ok(()),
@@ -32,9 +27,6 @@ pub(super) fn refuse(request: &Request) -> Refusal {
         Request::Started { .. } => "started",
         Request::StopRedrive { .. } => "stop_redrive",
         Request::Pause { .. } => "pause",
-        Request::Get(_) => "get",
-        Request::Await { .. } => "await",
-        Request::Cancel(_) => "cancel",
         Request::Explain { .. } => "explain",
         Request::CreateSchedule { .. } => "create_schedule",
         Request::DeleteSchedule { .. } => "delete_schedule",
@@ -65,7 +57,6 @@ fn check_delivery(settings: &DeliverySettings) -> Result<(), Refusal> {
         ("order", settings.order() != Order::None),
         ("on_dead", settings.on_dead() != OnDead::Skip),
         ("max_hold_ms", settings.max_hold_ms > 0),
-        ("track", settings.track),
         ("forward_to", !settings.forward_to.is_empty()),
     ])
 }

@@ -6,9 +6,9 @@ use std::ops::Range;
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request::{self, ProducerTicket};
 use siding_protocol::run::{ScannedRun, messages};
-use siding_protocol::types::{Address, Level, Name, Timestamp};
+use siding_protocol::types::{Address, Level, Name, OffsetRange, Timestamp};
 
-use super::{Next, pending};
+use super::Next;
 use crate::engine::Engine;
 use crate::engine::command::{Command, Named, Operation, Piece, Publish, Transaction};
 use crate::engine::judge::Asked;
@@ -90,15 +90,18 @@ impl Engine {
                     runs.push(run.bytes);
                     Operation {
                         publish,
-                        settle: None,
+                        ..Operation::default()
                     }
                 }
-                request::Operation::Cancel(_) => return Err(at(pending::unsupported("cancel"))),
+                request::Operation::Cancel(id) => Operation {
+                    cancel: Some(self.cancel_command(&id).map_err(at)?),
+                    ..Operation::default()
+                },
                 request::Operation::Settle(settle) => {
                     let settle = Some(self.settle_command(&settle).map_err(at)?);
                     Operation {
-                        publish: None,
                         settle,
+                        ..Operation::default()
                     }
                 }
             });
@@ -170,20 +173,31 @@ fn part<'a>(run: &'a ScannedRun, range: &Range<u32>) -> &'a [u8] {
     run.bytes.get(range).unwrap_or_default()
 }
 
-/// Naming a message twice in one transaction is refused: its second settle could not be judged.
+/// Naming a message twice in one transaction is refused: its second operation could not be judged.
 fn refuse_twice(operations: &[request::Operation]) -> Result<(), Refusal> {
     let mut named: BTreeMap<&Address, RangeSet> = BTreeMap::new();
     for operation in operations {
-        let request::Operation::Settle(settle) = operation else {
-            continue;
-        };
-        let named = named.entry(&settle.address).or_default();
-        for range in &settle.ranges {
-            if named.within(range.clone()).next().is_some() {
-                return Err(Refusal::malformed("ranges", "a message is named twice"));
+        match operation {
+            request::Operation::Publish { .. } => {}
+            request::Operation::Settle(settle) => {
+                let named = named.entry(&settle.address).or_default();
+                for range in &settle.ranges {
+                    name_once(named, range.clone(), "ranges")?;
+                }
             }
-            named.add(range.clone());
+            request::Operation::Cancel(id) => {
+                let named = named.entry(&id.address).or_default();
+                name_once(named, id.offset..id.offset.saturating_add(1), "offset")?;
+            }
         }
     }
+    Ok(())
+}
+
+fn name_once(named: &mut RangeSet, range: OffsetRange, field: &'static str) -> Result<(), Refusal> {
+    if named.within(range.clone()).next().is_some() {
+        return Err(Refusal::malformed(field, "a message is named twice"));
+    }
+    named.add(range);
     Ok(())
 }

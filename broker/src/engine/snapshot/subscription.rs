@@ -8,6 +8,7 @@ use siding_protocol::settings::DeliverySettings;
 use siding_protocol::types::{Grant, OffsetRange, Timestamp};
 
 use super::SnapshotError;
+use super::job::StoredJobs;
 use crate::engine::command::{LoggedRange, SettleKind};
 use crate::engine::runs::RangeMap;
 use crate::engine::subscription::{
@@ -60,6 +61,11 @@ pub(super) struct StoredSubscription {
     expired: u64,
     #[prost(message, repeated, tag = "42")]
     gaps: Vec<LoggedRange>,
+    #[prost(uint64, tag = "50")]
+    cancelled: u64,
+    /// Absent: none.
+    #[prost(message, optional, tag = "51")]
+    jobs: Option<StoredJobs>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -235,6 +241,8 @@ impl StoredSubscription {
                 .collect(),
             expired: subscription.expired,
             gaps: subscription.gaps.ranges().map(LoggedRange::from).collect(),
+            cancelled: subscription.cancelled,
+            jobs: StoredJobs::of(&subscription.jobs),
         }
     }
 
@@ -287,6 +295,9 @@ impl StoredSubscription {
                 .unjudged
                 .insert(range, Timestamp(stored.due_ms));
         }
+        subscription.cancelled = self.cancelled;
+        let jobs = self.jobs.map(StoredJobs::into_jobs).transpose()?;
+        subscription.jobs = jobs.unwrap_or_default();
         let leases = self.leases.into_iter().map(StoredLease::into_lease);
         let dead = self.dead.into_iter().map(StoredDeath::into_death);
         let dead = dead.collect::<Result<Vec<_>, SnapshotError>>()?;

@@ -1,6 +1,7 @@
 //! Dead letters: a state of messages with a reason, kept for a while and up to a limit, and the way
 //! back from it.
 
+use siding_protocol::refusal::State;
 use siding_protocol::types::{OffsetRange, Timestamp};
 
 use super::{Context, Subscription};
@@ -60,6 +61,7 @@ impl Subscription {
         context: &mut Context<'_>,
     ) {
         self.words.remove(range.clone());
+        self.jobs.cancels.remove(range.clone());
         for (part, each_bytes) in context.log.averages(&range) {
             let death = Death {
                 reason,
@@ -113,8 +115,8 @@ impl Subscription {
     }
 
     fn evict_dead(&mut self, range: OffsetRange, context: &mut Context<'_>) {
+        self.conclude(range.clone(), State::Dead, context.now);
         self.bury(range.clone());
-        self.forget(range.clone());
         self.evicted += range.end - range.start;
         context.changes.push(Change::DeadGone(range));
     }
@@ -194,8 +196,8 @@ impl Subscription {
     pub fn drop_dead(&mut self, limit: u64, context: &mut Context<'_>) -> u64 {
         let chosen = self.first_dead(limit);
         for range in &chosen {
+            self.conclude(range.clone(), State::Dead, context.now);
             self.bury(range.clone());
-            self.forget(range.clone());
             context.changes.push(Change::DeadGone(range.clone()));
         }
         self.purged += count(&chosen);

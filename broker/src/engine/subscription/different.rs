@@ -89,6 +89,7 @@ impl Subscription {
 
     /// Messages have left: nothing about them is kept.
     pub fn forget(&mut self, range: OffsetRange) {
+        self.jobs.forget(range.clone());
         self.exceptions.remove(range.clone());
         self.attributes.remove(range.clone());
         self.lapsed.remove(range.clone());

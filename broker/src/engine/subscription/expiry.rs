@@ -3,6 +3,7 @@
 //! What waits is watched; what is leased is not, so it never expires: whoever began it may end it. Dead
 //! letters are past it.
 
+use siding_protocol::refusal::State;
 use siding_protocol::settings::OnExpired;
 use siding_protocol::types::{OffsetRange, Timestamp};
 
@@ -76,7 +77,7 @@ impl Subscription {
             self.edit_exceptions(range.clone(), |exception| exception.due = Timestamp(0));
             return self.die(range, Reason::Expired, "", context);
         }
-        self.forget(range.clone());
+        self.conclude(range.clone(), State::Expired, context.now);
         self.expired += range.end - range.start;
         context.changes.push(Change::Gone(range));
     }

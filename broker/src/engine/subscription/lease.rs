@@ -42,6 +42,7 @@ impl Subscription {
                 if !self.planted.has(Bug::StaleGrantAccepted) {
                     self.lapsed.remove(part.clone());
                 }
+                self.jobs.cancels.remove(part.clone());
                 lease.ranges.insert(part, deadline);
             }
         }

@@ -21,6 +21,12 @@ pub struct Comeback {
 impl Subscription {
     /// Messages in nobody's hands come back: to ready, delayed or the dead letters.
     pub fn come_back(&mut self, range: OffsetRange, comeback: Comeback, context: &mut Context<'_>) {
+        for part in self.end_asked(range, context) {
+            self.come_back_all(part, comeback, context);
+        }
+    }
+
+    fn come_back_all(&mut self, range: OffsetRange, comeback: Comeback, context: &mut Context<'_>) {
         match comeback.lapsed {
             Some(grant) => self.lapsed.insert(range.clone(), grant),
             None => drop(self.lapsed.remove(range.clone())),

@@ -14,7 +14,7 @@ use siding_protocol::refusal::{Refusal, State};
 use siding_protocol::request::{Consume, ProducerTicket, Request};
 use siding_protocol::run::{MessageFields, RunBuilder, RunLimits, scan};
 use siding_protocol::settings::QueueSettings;
-use siding_protocol::types::{Name, OffsetRange};
+use siding_protocol::types::{Grant, Name, Offset, OffsetRange};
 use siding_protocol::wire;
 use tokio::runtime::{Builder, LocalOptions};
 
@@ -69,6 +69,10 @@ impl Sessions for Notes {
     }
 
     fn end_consumer(&self, _: SessionId, _: u32, _: &Refusal) {
+        self.note();
+    }
+
+    fn cancel_requested(&self, _: SessionId, _: (u32, Grant, Offset)) {
         self.note();
     }
 

@@ -93,6 +93,7 @@ impl World {
             },
             deadline: Timestamp(30_000),
             ranges: ranges.to_vec(),
+            checkpoints: Vec::new(),
         };
         self.resolver
             .deliver(&mut self.bodies, delivery, &mut self.out);
@@ -333,6 +334,7 @@ fn an_answer_of_nothing_is_still_an_answer() {
         grant: Grant::default(),
         deadline: Timestamp(0),
         ranges: Vec::new(),
+        checkpoints: Vec::new(),
     };
     world
         .resolver

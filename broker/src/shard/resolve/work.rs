@@ -131,17 +131,23 @@ impl Work {
 
 /// Joins a slice to the last batch if all that a batch says holds for it too; else begins one.
 fn append(batches: &mut Vec<BatchParts>, delivery: &Delivery, attempt: u32, slice: Slice) {
+    let checkpoints = &delivery.checkpoints;
+    let found = checkpoints.binary_search_by_key(&slice.first, |(offset, _)| *offset);
+    let checkpoint = found.ok().and_then(|at| checkpoints.get(at));
+    let checkpoint = checkpoint.map(|(_, checkpoint)| checkpoint.clone());
     if let Some(BatchParts { head, run }) = batches.last_mut()
         && head.first_offset + u64::from(head.count) == slice.first
         && head.published_at_ms == slice.published_at.0
         && head.attempt == attempt
+        && head.checkpoint.is_none()
+        && checkpoint.is_none()
     {
         head.count += slice.count;
         run.push(slice.bytes);
         return;
     }
     let head = wire::Batch {
-        checkpoint: None,
+        checkpoint,
         log_id: delivery.log,
         first_offset: slice.first,
         count: slice.count,

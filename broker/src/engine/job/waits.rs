@@ -1,0 +1,131 @@
+//! Who waits for the end of which message. Volatile: whoever still wants to know asks again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use siding_protocol::types::{Offset, OffsetRange, Timestamp};
+
+use crate::engine::effect::{Origin, SessionId};
+
+/// A message of a subscription.
+type At = (u64, Offset);
+
+/// Everybody who waits for an end.
+#[derive(Debug, Default)]
+pub struct Waits {
+    by_message: BTreeMap<(At, Origin), Timestamp>,
+    by_time: BTreeSet<(Timestamp, At, Origin)>,
+    by_session: BTreeMap<SessionId, BTreeSet<(At, Origin)>>,
+}
+
+impl Waits {
+    /// How many a session has.
+    pub fn of_session(&self, session: SessionId) -> usize {
+        self.by_session.get(&session).map_or(0, BTreeSet::len)
+    }
+
+    /// Somebody waits for a message, until an instant.
+    pub fn add(&mut self, until: Timestamp, at: At, origin: Origin) {
+        self.remove(at, origin);
+        self.by_message.insert((at, origin), until);
+        self.by_time.insert((until, at, origin));
+        let session = self.by_session.entry(origin.session).or_default();
+        session.insert((at, origin));
+    }
+
+    /// It waits no more.
+    pub fn remove(&mut self, at: At, origin: Origin) {
+        if let Some(until) = self.by_message.remove(&(at, origin)) {
+            self.by_time.remove(&(until, at, origin));
+        }
+        if let Some(session) = self.by_session.get_mut(&origin.session) {
+            session.remove(&(at, origin));
+            if session.is_empty() {
+                self.by_session.remove(&origin.session);
+            }
+        }
+    }
+
+    /// A connection is gone.
+    pub fn forget_session(&mut self, session: SessionId) {
+        for (at, origin) in self.by_session.remove(&session).unwrap_or_default() {
+            self.remove(at, origin);
+        }
+    }
+
+    /// Who waits for messages of a range, rising.
+    pub fn within(&self, subscription: u64, range: OffsetRange) -> Vec<(Offset, Vec<Origin>)> {
+        let from = |offset| ((subscription, offset), FIRST);
+        let mut found: Vec<(Offset, Vec<Origin>)> = Vec::new();
+        if self.by_message.is_empty() || range.is_empty() {
+            return found;
+        }
+        for (((_, offset), origin), _) in self.by_message.range(from(range.start)..from(range.end))
+        {
+            match found.last_mut() {
+                Some((last, origins)) if last == offset => origins.push(*origin),
+                _ => found.push((*offset, vec![*origin])),
+            }
+        }
+        found
+    }
+
+    /// When the first wait is over.
+    pub fn first_due(&self) -> Option<Timestamp> {
+        self.by_time.first().map(|(until, _, _)| *until)
+    }
+
+    /// Takes out one whose wait is over.
+    pub fn take_due(&mut self, now: Timestamp) -> Option<(At, Origin)> {
+        let (_, at, origin) = *self.by_time.first().filter(|(until, _, _)| *until <= now)?;
+        self.remove(at, origin);
+        Some((at, origin))
+    }
+
+    /// Takes out those who wait for subscriptions that are not `known` any more.
+    pub fn take_orphans(&mut self, known: impl Fn(u64) -> bool) -> Vec<Origin> {
+        let waiting = self.by_message.keys();
+        let orphans = waiting.filter(|((subscription, _), _)| !known(*subscription));
+        let orphans: Vec<_> = orphans.copied().collect();
+        for (at, origin) in &orphans {
+            self.remove(*at, *origin);
+        }
+        orphans.into_iter().map(|(_, origin)| origin).collect()
+    }
+}
+
+const FIRST: Origin = Origin {
+    session: 0,
+    correlation: 0,
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(session: u64, correlation: u64) -> Origin {
+        Origin {
+            session,
+            correlation,
+        }
+    }
+
+    #[test]
+    fn a_wait_is_found_by_message_by_time_and_by_session() {
+        let mut waits = Waits::default();
+        waits.add(Timestamp(5), (1, 7), origin(1, 1));
+        waits.add(Timestamp(3), (1, 7), origin(2, 1));
+        waits.add(Timestamp(9), (2, 7), origin(1, 2));
+        let both = vec![origin(1, 1), origin(2, 1)];
+        assert_eq!(waits.within(1, 0..10), [(7, both)]);
+        assert_eq!(waits.within(1, 8..10), []);
+        assert_eq!(
+            (waits.of_session(1), waits.first_due()),
+            (2, Some(Timestamp(3)))
+        );
+        assert_eq!(waits.take_due(Timestamp(4)), Some(((1, 7), origin(2, 1))));
+        assert_eq!(waits.take_due(Timestamp(4)), None);
+        waits.forget_session(1);
+        assert_eq!((waits.of_session(1), waits.first_due()), (0, None));
+        assert_eq!(waits.within(1, 0..10), []);
+    }
+}
