@@ -76,7 +76,7 @@ impl Bodies {
             let leased = subscription.leases.values();
             let leased = leased.flat_map(|lease| lease.ranges.iter().map(|(range, _)| range));
             let all = subscription.ready.ranges();
-            let all = all.chain(subscription.unjudged_ranges());
+            let all = all.chain(subscription.held_back());
             let all = all.chain(subscription.delayed.iter().map(|(_, range)| range));
             let all = all.chain(subscription.dead.iter().map(|(range, _)| range));
             for range in all.chain(leased) {

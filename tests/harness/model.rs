@@ -23,7 +23,7 @@ use siding_broker::engine::Engine;
 use siding_broker::engine::command::{Command, Entry, Lease};
 use siding_broker::engine::effect::Delivery;
 use siding_protocol::event::{Answer, OperationDone};
-use siding_protocol::refusal::{Refusal, State};
+use siding_protocol::refusal::Refusal;
 use siding_protocol::settings::{DeliverySettings, QueueSettings, TopicSettings};
 use siding_protocol::types::{Grant, Timestamp};
 
@@ -105,6 +105,10 @@ struct Message {
     expires_at: u64,
     /// Of a ready message.
     ready_since: u64,
+    /// Where its subscription goes by key.
+    key: Option<u64>,
+    /// No other of its key may go.
+    holds_key: bool,
     attempts: u32,
     /// May still settle late.
     lapsed: Option<Grant>,
@@ -125,6 +129,8 @@ impl Default for Message {
             priority: 4,
             expires_at: 0,
             ready_since: 0,
+            key: None,
+            holds_key: false,
             attempts: 0,
             lapsed: None,
             words: String::new(),
@@ -314,12 +320,20 @@ impl Model {
         let offsets = ranges.flat_map(|range| range.first..range.first + range.count);
         for offset in offsets {
             self.readers.unreserve(lease.subscription, offset);
-            let subscription = self.subscriptions.get_mut(&lease.subscription);
-            let message = subscription.and_then(|found| found.messages.get_mut(&offset));
-            let Some(message) = message.filter(|message| message.place == Place::Ready) else {
+            let Some(subscription) = self.subscriptions.get_mut(&lease.subscription) else {
+                continue;
+            };
+            let key = subscription
+                .messages
+                .get(&offset)
+                .and_then(|found| found.key);
+            let held = key.is_some_and(|key| subscription.holder(key).is_some());
+            let message = subscription.messages.get_mut(&offset);
+            let Some(message) = message.filter(|one| one.place == Place::Ready && !held) else {
                 continue;
             };
             message.lapsed = None;
+            message.holds_key = true;
             message.place = Place::Leased {
                 grant: lease.grant(),
                 deadline: lease.deadline_ms,
@@ -357,27 +371,25 @@ impl Model {
         let now = self.now;
         let ids: Vec<_> = self.subscriptions.keys().copied().collect();
         for id in ids {
-            self.lapse(id, |_, deadline| deadline <= until);
-            let Some(subscription) = self.subscriptions.get_mut(&id) else {
-                continue;
-            };
-            for message in subscription.messages.values_mut() {
-                if matches!(message.place, Place::Delayed(due, _) if due <= until) {
-                    self.coverage.note("time", Some(message), 0);
-                    (message.place, message.ready_since) = (Place::Ready, now);
+            while let Some(due) = self.subscriptions.get(&id).and_then(|one| one.due(until)) {
+                self.lapse(id, |_, deadline| deadline <= due);
+                let Some(subscription) = self.subscriptions.get_mut(&id) else {
+                    break;
+                };
+                for message in subscription.messages.values_mut() {
+                    if matches!(message.place, Place::Delayed(at, _) if at <= due) {
+                        self.coverage.note("time", Some(message), 0);
+                        (message.place, message.ready_since) = (Place::Ready, now);
+                        message.holds_key = false;
+                    }
                 }
+                let log = self.logs.get(&subscription.log).expect("its log");
+                subscription.expire(due, log, now);
+                subscription.outlive(due, now);
             }
-            let kept = subscription.settings.dead_retention_ms;
-            let outlived = |message: &Message| matches!(message.place, Place::Dead { at, .. } if at + kept <= until);
-            let messages = subscription.messages.iter();
-            let outlived = messages.filter(|(_, message)| outlived(message));
-            for offset in outlived.map(|(at, _)| *at).collect::<Vec<_>>() {
-                subscription.end(offset, State::Dead, now);
-                subscription.evicted += 1;
+            if let Some(subscription) = self.subscriptions.get_mut(&id) {
+                subscription.forget_old_records(until);
             }
-            let log = self.logs.get(&subscription.log).expect("its log");
-            subscription.expire(log, until, now);
-            subscription.forget_old_records(until);
         }
     }
 
@@ -422,20 +434,19 @@ impl Witness for Model {
 
     fn delivered(&mut self, delivery: &Delivery, now: Timestamp) {
         let subscription = self.subscriptions.get(&delivery.subscription);
-        let line = subscription.map(|found| found.line(now.0));
-        let free = |offset: &u64| !self.readers.is_reserved(delivery.subscription, *offset);
-        let mut line = line.unwrap_or_default();
-        line.retain(|candidate| free(&candidate.offset));
+        let reserved = |offset| self.readers.is_reserved(delivery.subscription, offset);
+        let line = subscription.map(|found| found.line(now.0, reserved));
         let gaps = subscription.map(|found| found.gaps.clone());
         self.readers.told(delivery, &gaps.unwrap_or_default());
-        let turns = line::in_turn(line);
+        let turns = line::in_turn(line.unwrap_or_default());
         self.assert_carries(delivery);
         self.readers.delivered(delivery, &turns, self.term);
     }
 
     fn dispatched(&mut self, _: &Engine, now: Timestamp) {
         for (id, subscription) in &self.subscriptions {
-            let line = subscription.line(now.0).into_iter();
+            let reserved = |offset| self.readers.is_reserved(*id, offset);
+            let line = subscription.line(now.0, reserved).into_iter();
             self.readers
                 .assert_served(*id, line.map(|candidate| candidate.offset));
         }

@@ -124,9 +124,11 @@ impl Words {
         };
         let id = |at: usize| ids.get(at).filter(|id| **id != "-").copied();
         let routing_keys = self.text("keys").unwrap_or("").split(',').cycle();
-        let messages = (0..count).zip(routing_keys);
-        run_like(messages.map(|(at, routing_key)| MessageFields {
+        let keys = self.text("key").unwrap_or("").split(',').cycle();
+        let messages = (0..count).zip(routing_keys.zip(keys));
+        run_like(messages.map(|(at, (routing_key, key))| MessageFields {
             routing_key,
+            key,
             dedup_id: id(at).unwrap_or_default(),
             ..fields
         }))
@@ -159,6 +161,14 @@ impl Words {
             track: self.ms("track").is_some(),
             done_retention_ms: self.ms("track"),
             filter: self.words("filter"),
+            order: match self.text("order") {
+                Some("key") => wire::Order::Key.into(),
+                _ => wire::Order::None.into(),
+            },
+            on_dead: match self.text("on_dead") {
+                Some("halt_key") => wire::OnDead::HaltKey.into(),
+                _ => wire::OnDead::Skip.into(),
+            },
             age_step_ms: self.ms("age"),
             ttl_ms: self.ms("lives"),
             on_expired: match self.text("expired") {
@@ -197,7 +207,6 @@ impl Words {
             dedup_window_ms: self.ms("window"),
             max_dedup_ids: self.number("max_ids"),
             retention_ms: self.ms("keep"),
-            ..Default::default()
         };
         TopicSettings::parse(Some(settings)).expect("valid settings")
     }

@@ -7,7 +7,7 @@
 //! ```text
 //! queue NAME, topic NAME, sub TOPIC/NAME, delete ADDRESS, with the settings as key=value
 //! publish NAME [n=1] [size=1] [producer=1] [sequence=next]     -> confirm NAME@0-2
-//!         [keys=ROUTING_KEY,...] [priority=4] [delay=] [at=AFTER_THE_BEGINNING] [ttl=]
+//!         [keys=ROUTING_KEY,...] [key=KEY,...] [priority=4] [delay=] [at=AFTER_THE_BEGINNING] [ttl=]
 //!         [body=x] [dedup=ID,-,ID]                             -> confirm NAME@3, 0 is @1, 2 is @2
 //! consume WHO ADDRESS [credit=100] [bytes=] [visibility=]      -> WHO gets NAME@0-2 attempt 1
 //!                                                              -> WHO ended: not found (deleted)

@@ -8,6 +8,7 @@ mod delay;
 mod ephemeral;
 mod filter;
 mod jobs;
+mod keys;
 mod lease;
 mod level;
 mod limits;

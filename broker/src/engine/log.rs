@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use siding_protocol::limits::{EXTENT_BYTES_MAX, EXTENT_MESSAGES_MAX};
-use siding_protocol::settings::{QueueSettings, TopicSettings};
+use siding_protocol::settings::{Order, QueueSettings, TopicSettings};
 use siding_protocol::types::{Level, Offset, OffsetRange, Timestamp};
 
 use super::command::Piece;
@@ -139,6 +139,15 @@ impl Log {
             Kind::Queue(settings) => settings.level(),
             Kind::Topic(settings) => settings.level(),
         }
+    }
+
+    /// What the lanes of its keys are hashed with, if any reader orders by them or may do so one day.
+    pub fn keyed(&self) -> Option<Seed> {
+        let by_key = match &self.kind {
+            Kind::Queue(settings) => settings.delivery.order() == Order::Key,
+            Kind::Topic(_) => true,
+        };
+        by_key.then_some(self.seed)
     }
 
     /// Stores one piece at the end; returns its first offset.

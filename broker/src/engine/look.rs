@@ -187,11 +187,14 @@ impl Engine {
         let mut found = Vec::new();
         if wanted(State::Ready) {
             let ready = subscription.ready.within(all.clone());
+            let held_back = subscription.held_back_within(all.clone());
             collect(
                 &mut found,
                 ready.map(|range| (range, plain(State::Ready))),
                 limit,
             );
+            let held_back = held_back.map(|range| (range, plain(State::Ready)));
+            collect(&mut found, held_back, limit);
         }
         if wanted(State::Delayed) {
             let delayed = subscription.exceptions.overlap(all.clone());

@@ -15,6 +15,7 @@ mod ephemeral;
 mod handle;
 pub mod job;
 mod judge;
+pub mod lanes;
 pub mod log;
 mod look;
 mod meter;

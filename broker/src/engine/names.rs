@@ -11,6 +11,7 @@ use super::effect::{Effect, Effects};
 use super::log::{Extent, Kind, Log};
 use super::runs::RangeSet;
 use super::seed::Seed;
+use super::seek::refuse_keyed_past;
 use super::state::{State, gone};
 use super::subscription::Subscription;
 
@@ -76,6 +77,7 @@ impl State {
         }
         at_most("subscriptions", log.subscriptions.len())?;
         let (start, end) = (log.offset_of(create.start), log.end);
+        refuse_keyed_past(&create.settings, start, log)?;
         let id = self.next_id();
         let name = Some(create.name.clone());
         let settings = create.settings.clone();

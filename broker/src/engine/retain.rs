@@ -124,6 +124,6 @@ impl Subscription {
     fn keeps(&self, range: &OffsetRange) -> bool {
         self.holds(range)
             || self.ready.within(range.clone()).next().is_some()
-            || self.unjudged_within(range.clone()).next().is_some()
+            || self.held_back_within(range.clone()).next().is_some()
     }
 }

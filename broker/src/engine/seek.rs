@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use siding_protocol::event::Answer;
 use siding_protocol::refusal::Refusal;
+use siding_protocol::settings::{DeliverySettings, Order};
 use siding_protocol::types::{Offset, Timestamp};
 
 use super::command::{Place, Seek};
@@ -28,6 +29,7 @@ impl State {
             return Err(Refusal::malformed("address", why));
         }
         let place = log.offset_of(seek.place);
+        refuse_keyed_past(&subscription.settings, place, log)?;
         subscription.start_over(place, log.end, self.now);
         log.sweep(&self.subscriptions, effects);
         let count = log.end - place;
@@ -35,6 +37,19 @@ impl State {
         self.rearm(id);
         Ok(Answer::Counted(count))
     }
+}
+
+/// The lanes of what was stored before are not known any more.
+pub(super) fn refuse_keyed_past(
+    settings: &DeliverySettings,
+    start: Offset,
+    log: &Log,
+) -> Result<(), Refusal> {
+    if start < log.end && settings.order() == Order::Key {
+        let why = "what is ordered by key begins at the end of its topic";
+        return Err(Refusal::malformed("start", why));
+    }
+    Ok(())
 }
 
 impl Log {

@@ -61,27 +61,29 @@ pub fn count(subscription: &Subscription, reserved: &RangeSet, now: Timestamp) -
 struct Free<'a> {
     subscription: &'a Subscription,
     reserved: &'a RangeSet,
-    /// Both what is reserved and what has expired, if anything has.
-    both: Option<RangeSet>,
+    /// With it what has expired and whose key is taken, if there is any.
+    taken: Option<RangeSet>,
 }
 
 impl<'a> Free<'a> {
     fn of(subscription: &'a Subscription, reserved: &'a RangeSet, now: Timestamp) -> Self {
         let mut expired = subscription.expired_at(now).peekable();
-        let both = expired.peek().is_some().then(|| {
-            let mut both = reserved.clone();
-            expired.for_each(|range| both.add(range));
-            both
+        let blocked = subscription.blocked_heads(reserved.ranges());
+        let more = expired.peek().is_some() || !blocked.is_empty();
+        let taken = more.then(|| {
+            let blocked = blocked.into_iter().map(|head| head..head + 1);
+            let all = reserved.ranges().chain(expired).chain(blocked);
+            all.collect()
         });
         Self {
             subscription,
             reserved,
-            both,
+            taken,
         }
     }
 
     fn taken(&self) -> &RangeSet {
-        self.both.as_ref().unwrap_or(self.reserved)
+        self.taken.as_ref().unwrap_or(self.reserved)
     }
 
     /// The levels, the highest first, each with its free ranges, rising.

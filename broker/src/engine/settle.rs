@@ -96,7 +96,7 @@ impl Subscription {
         let mut states = Vec::new();
         for range in ranges.ranges() {
             let ready = self.ready.within(range.clone());
-            let ready = ready.chain(self.unjudged_within(range.clone()));
+            let ready = ready.chain(self.held_back_within(range.clone()));
             states.extend(ready.map(|part| (part, State::Ready)));
             let dead = self.dead.overlap(range.clone());
             states.extend(dead.map(|(part, _)| (part, State::Dead)));

@@ -4,6 +4,7 @@
 //! would misread raises `ENGINE_VERSION`; a golden data directory of the release before must open.
 
 mod job;
+mod lanes;
 mod producer;
 mod subscription;
 

@@ -9,6 +9,7 @@ use siding_protocol::refusal::Refusal;
 use siding_protocol::run::{self, ScannedRun};
 use siding_protocol::types::Timestamp;
 
+use super::seed::Seed;
 use super::subscription::Attributes;
 
 /// What is special about consecutive messages of a run.
@@ -29,6 +30,9 @@ pub struct Special {
     /// Not behind, Unix ms; 0: what the queue says.
     #[prost(uint64, tag = "5")]
     pub expires_at_ms: u64,
+    /// The lane of its key; absent: none, or nobody orders by it.
+    #[prost(fixed64, optional, tag = "6")]
+    pub lane: Option<u64>,
 }
 
 impl Special {
@@ -47,7 +51,7 @@ impl Special {
     }
 
     /// As the publisher said it at `now`.
-    fn of(said: &run::Special, now: Timestamp) -> Result<Self, Refusal> {
+    fn of(said: &run::Special, lane: Option<u64>, now: Timestamp) -> Result<Self, Refusal> {
         let latest = now.plus_ms(DELAY_MS_MAX);
         let deliver_at = Timestamp(said.deliver_at_ms);
         if deliver_at > latest {
@@ -69,12 +73,14 @@ impl Special {
             priority: (said.priority != PRIORITY_DEFAULT).then_some(said.priority),
             due_ms: due.0,
             expires_at_ms: expires_at.0,
+            lane,
         })
     }
 
     /// Whether it says nothing.
     fn is_plain(&self) -> bool {
-        (self.priority, self.due_ms, self.expires_at_ms) == (None, 0, 0)
+        let times = (self.due_ms, self.expires_at_ms);
+        (self.priority, self.lane, times) == (None, None, (0, 0))
     }
 
     /// Takes in the message behind it, if that is just like it.
@@ -90,14 +96,27 @@ impl Special {
     }
 }
 
-/// What is special in a run, rising; neighbours that are alike are one.
+/// The lane of a message with a key.
+fn lane(run: &ScannedRun, said: &run::Special, seed: Seed) -> Option<u64> {
+    let place = said.key.start as usize..said.key.end as usize;
+    let key = run.bytes.get(place).filter(|key| !key.is_empty())?;
+    Some(seed.hash64(key))
+}
+
+/// What is special in a run, rising; neighbours that are alike are one. `keyed` if somebody orders by
+/// key.
 ///
 /// # Errors
 /// `Invalid` for an instant more than ten years ahead.
-pub fn specials(run: &ScannedRun, now: Timestamp) -> Result<Vec<Special>, Refusal> {
+pub fn specials(
+    run: &ScannedRun,
+    keyed: Option<Seed>,
+    now: Timestamp,
+) -> Result<Vec<Special>, Refusal> {
     let mut specials: Vec<Special> = Vec::new();
     for said in &run.specials {
-        let special = Special::of(said, now)?;
+        let lane = keyed.and_then(|seed| lane(run, said, seed));
+        let special = Special::of(said, lane, now)?;
         let joined = specials.last_mut().is_some_and(|last| last.join(&special));
         if !joined && !special.is_plain() {
             specials.push(special);

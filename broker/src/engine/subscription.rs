@@ -15,6 +15,7 @@ mod arrive;
 mod dead;
 mod different;
 mod expiry;
+mod keys;
 mod lease;
 mod leave;
 mod remembered;
@@ -28,6 +29,7 @@ use siding_protocol::settings::DeliverySettings;
 use siding_protocol::types::{Grant, Offset, OffsetRange, Timestamp};
 
 use super::job::Jobs;
+use super::lanes::Lanes;
 use super::log::{Change, Log};
 use super::planted::Planted;
 use super::ready::Ready;
@@ -69,6 +71,8 @@ pub struct Subscription {
     pub ready: Ready,
     /// Waits for its filter's verdict, and counts as ready meanwhile; until when it is delayed then.
     pub unjudged: RangeMap<Timestamp>,
+    /// Who of a key goes next, where messages go in the order of their keys.
+    pub lanes: Lanes,
     /// Waits for its time; the instant is also in the exception.
     pub delayed: Timeline,
     /// Since when what is ready waits, where waiting raises it.
@@ -135,6 +139,7 @@ impl Subscription {
             settings,
             start,
             ready: Ready::default(),
+            lanes: Lanes::default(),
             unjudged: RangeMap::default(),
             delayed: Timeline::default(),
             arrivals: RangeMap::default(),
@@ -168,7 +173,7 @@ impl Subscription {
         Books {
             start: self.start,
             end,
-            ready: self.ready.count() + self.unjudged.count(),
+            ready: self.ready.count() + self.unjudged.count() + self.lanes.waiting().count(),
             delayed: self.delayed.count(),
             leased: self.leased,
             dead: self.dead.count(),
@@ -226,7 +231,8 @@ impl Subscription {
             self.delayed.insert(exception.due, range);
         }
         let delayed = self.delayed.iter().map(|(_, range)| range);
-        let waiting: Vec<_> = self.ready.ranges().chain(delayed).collect();
+        let ready = self.ready.ranges().chain(self.held_back());
+        let waiting: Vec<_> = ready.chain(delayed).collect();
         for range in waiting {
             self.watch(range);
         }
@@ -234,7 +240,8 @@ impl Subscription {
 
     /// Where the message is.
     pub fn state_of(&self, offset: Offset) -> State {
-        if self.ready.get(offset).is_some() || self.unjudged.get(offset).is_some() {
+        let held_back = self.held_back_within(offset..offset + 1).next();
+        if self.ready.get(offset).is_some() || held_back.is_some() {
             return State::Ready;
         }
         if self.dead.get(offset).is_some() {
@@ -280,7 +287,7 @@ impl Subscription {
             .flat_map(|l| l.ranges.iter().map(|(range, _)| range));
         let delayed = self.delayed.iter().map(|(_, range)| range);
         let dead = self.dead.iter().map(|(range, _)| range);
-        let waiting = self.ready.ranges().chain(self.unjudged_ranges());
+        let waiting = self.ready.ranges().chain(self.held_back());
         let all = waiting.chain(leased).chain(delayed).chain(dead);
         let (mut set, mut sum) = (RangeSet::default(), 0);
         for range in all {

@@ -147,6 +147,8 @@ fn assert_specials(scanned: &ScannedRun) {
         assert_eq!(view.deliver_at_ms(), special.deliver_at_ms);
         assert_eq!(view.ttl_ms(), special.ttl_ms);
         assert_eq!(view.dedup_id().as_bytes(), &scanned.bytes[id]);
+        let key = special.key.start as usize..special.key.end as usize;
+        assert_eq!(view.key().as_bytes(), &scanned.bytes[key]);
         if special != Special::default() {
             let place = special.bytes.start as usize..special.bytes.end as usize;
             let mut alone = messages(&scanned.bytes[place]);

@@ -29,7 +29,7 @@ pub struct ScannedRun {
     pub count: u32,
     /// Consecutive pieces that cover the run, each fit to be one extent.
     pub pieces: Vec<Piece>,
-    /// The messages that are more than body, key, routing key and headers, rising.
+    /// The messages that are more than body, routing key and headers, rising.
     pub specials: Vec<Special>,
 }
 
@@ -41,6 +41,8 @@ pub struct Special {
     pub message: u32,
     /// Where it lies in the run, its tag and length included: a place to cut.
     pub bytes: Range<u32>,
+    /// Where its key lies in the run; empty: none.
+    pub key: Range<u32>,
     /// 0 to 9, 9 first.
     pub priority: u32,
     /// ms, at most ten years; 0: none. Never both this and `deliver_at_ms`.
@@ -58,6 +60,7 @@ impl Default for Special {
         Self {
             message: 0,
             bytes: 0..0,
+            key: 0..0,
             priority: PRIORITY_DEFAULT,
             delay_ms: 0,
             deliver_at_ms: 0,
@@ -227,7 +230,10 @@ impl MessageScan {
             (1, Value::Bytes(body)) => {
                 OutOfRange::check_size("body", body.rest().len(), 0, limits.body_bytes_max)?;
             }
-            (2, Value::Bytes(key)) => text("key", key, 0, KEY_BYTES_MAX)?,
+            (2, Value::Bytes(key)) => {
+                text("key", key, 0, KEY_BYTES_MAX)?;
+                self.special.key = place(&key);
+            }
             (3, Value::Bytes(key)) => text("routing_key", key, 0, KEY_BYTES_MAX)?,
             (5, Value::Varint(priority)) => {
                 OutOfRange::check("priority", priority, 0, u64::from(PRIORITY_MAX))?;
@@ -244,10 +250,7 @@ impl MessageScan {
             }
             (9, Value::Bytes(id)) => {
                 text("dedup_id", id, 0, DEDUP_ID_BYTES_MAX)?;
-                let end = id.position().saturating_add(id.rest().len());
-                if end > id.position() {
-                    self.special.dedup_id = narrow(id.position())..narrow(end);
-                }
+                self.special.dedup_id = place(&id);
             }
             (1..=9, _) => return Err(ScanReason::WireType { field }),
             _ => return Err(ScanReason::UnknownField { field }),
@@ -307,6 +310,14 @@ impl MessageScan {
             0,
             CARRIED_BYTES_MAX,
         )?)
+    }
+}
+
+/// Where a text lies; an empty one lies nowhere.
+fn place(text: &Cursor<'_>) -> Range<u32> {
+    match text.rest().len() {
+        0 => 0..0,
+        bytes => narrow(text.position())..narrow(text.position().saturating_add(bytes)),
     }
 }
 

@@ -281,7 +281,6 @@ fn the_configured_body_limit_holds_and_the_place_is_named() {
 fn a_message_that_is_not_plain_is_handed_over_with_its_place_and_what_makes_it_so() {
     let message = wire::Message::default;
     let plain = wire::Message {
-        key: "k".into(),
         routing_key: "r".into(),
         priority: Some(PRIORITY_DEFAULT),
         headers: vec![wire::Header {
@@ -296,6 +295,7 @@ fn a_message_that_is_not_plain_is_handed_over_with_its_place_and_what_makes_it_s
         delay_ms: 5,
         ttl_ms: 6,
         dedup_id: "order-7".into(),
+        key: "user-3".into(),
         ..message()
     };
     let later = wire::Message {
@@ -323,6 +323,10 @@ fn a_message_that_is_not_plain_is_handed_over_with_its_place_and_what_makes_it_s
     assert_eq!((first.priority, first.delay_ms, first.ttl_ms), (9, 5, 6));
     let id = first.dedup_id.start as usize..first.dedup_id.end as usize;
     assert_eq!(&run[id], b"order-7");
+    assert_eq!(
+        &run[first.key.start as usize..first.key.end as usize],
+        b"user-3"
+    );
     assert_eq!((first.deliver_at_ms, second.deliver_at_ms), (0, u64::MAX));
     assert_eq!(
         (second.priority, &second.dedup_id),

@@ -1,7 +1,7 @@
 //! The few names, settings and numbers that the small numbers of an operation choose from.
 
 use siding_protocol::run::MessageFields;
-use siding_protocol::settings::{DeliverySettings, OnExpired, QueueSettings};
+use siding_protocol::settings::{DeliverySettings, OnDead, OnExpired, Order, QueueSettings};
 use siding_protocol::types::Level;
 
 use crate::stage::BEGINNING_MS;
@@ -20,6 +20,7 @@ pub(super) fn fields(kind: usize, body: &[u8]) -> MessageFields<'_> {
         ..MessageFields::default()
     };
     MessageFields {
+        key: ["", "", "", "k", "k", "k", "m", "k", ""][kind],
         routing_key: ["", "a.x", "b.x", "a.x.y", "a.z", "", "a.x", "", "b.x"][kind],
         priority: [
             None,
@@ -67,6 +68,8 @@ pub(super) fn delivery_settings(choice: usize) -> DeliverySettings {
         max_dead: [3, 100, 1][choice],
         max_dead_bytes: [1 << 30, 250, 1 << 30][choice],
         dead_retention_ms: [3_000, 4_000_000, 1_500][choice],
+        order: [Order::None, Order::Key, Order::Key][choice].into(),
+        on_dead: [OnDead::Skip, OnDead::HaltKey, OnDead::Skip][choice].into(),
         age_step_ms: [1_000, 0, 0][choice],
         ttl_ms: [0, 0, 2_000][choice],
         on_expired: [OnExpired::Dead, OnExpired::Drop, OnExpired::Drop][choice].into(),

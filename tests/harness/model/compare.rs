@@ -168,7 +168,7 @@ impl Message {
 /// Every message that has not left, one by one.
 fn views(found: &EngineSubscription) -> Vec<(u64, View<'_>)> {
     let mut views = Vec::new();
-    for range in found.ready.ranges() {
+    for range in found.ready.ranges().chain(found.lanes.waiting().ranges()) {
         add(&mut views, found, range, (State::Ready, 0, None, NONE));
     }
     for (range, due) in found.unjudged.iter() {

@@ -1,6 +1,6 @@
 //! Who goes next, one message at a time.
 
-use super::{Place, Subscription};
+use super::{Message, Place, Subscription};
 
 /// A ready message that may go.
 #[derive(Clone, Copy, Debug)]
@@ -13,11 +13,15 @@ pub(super) struct Candidate {
 }
 
 impl Subscription {
-    /// What is ready, by offset; what has expired is passed over, whether or not an entry said so.
-    pub(super) fn line(&self, now: u64) -> Vec<Candidate> {
-        let ready = self.messages.iter().filter(|(_, message)| {
-            let expired = message.expires_at > 0 && message.expires_at <= now;
-            message.place == Place::Ready && !expired
+    /// What may go, by offset; what has expired is passed over, whether or not an entry said so.
+    pub(super) fn line(&self, now: u64, reserved: impl Fn(u64) -> bool) -> Vec<Candidate> {
+        let ready = self.messages.iter().filter(|(offset, message)| {
+            let expired = (1..=now).contains(&message.expires_at);
+            let goes = message.place == Place::Ready && !expired && !reserved(**offset);
+            goes && message.key.is_none_or(|key| {
+                let mut others = self.ready_of(key);
+                self.is_turn(**offset) && !others.any(|(other, _)| reserved(other))
+            })
         });
         let candidates = ready.map(|(offset, message)| Candidate {
             offset: *offset,
@@ -29,6 +33,32 @@ impl Subscription {
             },
         });
         candidates.collect()
+    }
+
+    fn ready_of(&self, key: u64) -> impl Iterator<Item = (u64, &Message)> {
+        let messages = self.messages.iter();
+        let alike = messages.filter(move |(_, one)| one.key == Some(key));
+        let ready = alike.filter(|(_, one)| one.place == Place::Ready);
+        ready.map(|(offset, one)| (*offset, one))
+    }
+
+    /// The message that keeps others of its key back.
+    pub(super) fn holder(&self, key: u64) -> Option<u64> {
+        let mut messages = self.messages.iter();
+        let holds = messages.find(|(_, one)| one.key == Some(key) && one.holds_key);
+        holds.map(|(offset, _)| *offset)
+    }
+
+    /// Whether it is this message's turn among those of its key: it has gone, or is the next to go.
+    pub(super) fn is_turn(&self, offset: u64) -> bool {
+        let key = self.messages.get(&offset).and_then(|one| one.key);
+        let Some(key) = key else { return false };
+        if let Some(holder) = self.holder(key) {
+            return holder == offset;
+        }
+        let first = self.ready_of(key);
+        let first = first.min_by_key(|(offset, one)| (9 - one.priority, *offset));
+        first.is_some_and(|(first, _)| first == offset)
     }
 }
 

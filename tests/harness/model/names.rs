@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use siding_broker::engine::command::{CreateQueue, CreateSubscription, CreateTopic, Delete};
 use siding_protocol::event::Answer;
 use siding_protocol::refusal::{Refusal, State};
-use siding_protocol::settings::{DeliverySettings, QueueSettings, TopicSettings};
+use siding_protocol::settings::{DeliverySettings, Order, QueueSettings, TopicSettings};
 
 use super::{Judged, Log, Message, Model, Place, Subscription};
 
@@ -77,6 +77,9 @@ impl Model {
             };
         }
         let start = log.place(&create.start);
+        if start < log.end && create.settings.order() == Order::Key {
+            return Err(Refusal::malformed("start", ""));
+        }
         let kept = start..log.end;
         let (name, settings) = (Some(create.name.clone()), create.settings.clone());
         self.subscribe(create.log, name, settings, kept);
@@ -175,6 +178,7 @@ impl Model {
             message.generation += 1;
             // Whoever brings it back wants it delivered.
             (message.expires_at, message.ready_since) = (0, now);
+            message.holds_key = false;
             revived += 1;
         }
         Ok(Answer::Counted(revived))

@@ -3,6 +3,7 @@
 use siding_broker::engine::command::Seek;
 use siding_protocol::event::Answer;
 use siding_protocol::refusal::{Refusal, State};
+use siding_protocol::settings::Order;
 
 use super::{Judged, Log, Message, Model};
 use crate::model::names::gone;
@@ -53,6 +54,9 @@ impl Model {
             return Err(Refusal::malformed("address", ""));
         }
         let start = log.place(&seek.place);
+        if start < log.end && subscription.settings.order() == Order::Key {
+            return Err(Refusal::malformed("start", ""));
+        }
         let before = std::mem::take(&mut subscription.messages);
         for offset in start..log.end {
             let plain = Message::default();

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use siding_broker::engine::command::{Operation, Settle, SettleKind};
 use siding_protocol::event::{Answer, OperationDone, SettleOutcome, SettleOutcomeKind, Settled};
 use siding_protocol::refusal::{Refusal, State};
-use siding_protocol::settings::OnExpired;
+use siding_protocol::settings::{OnDead, OnExpired};
 use siding_protocol::types::Grant;
 
 use super::dedup::{Accepted, Asked};
@@ -223,6 +223,7 @@ impl Subscription {
 
     /// To ready, delayed, or the dead letters if the attempts are used up.
     pub(super) fn come_back(&mut self, offset: u64, back: Back, log: &Log, now: u64) {
+        let turn = self.is_turn(offset);
         let message = self.messages.get_mut(&offset).expect("it was leased");
         if message.asked {
             self.cancelled += 1;
@@ -248,19 +249,23 @@ impl Subscription {
             _ => Place::Delayed(now + low, now + high),
         };
         message.ready_since = now;
-        if message.expires_at > 0 && message.expires_at <= now {
+        message.holds_key = turn && high > 0;
+        if (1..=now).contains(&message.expires_at) {
+            // As it came back, not as it waits.
+            message.holds_key = turn;
             self.end_expired(offset, log, now);
         }
     }
 
-    /// What waits and has expired leaves, or is dead.
-    pub(super) fn expire(&mut self, log: &Log, until: u64, now: u64) {
-        let ended = self.messages.iter().filter(|(_, message)| {
-            let waits = matches!(message.state(), State::Ready | State::Delayed);
-            waits && message.expires_at > 0 && message.expires_at <= until
-        });
-        let ended: Vec<_> = ended.map(|(offset, _)| *offset).collect();
-        for offset in ended {
+    /// What waits and is due to expire leaves, or is dead.
+    pub(super) fn expire(&mut self, due: u64, log: &Log, now: u64) {
+        let waits = self.messages.iter().filter(|(_, one)| one.waits());
+        let ends = waits.filter(|(_, one)| (1..=due).contains(&one.expires_at));
+        let mut ended: Vec<_> = ends
+            .map(|(offset, one)| (one.expires_at, *offset))
+            .collect();
+        ended.sort_unstable();
+        for (_, offset) in ended {
             self.end_expired(offset, log, now);
         }
     }
@@ -274,10 +279,40 @@ impl Subscription {
         }
     }
 
+    /// Dead letters leave that were kept long enough.
+    pub(super) fn outlive(&mut self, due: u64, now: u64) {
+        let kept = self.settings.dead_retention_ms;
+        let dead = self.messages.iter();
+        let outlived =
+            dead.filter(|(_, one)| matches!(one.place, Place::Dead { at, .. } if at + kept <= due));
+        for offset in outlived.map(|(at, _)| *at).collect::<Vec<_>>() {
+            self.end(offset, State::Dead, now);
+            self.evicted += 1;
+        }
+    }
+
+    /// When the first thing that is due by `now` is.
+    pub(super) fn due(&self, now: u64) -> Option<u64> {
+        let kept = self.settings.dead_retention_ms;
+        let dues = self.messages.values().flat_map(|one| {
+            let place = match one.place {
+                Place::Leased { deadline, .. } => Some(deadline),
+                Place::Delayed(due, _) => Some(due),
+                Place::Dead { at, .. } => Some(at + kept),
+                Place::Ready | Place::Unjudged(_) => None,
+            };
+            let ends = one.waits() && one.expires_at > 0;
+            [place, ends.then_some(one.expires_at)]
+        });
+        dues.flatten().filter(|due| *due <= now).min()
+    }
+
     fn die(&mut self, offset: u64, reason: &'static str, detail: &str, log: &Log, now: u64) {
+        let halts = self.settings.on_dead() == OnDead::HaltKey && self.is_turn(offset);
         let message = self.messages.get_mut(&offset).expect("it was here");
         message.words.clear();
         message.asked = false;
+        message.holds_key = halts;
         message.place = Place::Dead {
             at: now,
             reason,
@@ -315,6 +350,10 @@ impl Log {
 }
 
 impl Message {
+    pub(super) fn waits(&self) -> bool {
+        matches!(self.state(), State::Ready | State::Delayed)
+    }
+
     pub(super) fn state(&self) -> State {
         match self.place {
             Place::Ready | Place::Unjudged(_) => State::Ready,

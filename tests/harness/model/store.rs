@@ -3,10 +3,11 @@
 use siding_broker::engine::command::Publish;
 use siding_protocol::event::Confirm;
 use siding_protocol::refusal::{Refusal, State};
+use siding_protocol::settings::Order;
 use siding_protocol::types::Level;
 
 use super::dedup::Accepted;
-use super::{Extent, Message, Model, Place};
+use super::{Extent, Message, Model, Place, Subscription};
 use crate::model::names::gone;
 
 impl Model {
@@ -75,6 +76,7 @@ impl Model {
                 let fresh: Vec<_> = fresh.copied().collect();
                 for (offset, index) in &fresh {
                     let message = message(publish, *index as u64, now).living(ttl, now);
+                    let message = subscription.ordered(message);
                     let message = subscription.welcome(message);
                     subscription.messages.insert(*offset, message);
                 }
@@ -156,12 +158,21 @@ fn message(publish: &Publish, index: u64, now: u64) -> Message {
         if (first..=first + u64::from(special.more)).contains(&index) {
             message.priority = special.priority.unwrap_or(message.priority);
             message.expires_at = special.expires_at_ms;
+            message.key = special.lane;
             if special.due_ms > now {
                 message.place = Place::Delayed(special.due_ms, special.due_ms);
             }
         }
     }
     message
+}
+
+impl Subscription {
+    /// Keys say something only where they give the order.
+    fn ordered(&self, message: Message) -> Message {
+        let key = message.key.filter(|_| self.settings.order() == Order::Key);
+        Message { key, ..message }
+    }
 }
 
 impl Message {

@@ -2,7 +2,7 @@
 
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request::{Request, Sieve};
-use siding_protocol::settings::{DeliverySettings, OnDead, Order, Overflow, QueueSettings};
+use siding_protocol::settings::{DeliverySettings, Overflow, QueueSettings};
 
 /// Refuses what would be stored or answered as if it had been done.
 pub(super) fn check(request: &Request) -> Result<(), Refusal> {
@@ -54,8 +54,6 @@ fn check_queue(settings: &QueueSettings) -> Result<(), Refusal> {
 fn check_delivery(settings: &DeliverySettings) -> Result<(), Refusal> {
     none_of(&[
         ("dead_letter_to", !settings.dead_letter_to.is_empty()),
-        ("order", settings.order() != Order::None),
-        ("on_dead", settings.on_dead() != OnDead::Skip),
         ("max_hold_ms", settings.max_hold_ms > 0),
         ("forward_to", !settings.forward_to.is_empty()),
     ])

@@ -137,7 +137,7 @@ fn publish_command(
         producer,
         sequence,
         pieces: pieces.collect(),
-        specials: specials(run, now)?,
+        specials: specials(run, log.keyed(), now)?,
         verdicts: Vec::new(),
         dedup_ids: dedup_ids(log, run),
     })

@@ -9,6 +9,7 @@ use siding_protocol::types::{Grant, OffsetRange, Timestamp};
 
 use super::SnapshotError;
 use super::job::StoredJobs;
+use super::lanes::StoredLanes;
 use crate::engine::command::{LoggedRange, SettleKind};
 use crate::engine::runs::RangeMap;
 use crate::engine::subscription::{
@@ -66,6 +67,8 @@ pub(super) struct StoredSubscription {
     /// Absent: none.
     #[prost(message, optional, tag = "51")]
     jobs: Option<StoredJobs>,
+    #[prost(message, optional, tag = "18")]
+    lanes: Option<StoredLanes>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -243,6 +246,7 @@ impl StoredSubscription {
             gaps: subscription.gaps.ranges().map(LoggedRange::from).collect(),
             cancelled: subscription.cancelled,
             jobs: StoredJobs::of(&subscription.jobs),
+            lanes: StoredLanes::of(&subscription.lanes),
         }
     }
 
@@ -254,7 +258,10 @@ impl StoredSubscription {
             subscription.set_attributes(range, stored.try_into()?);
         }
         for stored in self.ready {
-            subscription.line_up(stored.into());
+            subscription.fill(stored.into());
+        }
+        if let Some(stored) = self.lanes {
+            subscription.lanes = stored.into_lanes();
         }
         for stored in self.arrivals {
             let since = Timestamp(stored.since_ms);

@@ -1,11 +1,13 @@
 //! New messages of the log: plain ones are ready, special ones as their publisher said, and all of
 //! them only where the filter says so.
 
+use siding_protocol::settings::Order;
 use siding_protocol::types::{Offset, OffsetRange, Timestamp};
 
 use super::{Attributes, Exception, Subscription};
 use crate::engine::command::{Judge, Publish, Verdict};
 use crate::engine::runs::RangeSet;
+use crate::engine::special::Special;
 
 impl Subscription {
     /// Takes in `fresh` of a publish; its specials and verdicts count from `first`, which is message
@@ -26,8 +28,7 @@ impl Subscription {
             let start = (first + u64::from(special.first)).clamp(at, fresh.end);
             let end = (first + u64::from(special.end())).clamp(start, fresh.end);
             self.enter(at..start, Attributes::default(), Timestamp(0), now);
-            let due = Timestamp(special.due_ms);
-            self.enter(start..end, special.attributes(), due, now);
+            self.enter_special(start..end, special, now);
             at = end;
         }
         self.enter(at..fresh.end, Attributes::default(), Timestamp(0), now);
@@ -35,6 +36,23 @@ impl Subscription {
             self.judge_arrived(&fresh, first, &publish.verdicts, now);
         }
         true
+    }
+
+    fn enter_special(&mut self, range: OffsetRange, special: &Special, now: Timestamp) {
+        let lane = special.lane.filter(|_| self.settings.order() == Order::Key);
+        for offset in range.clone() {
+            if let Some(lane) = lane {
+                self.lanes.know(offset, lane);
+            }
+        }
+        let due = Timestamp(special.due_ms);
+        self.enter(range.clone(), special.attributes(), due, now);
+        // What can expire is looked for by its offset.
+        let expires = self.attributes.get(range.start);
+        let expires = expires.is_some_and(|said| said.expires_at > Timestamp(0));
+        if lane.is_some() && !expires {
+            self.lanes.forget_waiting(range);
+        }
     }
 
     /// Whether plain messages are ready as they come.

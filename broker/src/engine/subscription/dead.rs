@@ -71,6 +71,7 @@ impl Subscription {
             };
             self.lay_out(part, death);
         }
+        self.release_dead(range.clone());
         context.changes.push(Change::Died(range.clone()));
         if self.planted.has(Bug::DeadLetterDropped) && range.end - range.start > 1 {
             self.evict_dead(range.end - 1..range.end, context);

@@ -94,6 +94,7 @@ impl Subscription {
         self.attributes.remove(range.clone());
         self.lapsed.remove(range.clone());
         self.words.remove(range.clone());
-        self.generations.remove(range);
+        self.generations.remove(range.clone());
+        self.leave_lanes(range);
     }
 }

@@ -33,6 +33,7 @@ impl Subscription {
         mut lease: Lease,
     ) {
         for range in ranges {
+            self.step_forward(range.clone());
             let parts: Vec<_> = self.ready.within(range).collect();
             for part in parts {
                 self.unready(part.clone());

@@ -1,6 +1,6 @@
 //! How messages leave that nobody settles.
 
-use siding_protocol::types::OffsetRange;
+use siding_protocol::types::{Offset, OffsetRange};
 
 use super::{Context, Subscription};
 use crate::engine::log::Change;
@@ -10,8 +10,9 @@ impl Subscription {
     /// Drops what is ready or delayed.
     pub fn purge(&mut self, context: &mut Context<'_>) -> u64 {
         let delayed = self.delayed.iter().map(|(_, range)| range);
-        let waiting = self.ready.ranges().chain(self.unjudged_ranges());
+        let waiting = self.ready.ranges().chain(self.held_back());
         let gone: RangeSet = waiting.chain(delayed).collect();
+        self.lanes.leave_all(0..Offset::MAX);
         for range in gone.ranges() {
             self.withdraw(range.clone());
             self.forget(range.clone());
@@ -30,12 +31,13 @@ impl Subscription {
     /// Retention takes what of `range` is ready: whoever reads on is told.
     pub fn evict(&mut self, range: OffsetRange) {
         let ready = self.ready.within(range.clone());
-        let parts: Vec<_> = ready.chain(self.unjudged_within(range.clone())).collect();
-        for part in parts {
-            self.unwatch(part.clone());
+        let parts: RangeSet = ready.chain(self.held_back_within(range.clone())).collect();
+        self.lanes.leave_all(range);
+        for part in parts.ranges() {
+            self.withdraw(part.clone());
             self.forget(part.clone());
             self.gaps.add(part);
         }
-        self.evicted += self.unready(range.clone()) + self.unjudged.remove(range);
+        self.evicted += parts.count();
     }
 }

@@ -82,8 +82,22 @@ impl Subscription {
         self.line_up(range);
     }
 
+    /// Those with a key behind others of their key, all others each in its level.
+    fn line_up(&mut self, range: OffsetRange) {
+        let mut at = range.start;
+        for (offset, lane) in self.keyed(range.clone()) {
+            self.fill(at..offset);
+            self.join_lane(offset, lane);
+            at = offset + 1;
+        }
+        self.fill(at..range.end);
+    }
+
     /// Each in its level.
-    pub(in crate::engine) fn line_up(&mut self, range: OffsetRange) {
+    pub(in crate::engine) fn fill(&mut self, range: OffsetRange) {
+        if range.is_empty() {
+            return;
+        }
         if self.attributes.is_empty() {
             return self.ready.add(range, DEFAULT_RANK);
         }
@@ -120,6 +134,7 @@ impl Subscription {
     pub fn withdraw(&mut self, range: OffsetRange) {
         self.unready(range.clone());
         self.unjudged.remove(range.clone());
+        self.lanes.leave_all(range.clone());
         self.unwatch(range.clone());
         if self.delayed.count() == 0 {
             return;
