@@ -188,6 +188,8 @@ pub struct SubscriptionInfo {
     pub paused: bool,
     /// A redrive that goes on: dead letters it still has before it.
     pub redriving: Option<u64>,
+    /// The target of its forwards or dead letters that is full or missing; empty: none.
+    pub blocked_by: String,
 }
 
 impl Answer {
@@ -350,6 +352,7 @@ impl SubscriptionInfo {
             next_due_ms: self.next_due.map(|due| due.0),
             paused: self.paused,
             redriving: self.redriving,
+            blocked_by: self.blocked_by.clone(),
         }
     }
 }

@@ -1114,6 +1114,9 @@ pub struct SubscriptionInfo {
     /// A redrive that goes on: dead letters it still has before it.
     #[prost(uint64, optional, tag = "8")]
     pub redriving: ::core::option::Option<u64>,
+    /// The target of its forwards or dead letters that is full or missing; empty: none.
+    #[prost(string, tag = "9")]
+    pub blocked_by: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NameInfo {

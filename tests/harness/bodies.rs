@@ -57,6 +57,7 @@ impl Bodies {
         let kept = ranges.flat_map(|range| self.0.range(range));
         let bodies = kept.map(|((_, first), run)| Body {
             first: *first,
+            count: 1,
             run: run.clone(),
         });
         bodies.collect()

@@ -8,6 +8,7 @@ mod compare;
 mod coverage;
 mod dedup;
 pub mod filters;
+mod forward;
 mod job;
 mod line;
 mod names;
@@ -92,6 +93,7 @@ struct Subscription {
     purged: u64,
     evicted: u64,
     filtered: u64,
+    forwarded: u64,
     /// What retention took, and was not told yet.
     gaps: BTreeSet<u64>,
 }
@@ -253,6 +255,10 @@ impl Model {
             Command::Cancel(cancel) => self.cancel(cancel),
             Command::Delete(delete) => self.delete(delete),
             Command::Seek(seek) => self.seek(seek),
+            Command::Forward(forward) => {
+                self.forward(forward);
+                return None;
+            }
             Command::Purge(purge) => self.purge(purge.subscription),
             Command::Redrive(redrive) => self.redrive(redrive.subscription, redrive.limit),
             Command::DropDead(drop) => self.drop_dead(drop.subscription, drop.limit),

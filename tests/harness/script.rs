@@ -176,6 +176,8 @@ impl Words {
                 _ => wire::OnExpired::Drop.into(),
             },
             ephemeral: self.has("ephemeral"),
+            forward_to: self.text("to").unwrap_or("").to_owned(),
+            dead_letter_to: self.text("dead_to").unwrap_or("").to_owned(),
             ..Default::default()
         }
     }
@@ -349,6 +351,9 @@ fn describe_text(info: &SubscriptionInfo) -> String {
     ];
     for (what, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
         write!(text, ", {count} {what}").expect("a String takes all");
+    }
+    if !info.blocked_by.is_empty() {
+        write!(text, ", blocked by {}", info.blocked_by).expect("a String takes all");
     }
     text
 }

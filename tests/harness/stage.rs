@@ -290,7 +290,8 @@ impl<W: Witness> Stage<W> {
 
     fn read(&mut self, (number, log, ranges): (u64, u64, Vec<OffsetRange>)) {
         let bodies = self.bodies.read(log, &ranges);
-        self.engine.bodies_read(number, &bodies, &mut self.effects);
+        self.engine
+            .bodies_read(self.now, number, &bodies, &mut self.effects);
         self.perform(&Entry::default());
     }
 

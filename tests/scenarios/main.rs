@@ -7,6 +7,7 @@ mod dedup;
 mod delay;
 mod ephemeral;
 mod filter;
+mod forward;
 mod jobs;
 mod keys;
 mod lease;

@@ -14,7 +14,7 @@ use super::seed::Seed;
 use super::special::Special;
 
 pub use super::entry::{ENGINE_VERSION, ENTRY_FORMAT, Entry, EntryError};
-pub use moves::{Judge, Place, Seek, Verdict};
+pub use moves::{Forward, Judge, Place, Seek, Verdict};
 
 /// One state change, as decided by the proposer and judged again by `apply`.
 #[derive(Clone, PartialEq, prost::Oneof)]
@@ -54,6 +54,8 @@ pub enum Command {
     Judge(Judge),
     #[prost(message, tag = "21")]
     Seek(Seek),
+    #[prost(message, tag = "22")]
+    Forward(Forward),
     #[prost(message, tag = "30")]
     DropDead(DropDead),
     #[prost(message, tag = "50")]
@@ -442,6 +444,7 @@ impl Command {
     pub fn publishes(&self) -> impl Iterator<Item = &Publish> {
         let (one, operations) = match self {
             Self::Publish(publish) => (Some(publish), &[][..]),
+            Self::Forward(forward) => (Some(&forward.publish), &[][..]),
             Self::Transaction(transaction) => (None, transaction.operations.as_slice()),
             _ => (None, &[][..]),
         };

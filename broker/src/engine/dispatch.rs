@@ -21,11 +21,13 @@ struct Turn {
 impl Engine {
     /// Hands over what is ready to who has room, after every batch; ends long polls that are due.
     pub fn dispatch(&mut self, now: Timestamp, effects: &mut Effects) {
+        let due = self.volatile.reads.take_due(now);
+        self.volatile.touched.extend(due);
         while !self.volatile.starting
             && let Some(id) = self.volatile.touched.pop_first()
         {
             self.serve(id, now, effects);
-            self.read_behind(id, effects);
+            self.read_behind(id, now, effects);
         }
         self.end_polls(now, effects);
     }

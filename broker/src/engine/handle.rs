@@ -6,6 +6,8 @@ mod attach;
 mod pending;
 mod publish;
 
+pub(in crate::engine) use publish::publish_command;
+
 use bytes::Bytes;
 use siding_protocol::event::Answer;
 use siding_protocol::refusal::Refusal;

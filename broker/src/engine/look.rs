@@ -168,6 +168,7 @@ impl Engine {
             next_due: subscription.next_due(),
             paused: false,
             redriving: None,
+            blocked_by: self.blocked_by(subscription),
         }
     }
 

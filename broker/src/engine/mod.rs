@@ -12,6 +12,7 @@ mod dispatch;
 pub mod effect;
 pub mod entry;
 mod ephemeral;
+mod forward;
 mod handle;
 pub mod job;
 mod judge;
@@ -201,6 +202,10 @@ impl Engine {
                     }
                 }
             }
+            Command::Forward(forward) => {
+                self.volatile.reads.finish(forward.subscription);
+                self.volatile.touched.insert(forward.subscription);
+            }
             Command::CreateSubscription(create) => self.follow_creation(create, effects),
             Command::Cancel(cancel) => {
                 self.tell_holder(cancel.subscription, cancel.offset, effects);
@@ -281,7 +286,9 @@ impl Engine {
         };
         let poll = self.volatile.polls.first().map(|(until, _, _)| *until);
         let wait = self.volatile.waits.first_due();
-        durable.into_iter().chain(poll).chain(wait).min()
+        let blocked = self.volatile.reads.next_due();
+        let volatile = poll.into_iter().chain(wait).chain(blocked);
+        durable.into_iter().chain(volatile).min()
     }
 }
 

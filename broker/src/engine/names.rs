@@ -18,6 +18,7 @@ use super::subscription::Subscription;
 impl State {
     pub(super) fn create_queue(&mut self, create: &CreateQueue) -> Result<Answer, Refusal> {
         let delivery = create.settings.delivery.clone();
+        refuse_loop(&create.name, &delivery.dead_letter_to)?;
         let kind = Kind::Queue(create.settings.clone());
         let Some(log) = self.create(&create.name, kind, create.seed)? else {
             return Ok(Answer::Done);
@@ -76,6 +77,11 @@ impl State {
             };
         }
         at_most("subscriptions", log.subscriptions.len())?;
+        refuse_loop(&log.name, &create.settings.dead_letter_to)?;
+        if self.forwards_back(&log.name, &create.settings.forward_to) {
+            let why = "what it forwards would come back to it";
+            return Err(Refusal::malformed("forward_to", why));
+        }
         let (start, end) = (log.offset_of(create.start), log.end);
         refuse_keyed_past(&create.settings, start, log)?;
         let id = self.next_id();
@@ -138,6 +144,14 @@ impl State {
             subscription.planted = self.planted;
         }
     }
+}
+
+fn refuse_loop(name: &str, dead_letter_to: &str) -> Result<(), Refusal> {
+    if name == dead_letter_to {
+        let why = "its dead letters would come back to it";
+        return Err(Refusal::malformed("dead_letter_to", why));
+    }
+    Ok(())
 }
 
 fn at_most(resource: &'static str, current: usize) -> Result<(), Refusal> {

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use siding_protocol::filter::{Filter, Scope};
 use siding_protocol::run;
-use siding_protocol::types::{Offset, OffsetRange};
+use siding_protocol::types::{Offset, OffsetRange, Timestamp};
 
 use super::command::{Command, Judge, LoggedRange, Verdict};
 use super::effect::{Effect, Effects, Urgency};
@@ -29,29 +29,69 @@ const STEP_BYTES_MAX: u64 = 1 << 20;
 pub struct Body {
     /// Offset of the first message.
     pub first: Offset,
+    /// Messages.
+    pub count: u32,
     /// The run.
     pub run: Bytes,
 }
 
 /// What is being read for, and what the filters are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Reads {
+    /// Bytes read in one step; one message may be larger.
+    pub(super) step_bytes_max: u64,
     last_number: u64,
     jobs: BTreeMap<u64, Job>,
     /// Subscriptions that wait for a step of theirs: read, or on its way to the log.
     busy: BTreeSet<u64>,
+    /// Subscriptions that forward to a target without room, and when it is looked at again.
+    pub(super) blocked: BTreeMap<u64, Timestamp>,
     /// By their text; only those that are in use.
     filters: BTreeMap<String, Filter>,
 }
 
 /// What bodies are read for.
 #[derive(Debug)]
-enum Job {
+pub(super) enum Job {
     /// The verdict of a subscription's filter.
     Judge {
         subscription: u64,
         ranges: Vec<OffsetRange>,
     },
+    /// Storing them elsewhere.
+    Forward {
+        subscription: u64,
+        ranges: Vec<OffsetRange>,
+        dead: bool,
+        target: u64,
+    },
+}
+
+impl Default for Reads {
+    fn default() -> Self {
+        Self {
+            step_bytes_max: STEP_BYTES_MAX,
+            last_number: 0,
+            jobs: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            blocked: BTreeMap::new(),
+            filters: BTreeMap::new(),
+        }
+    }
+}
+
+impl Job {
+    fn subscription(&self) -> u64 {
+        match self {
+            Self::Judge { subscription, .. } | Self::Forward { subscription, .. } => *subscription,
+        }
+    }
+
+    fn ranges(&self) -> Vec<OffsetRange> {
+        match self {
+            Self::Judge { ranges, .. } | Self::Forward { ranges, .. } => ranges.clone(),
+        }
+    }
 }
 
 impl Reads {
@@ -60,12 +100,27 @@ impl Reads {
         self.busy.remove(&subscription);
     }
 
+    /// A subscription cannot forward before then.
+    pub(super) fn block(&mut self, subscription: u64, until: Timestamp) {
+        self.blocked.insert(subscription, until);
+    }
+
+    /// When a target is looked at again.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.blocked.values().min().copied()
+    }
+
+    /// Subscriptions whose targets are to be looked at again.
+    pub fn take_due(&mut self, now: Timestamp) -> Vec<u64> {
+        let due = self.blocked.iter().filter(|(_, at)| **at <= now);
+        due.map(|(id, _)| *id).collect()
+    }
+
     /// Forgets what concerns subscriptions that are not `known` any more.
     pub fn keep(&mut self, known: impl Fn(u64) -> bool) {
         self.busy.retain(|id| known(*id));
-        self.jobs.retain(|_, job| match job {
-            Job::Judge { subscription, .. } => known(*subscription),
-        });
+        self.blocked.retain(|id, _| known(*id));
+        self.jobs.retain(|_, job| known(job.subscription()));
         self.filters.clear();
     }
 
@@ -78,10 +133,16 @@ impl Reads {
         self.filters.get(text)
     }
 
-    fn start(&mut self, job: Job) -> u64 {
+    /// Asks for the bodies of a job.
+    pub(super) fn start(&mut self, id: u64, log: u64, job: Job, effects: &mut Effects) {
+        self.busy.insert(id);
         self.last_number += 1;
+        effects.push(Effect::Read {
+            number: self.last_number,
+            log,
+            ranges: job.ranges(),
+        });
         self.jobs.insert(self.last_number, job);
-        self.last_number
     }
 }
 
@@ -126,35 +187,55 @@ impl Engine {
     }
 
     /// Asks for what a subscription needs to have read, a step at a time.
-    pub(super) fn read_behind(&mut self, id: u64, effects: &mut Effects) {
+    pub(super) fn read_behind(&mut self, id: u64, now: Timestamp, effects: &mut Effects) {
         let Some(subscription) = self.state.subscriptions.get(&id) else {
             return;
         };
-        if subscription.unjudged.is_empty() || !self.volatile.reads.busy.insert(id) {
+        if self.volatile.reads.busy.contains(&id) {
             return;
+        }
+        if subscription.unjudged.is_empty() {
+            return self.read_outbound(id, now, effects);
         }
         let Some(log) = self.state.logs.get(&subscription.log) else {
             return;
         };
-        let ranges = step(log, subscription.unjudged_ranges());
-        let number = self.volatile.reads.start(Job::Judge {
+        let unjudged = subscription.unjudged_ranges();
+        let ranges = step(log, unjudged, self.volatile.reads.step_bytes_max);
+        let job = Job::Judge {
             subscription: id,
-            ranges: ranges.clone(),
-        });
-        effects.push(Effect::Read {
-            number,
-            log: log.id,
             ranges,
-        });
+        };
+        self.volatile.reads.start(id, log.id, job, effects);
+    }
+
+    /// What one step reads must fit an entry: at most so many bytes, beside one larger message.
+    pub fn limit_steps(&mut self, bytes: u64) {
+        self.volatile.reads.step_bytes_max = bytes.min(STEP_BYTES_MAX);
     }
 
     /// The bodies that a `Read` asked for, rising; those that are gone or cannot be read are left out.
-    pub fn bodies_read(&mut self, number: u64, bodies: &[Body], effects: &mut Effects) {
+    pub fn bodies_read(
+        &mut self,
+        now: Timestamp,
+        number: u64,
+        bodies: &[Body],
+        effects: &mut Effects,
+    ) {
         match self.volatile.reads.jobs.remove(&number) {
             Some(Job::Judge {
                 subscription,
                 ranges,
             }) => self.propose_judge(subscription, &ranges, bodies, effects),
+            Some(Job::Forward {
+                subscription,
+                ranges,
+                dead,
+                target,
+            }) => {
+                let what = (subscription, dead, target);
+                self.propose_forward(now, what, &ranges, bodies, effects);
+            }
             None => {}
         }
     }
@@ -197,8 +278,12 @@ fn hits<'a>(filter: &'a Filter, run: &'a Bytes) -> impl Iterator<Item = Offset> 
 }
 
 /// The beginning of `ranges` that is read in one step.
-fn step(log: &Log, ranges: impl Iterator<Item = OffsetRange>) -> Vec<OffsetRange> {
-    let (mut messages, mut bytes) = (STEP_MESSAGES_MAX, STEP_BYTES_MAX);
+pub(super) fn step(
+    log: &Log,
+    ranges: impl Iterator<Item = OffsetRange>,
+    bytes_max: u64,
+) -> Vec<OffsetRange> {
+    let (mut messages, mut bytes) = (STEP_MESSAGES_MAX, bytes_max);
     let mut chosen = Vec::new();
     for range in ranges {
         let part = log.beginning(&range, messages, bytes);

@@ -144,6 +144,10 @@ impl State {
                     s.drop_dead(limit, context)
                 })
             }
+            Command::Forward(forward) => {
+                self.forward(forward, runs, effects, touched);
+                return None;
+            }
             Command::Seek(seek) => self.seek(seek, effects, touched),
             Command::Redrive(redrive) => {
                 let limit = redrive.limit;

@@ -116,6 +116,8 @@ pub struct Subscription {
     pub evicted: u64,
     /// What retention took, to be told with the next messages.
     pub gaps: RangeSet,
+    /// Messages that went elsewhere.
+    pub forwarded: u64,
     /// Messages that its filter passed over.
     pub filtered: u64,
     /// Messages leased: derived.
@@ -163,6 +165,7 @@ impl Subscription {
             evicted: 0,
             gaps: RangeSet::default(),
             filtered: 0,
+            forwarded: 0,
             leased: 0,
             planted: Planted::default(),
         }
@@ -183,6 +186,7 @@ impl Subscription {
             purged: self.purged,
             evicted: self.evicted,
             filtered: self.filtered,
+            forwarded: self.forwarded,
             ..Books::default()
         }
     }

@@ -102,7 +102,8 @@ impl Core {
         Ok(Self::with(Engine::restore(snapshot)?, group_bytes_max))
     }
 
-    fn with(engine: Engine, group_bytes_max: usize) -> Self {
+    fn with(mut engine: Engine, group_bytes_max: usize) -> Self {
+        engine.limit_steps(group_bytes_max as u64);
         let open = OpenGroup::new(group_bytes_max);
         Self {
             engine,
@@ -180,7 +181,8 @@ impl Core {
 
     /// The bodies that the engine asked for under this number.
     pub fn bodies_read(&mut self, now: Timestamp, number: u64, bodies: &[Body]) {
-        self.engine.bodies_read(number, bodies, &mut self.effects);
+        self.engine
+            .bodies_read(now, number, bodies, &mut self.effects);
         self.sort(now, None, &[]);
     }
 

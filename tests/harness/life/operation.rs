@@ -209,7 +209,7 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(name, settings)| Operation::CreateQueue { name, settings }),
         1 => (0..4_usize, 0..3_usize)
             .prop_map(|(name, retention)| Operation::CreateTopic { name, retention }),
-        3 => (address.clone(), 0..3_usize, 0..20_u64, 0..5_usize).prop_map(
+        3 => (address.clone(), 0..3_usize, 0..20_u64, 0..8_usize).prop_map(
             |(address, settings, start, filter)| {
                 Operation::CreateSubscription { address, settings, start, filter }
             }

@@ -188,7 +188,11 @@ impl Player {
                 .get(id)
                 .is_some_and(|s| s.name.as_deref() == subscription)
         };
-        mine.find(named).copied()
+        let is_read = |id: &u64| {
+            let found = state.subscriptions.get(id);
+            found.is_some_and(|found| found.settings.forward_to.is_empty())
+        };
+        mine.find(named).copied().filter(is_read)
     }
 
     fn consume(&mut self, client: u64, number: u32, address: &str, credit: u32) {

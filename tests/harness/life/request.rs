@@ -86,6 +86,8 @@ impl Player {
                 settings: Box::new(DeliverySettings {
                     filter: FILTERS[*filter % FILTERS.len()].to_owned(),
                     ephemeral: *filter == 4,
+                    forward_to: ["", "mail", "logs"][filter.saturating_sub(4) % 3].to_owned(),
+                    dead_letter_to: ["", "jobs"][usize::from(*filter == 7)].to_owned(),
                     ..delivery_settings(*settings)
                 }),
                 start: match start {

@@ -107,6 +107,7 @@ impl Subscription {
         self.compare_jobs(found);
         assert_eq!(counted, theirs, "start, settled, purged, evicted");
         assert_eq!(self.filtered, found.filtered, "filtered");
+        assert_eq!(self.forwarded, found.forwarded, "forwarded");
         assert_eq!(self.expired, found.expired, "expired");
         let gaps = found.gaps.ranges().flatten();
         assert!(gaps.eq(self.gaps.iter().copied()), "gaps {:?}", found.gaps);

@@ -131,6 +131,13 @@ impl Model {
                 }
             }
             Command::Seek(seek) => self.note_all(what, seek.subscription, &mut coverage),
+            Command::Forward(forward) => {
+                let found = self.subscriptions.get(&forward.subscription);
+                for offset in super::filters::offsets(&forward.ranges) {
+                    let message = found.and_then(|found| found.messages.get(&offset));
+                    coverage.note(what, message, 0);
+                }
+            }
             Command::Judge(judge) => {
                 let found = self.subscriptions.get(&judge.subscription);
                 for offset in super::filters::offsets(&judge.read) {
@@ -200,6 +207,7 @@ fn happening(command: &Command) -> &'static str {
         Command::Lease(_) => "lease",
         Command::Judge(_) => "judge",
         Command::Seek(_) => "seek",
+        Command::Forward(_) => "forward",
         Command::Return(_) => "return",
         Command::CreateQueue(_) => "create queue",
         Command::CreateTopic(_) => "create topic",

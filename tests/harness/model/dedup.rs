@@ -68,6 +68,15 @@ pub(super) fn runs_of(operations: &[Operation], runs: &mut VecDeque<Bytes>) -> V
 }
 
 impl Accepted {
+    /// A run that is stored as it is.
+    pub(super) fn whole(run: &Bytes) -> Self {
+        Self {
+            said: said(run),
+            duplicates: Vec::new(),
+            fresh: Vec::new(),
+        }
+    }
+
     pub(super) fn is_duplicate(&self, index: usize) -> bool {
         let mut duplicates = self.duplicates.iter();
         duplicates.any(|duplicate| duplicate.index as usize == index)

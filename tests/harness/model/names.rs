@@ -49,6 +49,9 @@ impl Model {
     }
 
     pub(super) fn create_queue(&mut self, create: &CreateQueue) -> Judged {
+        if create.settings.delivery.dead_letter_to == create.name {
+            return Err(Refusal::malformed("dead_letter_to", ""));
+        }
         if self.create(&create.name, Some(create.settings.clone()), None)? {
             let delivery = create.settings.delivery.clone();
             self.subscribe(self.last_id, None, delivery, 0..0);
@@ -75,6 +78,12 @@ impl Model {
             } else {
                 Err(Refusal::Exists { name })
             };
+        }
+        if create.settings.dead_letter_to == log.name {
+            return Err(Refusal::malformed("dead_letter_to", ""));
+        }
+        if self.reaches(&create.settings.forward_to, &log.name, 0) {
+            return Err(Refusal::malformed("forward_to", ""));
         }
         let start = log.place(&create.start);
         if start < log.end && create.settings.order() == Order::Key {
@@ -115,6 +124,7 @@ impl Model {
             purged: 0,
             evicted: 0,
             filtered: 0,
+            forwarded: 0,
             gaps: BTreeSet::new(),
         };
         for offset in kept {

@@ -78,6 +78,7 @@ impl Model {
         (subscription.evicted, subscription.filtered) = (0, 0);
         (subscription.expired, subscription.cancelled) = (0, 0);
         subscription.ended.clear();
+        subscription.forwarded = 0;
         Ok(Answer::Counted(log.end - start))
     }
 }

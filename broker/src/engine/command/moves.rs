@@ -3,7 +3,7 @@
 use prost::Message;
 use siding_protocol::settings::StartAt;
 
-use super::LoggedRange;
+use super::{LoggedRange, Publish};
 
 /// What one filter says of a run that is published.
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -62,4 +62,21 @@ impl From<StartAt> for Place {
         };
         Self { offset, at_ms }
     }
+}
+
+/// Take messages out of a subscription and store the same bytes elsewhere, in one: so exactly once.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Forward {
+    /// Whose messages.
+    #[prost(uint64, tag = "1")]
+    pub subscription: u64,
+    /// Which: all of them ready, or all of them dead letters; rising, apart.
+    #[prost(message, repeated, tag = "2")]
+    pub ranges: Vec<LoggedRange>,
+    /// Whether they are dead letters.
+    #[prost(bool, tag = "3")]
+    pub dead: bool,
+    /// Where to, without a producer; as many messages.
+    #[prost(message, required, tag = "4")]
+    pub publish: Publish,
 }

@@ -6,21 +6,30 @@ use siding_protocol::limits::{
 };
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request;
-use siding_protocol::types::Timestamp;
+use siding_protocol::types::{Address, Timestamp};
 
 use super::Next;
 use crate::engine::command::{Command, Return};
 use crate::engine::consumer::{Attached, Consumer, Poll};
 use crate::engine::effect::{Effects, Origin, SessionId, Urgency};
+use crate::engine::forward::refuse_reader;
 use crate::engine::{Engine, PARTS_PER_COMMAND_MAX, propose};
 
 impl Engine {
+    /// The subscription at an address that consumers may read.
+    fn readable_at(&self, address: &Address) -> Result<u64, Refusal> {
+        let id = self.subscription_at(address)?;
+        let found = self.state.subscriptions.get(&id);
+        found.map_or(Ok(()), refuse_reader)?;
+        Ok(id)
+    }
+
     pub(super) fn consume(
         &mut self,
         session: SessionId,
         consume: &request::Consume,
     ) -> Result<Next, Refusal> {
-        let subscription = self.subscription_at(&consume.address)?;
+        let subscription = self.readable_at(&consume.address)?;
         let Some(open) = self.volatile.sessions.get_mut(&session) else {
             return Ok(Next::Nothing);
         };
@@ -94,7 +103,7 @@ impl Engine {
         origin: Origin,
         receive: &request::Receive,
     ) -> Result<Next, Refusal> {
-        let subscription = self.subscription_at(&receive.address)?;
+        let subscription = self.readable_at(&receive.address)?;
         let Some(open) = self.volatile.sessions.get_mut(&origin.session) else {
             return Ok(Next::Nothing);
         };

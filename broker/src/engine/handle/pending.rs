@@ -52,11 +52,7 @@ fn check_queue(settings: &QueueSettings) -> Result<(), Refusal> {
 }
 
 fn check_delivery(settings: &DeliverySettings) -> Result<(), Refusal> {
-    none_of(&[
-        ("dead_letter_to", !settings.dead_letter_to.is_empty()),
-        ("max_hold_ms", settings.max_hold_ms > 0),
-        ("forward_to", !settings.forward_to.is_empty()),
-    ])
+    none_of(&[("max_hold_ms", settings.max_hold_ms > 0)])
 }
 
 fn check_sieve(sieve: &Sieve) -> Result<(), Refusal> {

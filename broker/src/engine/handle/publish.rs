@@ -121,7 +121,8 @@ impl Engine {
     }
 }
 
-fn publish_command(
+/// What is logged of a run for a log, said at `now`.
+pub(in crate::engine) fn publish_command(
     now: Timestamp,
     log: &Log,
     ticket: ProducerTicket,

@@ -69,6 +69,8 @@ pub(super) struct StoredSubscription {
     jobs: Option<StoredJobs>,
     #[prost(message, optional, tag = "18")]
     lanes: Option<StoredLanes>,
+    #[prost(uint64, tag = "43")]
+    forwarded: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -237,6 +239,7 @@ impl StoredSubscription {
             generations: generations.collect(),
             unjudged: unjudged.collect(),
             filtered: subscription.filtered,
+            forwarded: subscription.forwarded,
             arrivals: subscription
                 .arrivals
                 .iter()
@@ -294,7 +297,7 @@ impl StoredSubscription {
         }
         (subscription.settled, subscription.purged) = (self.settled, self.purged);
         (subscription.evicted, subscription.expired) = (self.evicted, self.expired);
-        subscription.filtered = self.filtered;
+        (subscription.filtered, subscription.forwarded) = (self.filtered, self.forwarded);
         subscription.gaps = self.gaps.into_iter().map(OffsetRange::from).collect();
         for stored in self.unjudged {
             let range = stored.range.into();

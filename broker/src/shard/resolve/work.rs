@@ -109,6 +109,7 @@ impl Work {
             }
             Self::Read { bodies, .. } => bodies.push(Body {
                 first: slice.first,
+                count: slice.count,
                 run: slice.bytes,
             }),
         }

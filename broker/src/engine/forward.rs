@@ -1,0 +1,255 @@
+//! The broker reads on its own: what a subscription forwards, and dead letters that have a place to go.
+//!
+//! One command takes the messages and stores their bytes, so it happens once or not at all. While the
+//! target is full or missing, it is tried again now and then.
+
+use std::collections::BTreeSet;
+
+use bytes::{Bytes, BytesMut};
+use siding_protocol::limits::BODY_BYTES_CEILING;
+use siding_protocol::refusal::Refusal;
+use siding_protocol::request::ProducerTicket;
+use siding_protocol::run::{self, RunLimits, ScannedRun};
+use siding_protocol::types::{OffsetRange, Timestamp};
+
+use super::Engine;
+use super::command::{Command, Forward, LoggedRange, Publish};
+use super::effect::{Effect, Effects, Urgency};
+use super::handle::publish_command;
+use super::judge::Asked;
+use super::log::{Change, Kind, Log};
+use super::read::{Body, Job, step};
+use super::runs::RangeSet;
+use super::state::{RunCursor, State};
+use super::subscription::{Context, Subscription};
+
+/// A full or missing target is looked at again after this.
+const RETRY_MS: u64 = 1_000;
+
+impl State {
+    /// All or nothing: nothing, if a message is not there any more or the target has no room.
+    pub(super) fn forward(
+        &mut self,
+        forward: &Forward,
+        runs: &mut RunCursor,
+        effects: &mut Effects,
+        touched: &mut BTreeSet<u64>,
+    ) {
+        let run = runs.next();
+        let ranges: Vec<_> = forward.ranges.iter().map(|range| (*range).into()).collect();
+        let subscription = self.subscriptions.get(&forward.subscription);
+        if !subscription.is_some_and(|found| found.has_all(&ranges, forward.dead)) {
+            return;
+        }
+        let target = self.logs.get(&forward.publish.log);
+        let judged = target.map(|log| log.judge(&forward.publish, self.now, &mut Asked::default()));
+        let Some(Ok(judged)) = judged else {
+            return;
+        };
+        self.change(forward.subscription, effects, touched, |found, context| {
+            found.hand_on(&ranges, forward.dead, context);
+        });
+        self.store(&forward.publish, judged, run, effects, touched);
+    }
+
+    /// Whether what a topic's subscription forwards would come back to the topic.
+    pub(super) fn forwards_back(&self, topic: &str, target: &str) -> bool {
+        let (mut seen, mut next) = (BTreeSet::new(), vec![target]);
+        while let Some(name) = next.pop() {
+            if name == topic {
+                return true;
+            }
+            let log = self.names.get(name).and_then(|id| self.logs.get(id));
+            let Some(log) = log.filter(|log| seen.insert(log.id)) else {
+                continue;
+            };
+            let readers = log.subscriptions.iter();
+            let readers = readers.filter_map(|id| self.subscriptions.get(id));
+            next.extend(readers.map(|found| found.settings.forward_to.as_str()));
+        }
+        false
+    }
+}
+
+impl Subscription {
+    fn has_all(&self, ranges: &[OffsetRange], dead: bool) -> bool {
+        ranges.iter().all(|range| {
+            let parts = range.clone();
+            let held: u64 = if dead {
+                let parts = self.dead.overlap(parts).map(|(part, _)| part);
+                parts.map(|part| part.end - part.start).sum()
+            } else {
+                let parts = self.ready.within(parts);
+                parts.map(|part| part.end - part.start).sum()
+            };
+            held == range.end - range.start
+        })
+    }
+
+    fn hand_on(&mut self, ranges: &[OffsetRange], dead: bool, context: &mut Context<'_>) {
+        for range in ranges {
+            if dead {
+                self.bury(range.clone());
+            } else {
+                self.withdraw(range.clone());
+            }
+            self.forget(range.clone());
+            self.forwarded += range.end - range.start;
+            context.changes.push(if dead {
+                Change::DeadGone(range.clone())
+            } else {
+                Change::Gone(range.clone())
+            });
+        }
+    }
+
+    /// What goes elsewhere on its own: to whom, whether dead letters, and which.
+    fn outbound(&self) -> Option<(&str, bool, Vec<OffsetRange>)> {
+        let settings = &self.settings;
+        if !settings.forward_to.is_empty() && self.ready.count() > 0 {
+            let ready: RangeSet = self.ready.ranges().collect();
+            return Some((&settings.forward_to, false, ready.ranges().collect()));
+        }
+        if !settings.dead_letter_to.is_empty() && !self.dead.is_empty() {
+            let dead: RangeSet = self.dead.iter().map(|(range, _)| range).collect();
+            return Some((&settings.dead_letter_to, true, dead.ranges().collect()));
+        }
+        None
+    }
+}
+
+impl Engine {
+    /// Asks for the bodies of what a subscription forwards, as much as its target has room for.
+    pub(super) fn read_outbound(&mut self, id: u64, now: Timestamp, effects: &mut Effects) {
+        let Some(subscription) = self.state.subscriptions.get(&id) else {
+            return;
+        };
+        let Some((target, dead, ranges)) = subscription.outbound() else {
+            self.volatile.reads.blocked.remove(&id);
+            return;
+        };
+        let Some(log) = self.state.logs.get(&subscription.log) else {
+            return;
+        };
+        let target = self.state.names.get(target);
+        let target = target.and_then(|id| self.state.logs.get(id));
+        let ranges = step(log, ranges.into_iter(), self.volatile.reads.step_bytes_max);
+        let ranges = target.map(|target| fitting(log, target, ranges));
+        let Some((ranges, target)) = ranges.filter(|ranges| !ranges.is_empty()).zip(target) else {
+            return self.volatile.reads.block(id, now.plus_ms(RETRY_MS));
+        };
+        let job = Job::Forward {
+            subscription: id,
+            ranges,
+            dead,
+            target: target.id,
+        };
+        self.volatile.reads.blocked.remove(&id);
+        self.volatile.reads.start(id, log.id, job, effects);
+    }
+
+    /// Proposes to move what was read. What cannot be read stays where it is, and is tried again.
+    pub(super) fn propose_forward(
+        &mut self,
+        now: Timestamp,
+        (id, dead, target): (u64, bool, u64),
+        ranges: &[OffsetRange],
+        bodies: &[Body],
+        effects: &mut Effects,
+    ) {
+        let wanted: RangeSet = ranges.iter().cloned().collect();
+        let (mut moved, mut bytes) = (RangeSet::default(), BytesMut::new());
+        for body in bodies {
+            let end = body.first + u64::from(body.count);
+            if wanted.within(body.first..end).next() == Some(body.first..end) {
+                moved.add(body.first..end);
+                bytes.extend_from_slice(&body.run);
+            }
+        }
+        let Some((publish, run)) = self.publish_again(now, target, bytes.freeze()) else {
+            self.volatile.reads.finish(id);
+            return self.volatile.reads.block(id, now.plus_ms(RETRY_MS));
+        };
+        let forward = Forward {
+            subscription: id,
+            ranges: moved.ranges().map(LoggedRange::from).collect(),
+            dead,
+            publish,
+        };
+        effects.push(Effect::Propose {
+            command: Command::Forward(forward),
+            runs: vec![run],
+            from: None,
+            urgency: Urgency::Awaited,
+        });
+    }
+
+    /// The same messages for another log: their delay is over and their dedup id was honoured where
+    /// they came from.
+    fn publish_again(
+        &mut self,
+        now: Timestamp,
+        target: u64,
+        run: Bytes,
+    ) -> Option<(Publish, Bytes)> {
+        let limits = RunLimits {
+            body_bytes_max: BODY_BYTES_CEILING,
+        };
+        let mut run: ScannedRun = run::scan(run, limits).ok()?;
+        for special in &mut run.specials {
+            (special.delay_ms, special.deliver_at_ms) = (0, 0);
+            special.dedup_id = 0..0;
+        }
+        let nobody = ProducerTicket {
+            producer: 0,
+            sequence: 0,
+        };
+        let log = self.state.logs.get(&target)?;
+        let mut publish = publish_command(now, log, nobody, &run).ok()?;
+        publish.verdicts = self.verdicts(target, &run.bytes);
+        Some((publish, run.bytes))
+    }
+
+    /// The target that a subscription's forwarding waits for; empty: it waits for none.
+    pub(super) fn blocked_by(&self, subscription: &Subscription) -> String {
+        let blocked = self.volatile.reads.blocked.contains_key(&subscription.id);
+        let outbound = subscription.outbound().filter(|_| blocked);
+        outbound.map_or(String::new(), |(target, _, _)| target.to_owned())
+    }
+}
+
+/// The beginning of `ranges` that the target has room for now.
+fn fitting(log: &Log, target: &Log, ranges: Vec<OffsetRange>) -> Vec<OffsetRange> {
+    let Kind::Queue(settings) = &target.kind else {
+        return ranges;
+    };
+    let mut messages = settings.max_messages.saturating_sub(target.messages);
+    let mut bytes = settings.max_bytes.saturating_sub(target.bytes);
+    let mut fitting = Vec::new();
+    for range in ranges {
+        if messages == 0 {
+            break;
+        }
+        let part = log.beginning(&range, messages, bytes);
+        let cost = log.bytes_of(&part);
+        if cost > bytes {
+            break;
+        }
+        (messages, bytes) = (messages - (part.end - part.start), bytes - cost);
+        let is_whole = part == range;
+        fitting.push(part);
+        if !is_whole {
+            break;
+        }
+    }
+    fitting
+}
+
+/// A subscription that forwards has the broker as its only consumer.
+pub(super) fn refuse_reader(subscription: &Subscription) -> Result<(), Refusal> {
+    if subscription.settings.forward_to.is_empty() {
+        return Ok(());
+    }
+    let why = "the broker reads it, and forwards what it reads";
+    Err(Refusal::malformed("address", why))
+}

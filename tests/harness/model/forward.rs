@@ -1,0 +1,62 @@
+//! Messages that go elsewhere on their own.
+
+use siding_broker::engine::command::Forward;
+use siding_protocol::refusal::State;
+
+use super::dedup::Accepted;
+use super::{Model, Place};
+use crate::model::filters::offsets;
+
+impl Model {
+    /// All of them leave one subscription and arrive in a log with the same words; or nothing happens.
+    pub(super) fn forward(&mut self, forward: &Forward) {
+        let run = self.runs.pop_front().expect("the run of a forward");
+        let accepted = Accepted::whole(&run);
+        let Some(subscription) = self.subscriptions.get(&forward.subscription) else {
+            return;
+        };
+        let is_there = offsets(&forward.ranges).all(|offset| {
+            let message = subscription.messages.get(&offset);
+            message.is_some_and(|message| match forward.dead {
+                true => message.state() == State::Dead,
+                false => message.place == Place::Ready,
+            })
+        });
+        let asked = (forward.publish.count().into(), forward.publish.bytes());
+        if !is_there || self.has_room(forward.publish.log, asked).is_err() {
+            return;
+        }
+        let log = self.logs.get(&subscription.log).expect("its log");
+        let words = offsets(&forward.ranges).map(|offset| log.routing_keys.get(&offset));
+        let arriving = accepted.said.iter().map(|said| Some(&said.routing_key));
+        assert!(words.eq(arriving), "other messages arrive than leave");
+        let subscription = self.subscriptions.get_mut(&forward.subscription);
+        let subscription = subscription.expect("found above");
+        for offset in offsets(&forward.ranges) {
+            subscription.messages.remove(&offset);
+            subscription.forwarded += 1;
+        }
+        self.store(&forward.publish, &accepted);
+    }
+
+    /// Whether what goes to one name comes to another, following every forward.
+    pub(super) fn reaches(&self, from: &str, to: &str, depth: usize) -> bool {
+        let forwards = |name: &str| {
+            let subscriptions = self.subscriptions.values();
+            let of = subscriptions.filter(|found| {
+                let log = self.logs.get(&found.log);
+                log.is_some_and(|log| log.name == name)
+            });
+            let targets = of.map(|found| found.settings.forward_to.clone());
+            targets
+                .filter(|target| !target.is_empty())
+                .collect::<Vec<_>>()
+        };
+        !from.is_empty()
+            && (from == to
+                || (depth < 8
+                    && forwards(from)
+                        .iter()
+                        .any(|next| self.reaches(next, to, depth + 1))))
+    }
+}
