@@ -1,6 +1,7 @@
 //! What the broker answers: domain types and their wire form.
 
 mod job;
+mod schedule;
 
 use crate::refusal::State;
 use crate::settings::{DeliverySettings, QueueSettings, TopicSettings};
@@ -9,6 +10,7 @@ use crate::wire;
 use crate::wire::frame::Kind;
 
 pub use job::JobInfo;
+pub use schedule::ScheduleInfo;
 
 /// Success of one request; the refusals are in [`crate::refusal`]. Answers that carry bodies
 /// (deliveries, browse) are built where the bodies are.
@@ -24,9 +26,16 @@ pub enum Answer {
     Settled(Settled),
     TransactionDone(Vec<OperationDone>),
     NameInfo(Box<NameInfo>),
-    Listing { names: Vec<NameInfo>, more: bool },
+    Listing {
+        names: Vec<NameInfo>,
+        more: bool,
+    },
     Counted(u64),
     Job(Box<JobInfo>),
+    Schedules {
+        schedules: Vec<ScheduleInfo>,
+        more: bool,
+    },
 }
 
 /// Stored, and committed.
@@ -226,6 +235,10 @@ impl Answer {
                 Kind::Listing(wire::Listing { names, more })
             }
             Self::Counted(count) => Kind::Counted(wire::Counted { count }),
+            Self::Schedules { schedules, more } => {
+                let schedules = schedules.iter().map(ScheduleInfo::to_wire).collect();
+                Kind::ScheduleList(wire::ScheduleList { schedules, more })
+            }
             Self::Job(info) => Kind::JobInfo(Box::new(info.into_wire())),
         }
     }

@@ -174,3 +174,7 @@ pub const DONE_RECORDS_MAX: u64 = 100_000;
 pub const DONE_BYTES_MAX: u64 = 64 << 20;
 /// Checkpoints in one delivery, one more allowed: 4 MiB.
 pub const DELIVERED_CHECKPOINT_BYTES_MAX: usize = 4 << 20;
+/// The message of a schedule: 256 KiB.
+pub const SCHEDULE_RUN_BYTES_MAX: usize = 256 << 10;
+/// The messages of all schedules of a shard: 64 MiB.
+pub const SCHEDULES_BYTES_MAX: u64 = 64 << 20;

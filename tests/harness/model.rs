@@ -14,6 +14,7 @@ mod line;
 mod names;
 pub mod readers;
 mod retain;
+mod schedule;
 mod settle;
 mod store;
 
@@ -44,6 +45,7 @@ pub struct Model {
     logs: BTreeMap<u64, Log>,
     subscriptions: BTreeMap<u64, Subscription>,
     producers: BTreeMap<u64, Producer>,
+    schedules: BTreeMap<String, schedule::Schedule>,
     /// Of the publishes of the command being judged that are still to be stored.
     runs: VecDeque<Bytes>,
     /// Who waits for what, and holds what.
@@ -253,6 +255,9 @@ impl Model {
             Command::CreateTopic(create) => self.create_topic(create),
             Command::CreateSubscription(create) => self.create_subscription(create),
             Command::Cancel(cancel) => self.cancel(cancel),
+            Command::CreateSchedule(create) => self.create_schedule(create),
+            Command::DeleteSchedule(delete) => self.delete_schedule(delete),
+            Command::Fire(fire) => self.fire(fire),
             Command::Delete(delete) => self.delete(delete),
             Command::Seek(seek) => self.seek(seek),
             Command::Forward(forward) => {
@@ -435,6 +440,7 @@ impl Witness for Model {
         let judged = self.apply(entry);
         self.compare_outcomes(&judged, outcomes, entry);
         self.compare_state(engine.state());
+        self.compare_schedules(engine.state());
         self.compare_bodies(bodies);
     }
 

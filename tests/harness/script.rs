@@ -1,6 +1,7 @@
 //! The words of a transcript: lines, settings, durations, ranges, and events as text.
 
 mod job;
+mod schedule;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -280,6 +281,9 @@ pub fn answer_text(answer: &Answer, name: &impl Fn(u64) -> String) -> Vec<String
             names.chain(more.then(|| "more".to_owned())).collect()
         }
         Answer::Counted(count) => vec![format!("counted {count}")],
+        Answer::Schedules { schedules, .. } => {
+            schedules.iter().map(schedule::schedule_text).collect()
+        }
         Answer::Job(info) => vec![job::job_text(info)],
     }
 }

@@ -15,6 +15,8 @@
 //! ack|nack|release|reject|extend WHO NAME@0-2 [delay=] [reason=] [older=0]  -> settled 3
 //!     besides: checkpoint=, result=, progress=, note=      -> settled 1; asked to cancel @0
 //! get NAME@0, wait NAME@0 [for=60s], cancel NAME@0    queue NAME track=1h keeps records for so long
+//! schedule WHAT NAME every=5s|at=5s|cron=*/5_*_*_*_* [zone=] [overlap=skip] [catch_up=60s]
+//! unschedule WHAT    run WHAT    schedules            -> WHAT next +10s, last +5s, fired 1, missed +1s
 //! transaction OPERATION + OPERATION [sequence=]    advance 5s    jump 5s    close WHO    stop WHO
 //! pause WHO    resume WHO    restart [after=0s] [back=0s] [lost=] [kept=] [snapshot=]
 //! purge [dry], redrive, drop [limit=0] [dry], describe, browse, list    notes ride|at-once|held    pipeline on|off    flush
@@ -206,6 +208,18 @@ impl Transcript {
             "seek" => Request::Seek {
                 address: address(),
                 to: words.start(),
+            },
+            "schedule" => Request::CreateSchedule {
+                name: name(),
+                settings: Box::new(words.schedule_settings()),
+                run: words.run(),
+            },
+            "unschedule" => Request::DeleteSchedule { name: name() },
+            "run" => Request::RunSchedule { name: name() },
+            "schedules" => Request::ListSchedules {
+                prefix: words.text("prefix").unwrap_or("").to_owned(),
+                after: words.text("after").unwrap_or("").to_owned(),
+                limit: words.number("limit").unwrap_or(100),
             },
             "get" => Request::Get(words.message(1)),
             "wait" => Request::Await {

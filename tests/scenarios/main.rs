@@ -22,6 +22,7 @@ mod receive;
 mod restart;
 mod retention;
 mod retry;
+mod schedules;
 mod seek;
 mod settle;
 mod topics;

@@ -2,9 +2,9 @@
 //!
 //! To change a command: add fields with new tags, never reuse one; see `entry.rs`.
 
+mod job;
 mod moves;
 
-use bytes::Bytes;
 use prost::Message;
 use siding_protocol::settings::{DeliverySettings, QueueSettings, TopicSettings};
 use siding_protocol::types::{Grant, OffsetRange};
@@ -14,6 +14,7 @@ use super::seed::Seed;
 use super::special::Special;
 
 pub use super::entry::{ENGINE_VERSION, ENTRY_FORMAT, Entry, EntryError};
+pub use job::{Cancel, CreateSchedule, DeleteSchedule, Fire, Rider};
 pub use moves::{Forward, Judge, Place, Seek, Verdict};
 
 /// One state change, as decided by the proposer and judged again by `apply`.
@@ -60,6 +61,12 @@ pub enum Command {
     DropDead(DropDead),
     #[prost(message, tag = "50")]
     Cancel(Cancel),
+    #[prost(message, boxed, tag = "51")]
+    CreateSchedule(Box<CreateSchedule>),
+    #[prost(message, tag = "52")]
+    DeleteSchedule(DeleteSchedule),
+    #[prost(message, tag = "53")]
+    Fire(Fire),
 }
 
 /// A command that says it all by its kind.
@@ -251,23 +258,6 @@ pub struct Settle {
     pub rider: Option<Rider>,
 }
 
-/// What rides on a settle of one message.
-#[derive(Clone, PartialEq, Eq, Message)]
-pub struct Rider {
-    /// Handed to the next attempt.
-    #[prost(bytes = "bytes", optional, tag = "1")]
-    pub checkpoint: Option<Bytes>,
-    /// What came of it.
-    #[prost(bytes = "bytes", optional, tag = "2")]
-    pub result: Option<Bytes>,
-    /// Percent.
-    #[prost(uint32, optional, tag = "3")]
-    pub progress: Option<u32>,
-    /// Beside the progress.
-    #[prost(string, tag = "4")]
-    pub note: String,
-}
-
 impl Settle {
     /// The grant it speaks for.
     pub fn grant(&self) -> Grant {
@@ -428,23 +418,13 @@ pub struct DropDead {
     pub limit: u64,
 }
 
-/// End a message that nobody holds; mark one that somebody does.
-#[derive(Clone, Copy, PartialEq, Eq, Message)]
-pub struct Cancel {
-    /// Whose message.
-    #[prost(uint64, tag = "1")]
-    pub subscription: u64,
-    /// Which.
-    #[prost(uint64, tag = "2")]
-    pub offset: u64,
-}
-
 impl Command {
     /// The publishes in it, in the order of their runs.
     pub fn publishes(&self) -> impl Iterator<Item = &Publish> {
         let (one, operations) = match self {
             Self::Publish(publish) => (Some(publish), &[][..]),
             Self::Forward(forward) => (Some(&forward.publish), &[][..]),
+            Self::Fire(fire) => (fire.publish.as_ref(), &[][..]),
             Self::Transaction(transaction) => (None, transaction.operations.as_slice()),
             _ => (None, &[][..]),
         };

@@ -9,6 +9,7 @@ use super::effect::{DeliverTo, Origin, SessionId};
 use super::job::waits::Waits;
 use super::read::Reads;
 use super::runs::RangeSet;
+use super::schedule::Clock;
 use super::seed::Seed;
 
 /// Everything that ends with a connection.
@@ -28,6 +29,8 @@ pub struct Volatile {
     pub polls: BTreeSet<(Timestamp, u64, Origin)>,
     /// Who waits for the end of which message.
     pub waits: Waits,
+    /// When which schedule is due.
+    pub clock: Clock,
     /// Publishes and transactions on their way to the log, oldest first: they come back in order.
     pub in_flight: VecDeque<ProducerTicket>,
     /// Ephemeral subscriptions, each with the connection that made it.

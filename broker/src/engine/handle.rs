@@ -4,7 +4,7 @@
 
 mod attach;
 mod pending;
-mod publish;
+pub(super) mod publish;
 
 pub(in crate::engine) use publish::publish_command;
 
@@ -17,8 +17,8 @@ use siding_protocol::types::{Address, Level, Name, Timestamp};
 
 use super::Engine;
 use super::command::{
-    Cancel, Command, CreateQueue, CreateSubscription, CreateTopic, Delete, DropDead, Empty,
-    LoggedRange, Purge, Redrive, Rider, Seek, Settle, SettleKind,
+    Cancel, Command, CreateQueue, CreateSubscription, CreateTopic, Delete, DeleteSchedule,
+    DropDead, Empty, LoggedRange, Purge, Redrive, Rider, Seek, Settle, SettleKind,
 };
 use super::effect::{Effect, Effects, Origin};
 use super::seed::Seed;
@@ -108,6 +108,23 @@ impl Engine {
                 let answer = self.wait_for_end(now, from, (&id, wait_ms))?;
                 return Ok(answer.map_or(Next::Nothing, Next::Reply));
             }
+            Request::ListSchedules {
+                prefix,
+                after,
+                limit,
+            } => {
+                let page = self.list_schedules(&prefix, &after, limit);
+                return Ok(Next::Reply(page));
+            }
+            Request::CreateSchedule {
+                name,
+                settings,
+                run,
+            } => self.create_schedule_command(now, &name, (*settings, run))?,
+            Request::RunSchedule { name } => {
+                let (command, runs) = self.run_schedule_command(now, &name)?;
+                return Ok(Next::Propose(command, runs, Level::Synced));
+            }
             Request::Describe { address } => return self.describe(from, &address).map(Next::Reply),
             Request::List {
                 prefix,
@@ -164,6 +181,9 @@ impl Engine {
                 };
                 Command::Delete(Delete { log, subscription })
             }
+            Request::DeleteSchedule { name } => Command::DeleteSchedule(DeleteSchedule {
+                name: name.to_string(),
+            }),
             Request::Cancel(id) => Command::Cancel(self.cancel_command(&id)?),
             Request::Purge(sieve) => Command::Purge(Purge {
                 subscription: self.subscription_at(&sieve.address)?,

@@ -29,6 +29,7 @@ pub mod ready;
 mod retain;
 pub mod retry;
 pub mod runs;
+pub mod schedule;
 pub mod seed;
 mod seek;
 pub mod select;
@@ -143,6 +144,8 @@ impl Engine {
         let mut touched = BTreeSet::new();
         self.state.apply(entry, effects, &mut touched);
         self.meters.measure(&self.state, &touched);
+        let is_keeping = self.state.schedules.is_keeping();
+        let moved = is_keeping.then(|| touched.clone());
         self.volatile.touched.append(&mut touched);
         let mut refused = BTreeSet::new();
         for effect in effects.since(first) {
@@ -159,6 +162,9 @@ impl Engine {
         for (position, command) in entry.commands.iter().enumerate() {
             self.follow(command, refused.contains(&position), effects);
         }
+        if let Some(moved) = &moved {
+            self.release_kept(Some(moved));
+        }
         let ends = effects.take_ends();
         self.tell_ends(&ends, effects);
     }
@@ -168,6 +174,7 @@ impl Engine {
         match command {
             Command::Start(_) => {
                 self.volatile.last_counter = 0;
+                self.wind_all();
                 self.volatile.starting = false;
                 self.volatile
                     .touched
@@ -207,6 +214,9 @@ impl Engine {
                 self.volatile.touched.insert(forward.subscription);
             }
             Command::CreateSubscription(create) => self.follow_creation(create, effects),
+            Command::CreateSchedule(_) | Command::DeleteSchedule(_) | Command::Fire(_) => {
+                self.follow_schedule(command, refused);
+            }
             Command::Cancel(cancel) => {
                 self.tell_holder(cancel.subscription, cancel.offset, effects);
             }
@@ -275,6 +285,7 @@ impl Engine {
         }
         self.end_polls(now, effects);
         self.end_due_waits(now, effects);
+        self.fire_due(now, effects);
     }
 
     /// When `advance` next has work. `None`: nothing waits on time.
@@ -287,7 +298,10 @@ impl Engine {
         let poll = self.volatile.polls.first().map(|(until, _, _)| *until);
         let wait = self.volatile.waits.first_due();
         let blocked = self.volatile.reads.next_due();
-        let volatile = poll.into_iter().chain(wait).chain(blocked);
+        let clock = self.volatile.clock.first();
+        let clock = clock.filter(|_| !self.volatile.starting);
+        let waiting = poll.into_iter().chain(wait);
+        let volatile = waiting.chain(blocked).chain(clock);
         durable.into_iter().chain(volatile).min()
     }
 }

@@ -6,6 +6,7 @@
 mod job;
 mod lanes;
 mod producer;
+mod schedule;
 mod subscription;
 
 use bytes::BytesMut;
@@ -14,6 +15,7 @@ use siding_protocol::settings::{QueueSettings, TopicSettings};
 use siding_protocol::types::Timestamp;
 
 use self::producer::StoredProducer;
+use self::schedule::StoredSchedule;
 use self::subscription::StoredSubscription;
 use super::Engine;
 use super::command::ENGINE_VERSION;
@@ -87,6 +89,8 @@ struct Snapshot {
     subscriptions: Vec<StoredSubscription>,
     #[prost(message, repeated, tag = "7")]
     producers: Vec<StoredProducer>,
+    #[prost(message, repeated, tag = "50")]
+    schedules: Vec<StoredSchedule>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -135,6 +139,12 @@ impl Snapshot {
                 .map(StoredSubscription::of)
                 .collect(),
             producers: state.producers.0.iter().map(StoredProducer::of).collect(),
+            schedules: state
+                .schedules
+                .by_name
+                .iter()
+                .map(StoredSchedule::of)
+                .collect(),
         }
     }
 
@@ -163,6 +173,10 @@ impl Snapshot {
         for stored in self.producers {
             let (id, producer) = stored.into_producer();
             state.producers.0.insert(id, producer);
+        }
+        for stored in self.schedules {
+            let (name, schedule) = stored.into_schedule();
+            state.schedules.add(name, schedule);
         }
         let known = |log: &Log| {
             log.subscriptions

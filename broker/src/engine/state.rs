@@ -13,6 +13,7 @@ use super::effect::{Effect, Effects};
 use super::log::{Change, Kind, Log};
 use super::planted::{Bug, Planted};
 use super::producer::Producers;
+use super::schedule::Schedules;
 use super::subscription::{Context, Lease, Subscription};
 
 /// Leases and delays that may end with one entry; the rest with the next.
@@ -35,6 +36,8 @@ pub struct State {
     pub names: BTreeMap<String, u64>,
     /// Whose requests are stored once.
     pub producers: Producers,
+    /// Messages that are published by the clock.
+    pub schedules: Schedules,
     /// When time next changes each log or subscription: derived. Their ids differ.
     timers: BTreeSet<(Timestamp, u64)>,
     armed: BTreeMap<u64, Timestamp>,
@@ -129,6 +132,9 @@ impl State {
                 return None;
             }
             Command::Cancel(cancel) => self.cancel(*cancel, effects, touched),
+            Command::CreateSchedule(create) => self.create_schedule(create),
+            Command::DeleteSchedule(delete) => self.delete_schedule(delete),
+            Command::Fire(fire) => self.fire(fire, runs, effects, touched),
             Command::CreateQueue(create) => self.create_queue(create),
             Command::CreateTopic(create) => self.create_topic(create),
             Command::CreateSubscription(create) => self.create_subscription(create, touched),

@@ -81,7 +81,7 @@ impl State {
     }
 
     /// `asked` sums up what the operations before this one put into each log.
-    fn judge_publish(
+    pub(super) fn judge_publish(
         &self,
         publish: &Publish,
         asked: &mut BTreeMap<u64, Asked>,

@@ -1,13 +1,16 @@
 //! The few names, settings and numbers that the small numbers of an operation choose from.
 
+use siding_protocol::request::{Cron, ScheduleSettings, When};
 use siding_protocol::run::MessageFields;
 use siding_protocol::settings::{DeliverySettings, OnDead, OnExpired, Order, QueueSettings};
 use siding_protocol::types::Level;
 
+use super::operation::Schedule;
 use crate::stage::BEGINNING_MS;
 
 pub(super) const NAMES: [&str; 4] = ["jobs", "mail", "news", "logs"];
 pub(super) const ADDRESSES: [&str; 5] = ["jobs", "mail", "news/a", "news/b", "logs/a"];
+pub(super) const SCHEDULES: [&str; 2] = ["tick", "tock"];
 pub(super) const TIMES_MS: [u64; 9] = [1, 4, 500, 999, 1_000, 1_001, 5_000, 31_000, 3_600_000];
 pub(super) const SIZES: [usize; 5] = [0, 3, 3, 100, 30_000];
 
@@ -88,5 +91,28 @@ pub(super) fn queue_settings(choice: usize) -> QueueSettings {
         dedup_window_ms: [300_000, 1_000, 1_000][choice],
         max_dedup_ids: [1_000_000, 1_000_000, 6][choice],
         ..QueueSettings::parse(None).expect("defaults are valid")
+    }
+}
+
+pub(super) fn schedule_settings(schedule: &Schedule) -> ScheduleSettings {
+    let cron = |text: &str| {
+        When::Cron(Cron {
+            expression: text.to_owned(),
+            zone: "Europe/Berlin".to_owned(),
+        })
+    };
+    let when = match schedule.when {
+        0 => When::At(BEGINNING_MS + 5_000),
+        1 => When::At(BEGINNING_MS + 60_000),
+        2 => When::Every(120_000),
+        3 => When::Every(700_500),
+        4 => cron("*/7 * * * *"),
+        _ => cron("30 1 * * *"),
+    };
+    ScheduleSettings {
+        target: NAMES[schedule.target].to_owned(),
+        when: Some(when),
+        overlap: i32::try_from(schedule.overlap).expect("a small number"),
+        catch_up_ms: [0, 3_000, 60_000, 7_200_000][schedule.catch_up],
     }
 }

@@ -55,6 +55,13 @@ pub(super) enum Operation {
         address: usize,
         offset: u64,
     },
+    Schedule(Schedule),
+    Unschedule {
+        name: usize,
+    },
+    Run {
+        name: usize,
+    },
     Job {
         session: u64,
         address: usize,
@@ -147,6 +154,31 @@ pub(super) struct Settle {
     pub(super) rider: usize,
 }
 
+/// A message by the clock.
+#[derive(Clone, Debug)]
+pub(super) struct Schedule {
+    pub(super) name: usize,
+    pub(super) target: usize,
+    pub(super) when: usize,
+    pub(super) overlap: usize,
+    pub(super) catch_up: usize,
+    pub(super) kind: usize,
+}
+
+fn schedule() -> impl Strategy<Value = Schedule> {
+    let what = (0..2_usize, 0..4_usize, 0..KINDS);
+    (what, 0..6_usize, 0..3_usize, 0..4_usize).prop_map(
+        |((name, target, kind), when, overlap, catch_up)| Schedule {
+            name,
+            target,
+            when,
+            overlap,
+            catch_up,
+            kind,
+        },
+    )
+}
+
 fn publish() -> impl Strategy<Value = Publish> {
     let back = prop_oneof![8 => Just(0), 1 => 1..4_u64, 1 => 1_020..1_030_u64];
     let kind = || prop_oneof![3 => Just(0), 1 => 0..KINDS];
@@ -231,6 +263,9 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(publishes, settles, cancels)| Operation::Transaction {
                 publishes, settles, cancels,
             }),
+        2 => schedule().prop_map(Operation::Schedule),
+        1 => (0..2_usize).prop_map(|name| Operation::Unschedule { name }),
+        1 => (0..2_usize).prop_map(|name| Operation::Run { name }),
         5 => (address.clone(), 0..40_u64)
             .prop_map(|(address, offset)| Operation::Cancel { address, offset }),
         2 => (session.clone(), address.clone(), 0..40_u64, 0..9_usize).prop_map(

@@ -312,6 +312,7 @@ impl Player {
         assert!(is_judged, "a filter has not been asked");
         self.stage.advance_ms(3_600_000);
         self.events();
+        self.stage.witness.assert_fired();
         assert!(self.waiting.is_empty(), "unanswered: {:?}", self.waiting);
         let cut = self.deliveries.len() * 7;
         self.stage.assert_replays([cut].into_iter());

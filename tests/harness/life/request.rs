@@ -8,9 +8,10 @@ use siding_protocol::settings::{DeliverySettings, StartAt, TopicSettings};
 use siding_protocol::types::{Address, Level, OffsetRange, Timestamp};
 
 use super::choices::{
-    ADDRESSES, NAMES, SIZES, TIMES_MS, dedup_id, delivery_settings, fields, parse, queue_settings,
+    ADDRESSES, NAMES, SCHEDULES, SIZES, TIMES_MS, dedup_id, delivery_settings, fields, parse,
+    queue_settings, schedule_settings,
 };
-use super::operation::{Operation, Publish, Settle};
+use super::operation::{Operation, Publish, Schedule, Settle};
 use super::player::Player;
 use crate::bodies::run_like;
 use crate::model::filters::FILTERS;
@@ -44,6 +45,13 @@ impl Player {
                 settles,
                 cancels,
             } => self.transaction(publishes, settles, cancels)?,
+            Operation::Schedule(schedule) => self.schedule(schedule),
+            Operation::Unschedule { name } => Request::DeleteSchedule {
+                name: parse(SCHEDULES[*name]),
+            },
+            Operation::Run { name } => Request::RunSchedule {
+                name: parse(SCHEDULES[*name]),
+            },
             Operation::Cancel { address, offset } => Request::Cancel(message(*address, *offset)),
             Operation::Job {
                 session: number,
@@ -116,6 +124,24 @@ impl Player {
             1 => StartAt::Latest,
             2 => StartAt::Time(Timestamp(past)),
             _ => StartAt::Offset(offset),
+        }
+    }
+
+    fn schedule(&mut self, schedule: &Schedule) -> Request {
+        let run = self.run(&Publish {
+            name: 0,
+            count: 1,
+            size: 1,
+            producer: 0,
+            back: 0,
+            kinds: (schedule.kind, 0),
+            written: false,
+            naming: 0,
+        });
+        Request::CreateSchedule {
+            name: parse(SCHEDULES[schedule.name]),
+            settings: Box::new(schedule_settings(schedule)),
+            run,
         }
     }
 

@@ -217,5 +217,8 @@ fn happening(command: &Command) -> &'static str {
         Command::Redrive(_) => "redrive",
         Command::DropDead(_) => "drop dead",
         Command::Cancel(_) => "cancel",
+        Command::CreateSchedule(_) => "create schedule",
+        Command::DeleteSchedule(_) => "delete schedule",
+        Command::Fire(_) => "fire",
     }
 }

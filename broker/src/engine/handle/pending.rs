@@ -28,10 +28,6 @@ pub(super) fn refuse(request: &Request) -> Refusal {
         Request::StopRedrive { .. } => "stop_redrive",
         Request::Pause { .. } => "pause",
         Request::Explain { .. } => "explain",
-        Request::CreateSchedule { .. } => "create_schedule",
-        Request::DeleteSchedule { .. } => "delete_schedule",
-        Request::ListSchedules { .. } => "list_schedules",
-        Request::RunSchedule { .. } => "run_schedule",
         _ => "frame",
     })
 }

@@ -80,12 +80,8 @@ impl Engine {
             logged.push(match operation {
                 request::Operation::Publish { name, run } => {
                     let log = self.log_named(&name).map_err(at)?;
-                    let none = ProducerTicket {
-                        producer: 0,
-                        sequence: 0,
-                    };
-                    let mut publish = publish_command(now, log, none, &run).map_err(at)?;
-                    publish.verdicts = self.verdicts(log.id, &run.bytes);
+                    let mut publish = inner_publish(now, log, &run).map_err(at)?;
+                    publish.verdicts = self.verdicts(publish.log, &run.bytes);
                     let publish = Some(publish);
                     runs.push(run.bytes);
                     Operation {
@@ -119,6 +115,19 @@ impl Engine {
         let command = Command::Transaction(transaction);
         Ok(Next::Propose(command, runs, Level::Synced))
     }
+}
+
+/// A publish that is a part of another command.
+pub(in crate::engine) fn inner_publish(
+    now: Timestamp,
+    log: &Log,
+    run: &ScannedRun,
+) -> Result<Publish, Refusal> {
+    let none = ProducerTicket {
+        producer: 0,
+        sequence: 0,
+    };
+    publish_command(now, log, none, run)
 }
 
 /// What is logged of a run for a log, said at `now`.
