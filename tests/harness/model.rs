@@ -16,6 +16,7 @@ pub mod readers;
 mod retain;
 mod schedule;
 mod settle;
+mod sift;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -259,6 +260,7 @@ impl Model {
             Command::DeleteSchedule(delete) => self.delete_schedule(delete),
             Command::Fire(fire) => self.fire(fire),
             Command::Delete(delete) => self.delete(delete),
+            Command::Sift(sift) => self.sift(sift),
             Command::Seek(seek) => self.seek(seek),
             Command::Forward(forward) => {
                 self.forward(forward);

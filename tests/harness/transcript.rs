@@ -234,7 +234,7 @@ impl Transcript {
                 limit: words.number("limit").unwrap_or(100),
             },
             "browse" => Request::Browse {
-                filter: String::new(),
+                filter: words.words("filter"),
                 address: address(),
                 state: words.text("state").map(state_named),
                 from_offset: words.number("from").unwrap_or(0),
@@ -438,7 +438,7 @@ fn sieve(words: &Words, address: Address) -> Sieve {
     Sieve {
         address,
         limit: words.number("limit").unwrap_or(0),
-        filter: words.text("filter").unwrap_or("").to_owned(),
+        filter: words.words("filter"),
         dry_run: words.has("dry"),
     }
 }

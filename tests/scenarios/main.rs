@@ -25,6 +25,7 @@ mod retry;
 mod schedules;
 mod seek;
 mod settle;
+mod sift;
 mod topics;
 mod transactions;
 mod ttl;

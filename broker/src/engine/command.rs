@@ -15,7 +15,7 @@ use super::special::Special;
 
 pub use super::entry::{ENGINE_VERSION, ENTRY_FORMAT, Entry, EntryError};
 pub use job::{Cancel, CreateSchedule, DeleteSchedule, Fire, Rider};
-pub use moves::{Forward, Judge, Place, Seek, Verdict};
+pub use moves::{Forward, Judge, Place, Seek, Sift, SiftKind, Verdict};
 
 /// One state change, as decided by the proposer and judged again by `apply`.
 #[derive(Clone, PartialEq, prost::Oneof)]
@@ -57,6 +57,8 @@ pub enum Command {
     Seek(Seek),
     #[prost(message, tag = "22")]
     Forward(Forward),
+    #[prost(message, tag = "23")]
+    Sift(Sift),
     #[prost(message, tag = "30")]
     DropDead(DropDead),
     #[prost(message, tag = "50")]

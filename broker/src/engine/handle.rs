@@ -18,7 +18,7 @@ use siding_protocol::types::{Address, Level, Name, Timestamp};
 use super::Engine;
 use super::command::{
     Cancel, Command, CreateQueue, CreateSubscription, CreateTopic, Delete, DeleteSchedule,
-    DropDead, Empty, LoggedRange, Purge, Redrive, Rider, Seek, Settle, SettleKind,
+    DropDead, Empty, LoggedRange, Purge, Redrive, Rider, Seek, Settle, SettleKind, SiftKind,
 };
 use super::effect::{Effect, Effects, Origin};
 use super::seed::Seed;
@@ -89,6 +89,18 @@ impl Engine {
                     .ok_or_else(missing);
             }
             Request::Receive(receive) => return self.receive(now, from, &receive),
+            Request::Purge(sieve) if !sieve.filter.is_empty() => {
+                self.begin_sift(from, &sieve, SiftKind::Purge, effects)?;
+                return Ok(Next::Nothing);
+            }
+            Request::Redrive { sieve, .. } if !sieve.filter.is_empty() => {
+                self.begin_sift(from, &sieve, SiftKind::Redrive, effects)?;
+                return Ok(Next::Nothing);
+            }
+            Request::DropDead(sieve) if !sieve.filter.is_empty() => {
+                self.begin_sift(from, &sieve, SiftKind::DropDead, effects)?;
+                return Ok(Next::Nothing);
+            }
             Request::Purge(sieve) if sieve.dry_run => {
                 let subscription = self.looked_at(&sieve.address)?;
                 let (ready, delayed) = (&subscription.ready, &subscription.delayed);
@@ -138,8 +150,13 @@ impl Engine {
                 state,
                 from_offset,
                 limit,
-                filter: _,
+                filter,
             } => {
+                if !filter.is_empty() {
+                    let (what, page) = ((address, state), (from_offset, limit));
+                    self.begin_browse(from, what, page, &filter, effects)?;
+                    return Ok(Next::Nothing);
+                }
                 let (log, found) = self.browse(&address, state, from_offset, limit)?;
                 effects.push(Effect::Browsed(from, log, found));
                 return Ok(Next::Nothing);

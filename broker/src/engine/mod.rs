@@ -34,6 +34,7 @@ pub mod seed;
 mod seek;
 pub mod select;
 mod settle;
+mod sift;
 pub mod snapshot;
 pub mod special;
 pub mod state;
@@ -43,6 +44,7 @@ mod transaction;
 
 use std::collections::BTreeSet;
 
+use siding_protocol::event::Answer;
 use siding_protocol::types::Timestamp;
 
 use command::{Command, Empty, Entry, SettleKind, Start};
@@ -148,7 +150,17 @@ impl Engine {
         let moved = is_keeping.then(|| touched.clone());
         self.volatile.touched.append(&mut touched);
         let mut refused = BTreeSet::new();
+        let mut sifted = Vec::new();
         for effect in effects.since(first) {
+            if let Effect::Outcome(position, answer) = effect
+                && let Some(Command::Sift(sift)) = entry.commands.get(*position)
+            {
+                let counted = match answer {
+                    Ok(Answer::Counted(counted)) => *counted,
+                    _ => 0,
+                };
+                sifted.push((sift, counted));
+            }
             if let Effect::Outcome(position, Err(refusal)) = effect {
                 refused.insert(*position);
                 let log = entry
@@ -161,6 +173,9 @@ impl Engine {
         }
         for (position, command) in entry.commands.iter().enumerate() {
             self.follow(command, refused.contains(&position), effects);
+        }
+        for (sift, counted) in sifted {
+            self.follow_sift(sift, counted, effects);
         }
         if let Some(moved) = &moved {
             self.release_kept(Some(moved));

@@ -17,6 +17,7 @@ use super::command::{Command, Judge, LoggedRange, Verdict};
 use super::effect::{Effect, Effects, Urgency};
 use super::log::{Kind, Log};
 use super::runs::RangeSet;
+use super::sift::{Browsing, Sifting};
 use super::{Engine, PARTS_PER_COMMAND_MAX, propose};
 
 /// Messages read in one step.
@@ -42,6 +43,8 @@ pub struct Reads {
     pub(super) step_bytes_max: u64,
     last_number: u64,
     jobs: BTreeMap<u64, Job>,
+    /// Those that wait for a slice of theirs to be applied.
+    aside: BTreeMap<u64, Sifting>,
     /// Subscriptions that wait for a step of theirs: read, or on its way to the log.
     busy: BTreeSet<u64>,
     /// Subscriptions that forward to a target without room, and when it is looked at again.
@@ -65,6 +68,10 @@ pub(super) enum Job {
         dead: bool,
         target: u64,
     },
+    /// A purge, redrive or drop with a filter.
+    Sift(Box<Sifting>, Vec<OffsetRange>),
+    /// A browse with a filter.
+    Browse(Box<Browsing>, Vec<OffsetRange>),
 }
 
 impl Default for Reads {
@@ -73,6 +80,7 @@ impl Default for Reads {
             step_bytes_max: STEP_BYTES_MAX,
             last_number: 0,
             jobs: BTreeMap::new(),
+            aside: BTreeMap::new(),
             busy: BTreeSet::new(),
             blocked: BTreeMap::new(),
             filters: BTreeMap::new(),
@@ -81,15 +89,20 @@ impl Default for Reads {
 }
 
 impl Job {
-    fn subscription(&self) -> u64 {
+    /// Whose step it is; nobody's, if somebody waits for its answer.
+    fn subscription(&self) -> Option<u64> {
         match self {
-            Self::Judge { subscription, .. } | Self::Forward { subscription, .. } => *subscription,
+            Self::Judge { subscription, .. } | Self::Forward { subscription, .. } => {
+                Some(*subscription)
+            }
+            Self::Sift(..) | Self::Browse(..) => None,
         }
     }
 
     fn ranges(&self) -> Vec<OffsetRange> {
         match self {
             Self::Judge { ranges, .. } | Self::Forward { ranges, .. } => ranges.clone(),
+            Self::Sift(_, ranges) | Self::Browse(_, ranges) => ranges.clone(),
         }
     }
 }
@@ -120,7 +133,8 @@ impl Reads {
     pub fn keep(&mut self, known: impl Fn(u64) -> bool) {
         self.busy.retain(|id| known(*id));
         self.blocked.retain(|id, _| known(*id));
-        self.jobs.retain(|_, job| known(job.subscription()));
+        self.jobs
+            .retain(|_, job| job.subscription().is_none_or(&known));
         self.filters.clear();
     }
 
@@ -136,6 +150,23 @@ impl Reads {
     /// Asks for the bodies of a job.
     pub(super) fn start(&mut self, id: u64, log: u64, job: Job, effects: &mut Effects) {
         self.busy.insert(id);
+        self.ask(log, job, effects);
+    }
+
+    /// A slice is on its way to the log; the number by which its job is found again.
+    pub(super) fn set_aside(&mut self, sifting: Sifting) -> u64 {
+        self.last_number += 1;
+        self.aside.insert(self.last_number, sifting);
+        self.last_number
+    }
+
+    /// The job that waited for a slice.
+    pub(super) fn take_aside(&mut self, number: u64) -> Option<Sifting> {
+        self.aside.remove(&number)
+    }
+
+    /// Asks for the bodies of a job that somebody waits for.
+    pub(super) fn ask(&mut self, log: u64, job: Job, effects: &mut Effects) {
         self.last_number += 1;
         effects.push(Effect::Read {
             number: self.last_number,
@@ -235,6 +266,10 @@ impl Engine {
             }) => {
                 let what = (subscription, dead, target);
                 self.propose_forward(now, what, &ranges, bodies, effects);
+            }
+            Some(Job::Sift(sifting, _)) => self.sift_read(*sifting, bodies, effects),
+            Some(Job::Browse(browsing, ranges)) => {
+                self.browse_read(*browsing, &ranges, bodies, effects);
             }
             None => {}
         }

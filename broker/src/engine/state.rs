@@ -154,6 +154,7 @@ impl State {
                 self.forward(forward, runs, effects, touched);
                 return None;
             }
+            Command::Sift(sift) => self.sift(sift, effects, touched),
             Command::Seek(seek) => self.seek(seek, effects, touched),
             Command::Redrive(redrive) => {
                 let limit = redrive.limit;
@@ -221,7 +222,7 @@ impl State {
         Some(done)
     }
 
-    fn count(
+    pub(super) fn count(
         &mut self,
         id: u64,
         effects: &mut Effects,

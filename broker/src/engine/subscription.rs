@@ -187,7 +187,6 @@ impl Subscription {
             evicted: self.evicted,
             filtered: self.filtered,
             forwarded: self.forwarded,
-            ..Books::default()
         }
     }
 

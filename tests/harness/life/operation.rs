@@ -71,6 +71,7 @@ pub(super) enum Operation {
     },
     Purge {
         address: usize,
+        filter: usize,
     },
     Redrive {
         address: usize,
@@ -271,7 +272,8 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
         2 => (session.clone(), address.clone(), 0..40_u64, 0..9_usize).prop_map(
             |(session, address, offset, wait)| Operation::Job { session, address, offset, wait }
         ),
-        1 => address.clone().prop_map(|address| Operation::Purge { address }),
+        1 => (address.clone(), 0..3_usize)
+            .prop_map(|(address, filter)| Operation::Purge { address, filter }),
         2 => (address.clone(), 0..4_u64, any::<bool>())
             .prop_map(|(address, limit, dry_run)| Operation::Redrive { address, limit, dry_run }),
         1 => (address.clone(), 0..4_u64, any::<bool>())

@@ -254,7 +254,10 @@ fn care(operation: &Operation) -> Option<Request> {
             }
             Request::Delete { address }
         }
-        Operation::Purge { address } => Request::Purge(Sieve::all(at(address))),
+        Operation::Purge { address, filter } => Request::Purge(Sieve {
+            filter: FILTERS[*filter].to_owned(),
+            ..Sieve::all(at(address))
+        }),
         Operation::Redrive {
             address,
             limit,
@@ -309,6 +312,7 @@ fn sieve(address: Address, limit: u64, dry_run: bool) -> Sieve {
     Sieve {
         limit,
         dry_run,
+        filter: FILTERS[usize::from(limit == 3)].to_owned(),
         ..Sieve::all(address)
     }
 }

@@ -130,6 +130,7 @@ impl Model {
                     self.note_settle(settle, true, &mut coverage);
                 }
             }
+            Command::Sift(sift) => self.note_all(what, sift.subscription, &mut coverage),
             Command::Seek(seek) => self.note_all(what, seek.subscription, &mut coverage),
             Command::Forward(forward) => {
                 let found = self.subscriptions.get(&forward.subscription);
@@ -207,6 +208,7 @@ fn happening(command: &Command) -> &'static str {
         Command::Lease(_) => "lease",
         Command::Judge(_) => "judge",
         Command::Seek(_) => "seek",
+        Command::Sift(_) => "sift",
         Command::Forward(_) => "forward",
         Command::Return(_) => "return",
         Command::CreateQueue(_) => "create queue",

@@ -7,7 +7,7 @@ use siding_protocol::event::Answer;
 use siding_protocol::refusal::{Refusal, State};
 use siding_protocol::settings::{DeliverySettings, Order, QueueSettings, TopicSettings};
 
-use super::{Judged, Log, Message, Model, Place, Subscription};
+use super::{Judged, Log, Message, Model, Subscription};
 
 /// The name was deleted meanwhile.
 pub(super) fn gone() -> Refusal {
@@ -184,11 +184,7 @@ impl Model {
             if revived == most {
                 break;
             }
-            (message.place, message.attempts) = (Place::Ready, 0);
-            message.generation += 1;
-            // Whoever brings it back wants it delivered.
-            (message.expires_at, message.ready_since) = (0, now);
-            message.holds_key = false;
+            message.revive(now);
             revived += 1;
         }
         Ok(Answer::Counted(revived))

@@ -80,3 +80,32 @@ pub struct Forward {
     #[prost(message, required, tag = "4")]
     pub publish: Publish,
 }
+
+/// What is done to messages that a filter has chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum SiftKind {
+    /// Ready and delayed ones leave.
+    Purge = 1,
+    /// Dead letters are ready again.
+    Redrive = 2,
+    /// Dead letters leave.
+    DropDead = 3,
+}
+
+/// One slice of a purge, redrive or drop with a filter; judged again by where the messages are now.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Sift {
+    /// Whose messages.
+    #[prost(uint64, tag = "1")]
+    pub subscription: u64,
+    /// What to do.
+    #[prost(enumeration = "SiftKind", tag = "2")]
+    pub kind: i32,
+    /// Which messages matched; rising, apart.
+    #[prost(message, repeated, tag = "3")]
+    pub ranges: Vec<LoggedRange>,
+    /// Who goes on when it is done; means nothing after a restart.
+    #[prost(uint64, tag = "4")]
+    pub job: u64,
+}

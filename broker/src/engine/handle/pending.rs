@@ -1,7 +1,7 @@
 //! What the wire can say and this engine does not do yet: refused, so that nobody believes it is done.
 
 use siding_protocol::refusal::Refusal;
-use siding_protocol::request::{Request, Sieve};
+use siding_protocol::request::Request;
 use siding_protocol::settings::{DeliverySettings, Overflow, QueueSettings};
 
 /// Refuses what would be stored or answered as if it had been done.
@@ -9,12 +9,7 @@ pub(super) fn check(request: &Request) -> Result<(), Refusal> {
     match request {
         Request::CreateQueue { settings, .. } => check_queue(settings),
         Request::CreateSubscription { settings, .. } => check_delivery(settings),
-        Request::Browse { filter, .. } => none_of(&[("filter", !filter.is_empty())]),
-        Request::Purge(sieve) | Request::DropDead(sieve) => check_sieve(sieve),
-        Request::Redrive { sieve, rate } => {
-            check_sieve(sieve)?;
-            none_of(&[("rate", *rate > 0)])
-        }
+        Request::Redrive { rate, .. } => none_of(&[("rate", *rate > 0)]),
         Request::Consume(consume) => none_of(&[("ack_on_delivery", consume.ack_on_delivery)]),
         Request::Receive(receive) => none_of(&[("request_id", !receive.request_id.is_empty())]),
         _ => Ok(()),
@@ -49,10 +44,6 @@ fn check_queue(settings: &QueueSettings) -> Result<(), Refusal> {
 
 fn check_delivery(settings: &DeliverySettings) -> Result<(), Refusal> {
     none_of(&[("max_hold_ms", settings.max_hold_ms > 0)])
-}
-
-fn check_sieve(sieve: &Sieve) -> Result<(), Refusal> {
-    none_of(&[("filter", !sieve.filter.is_empty())])
 }
 
 fn none_of(fields: &[(&'static str, bool)]) -> Result<(), Refusal> {

@@ -172,7 +172,7 @@ impl Subscription {
         count(&chosen)
     }
 
-    fn revive(&mut self, range: OffsetRange, context: &mut Context<'_>) {
+    pub(in crate::engine) fn revive(&mut self, range: OffsetRange, context: &mut Context<'_>) {
         self.bury(range.clone());
         // A lapsed grant may still settle late, until the message is delivered again.
         self.edit_exceptions(range.clone(), |exception| {
@@ -193,13 +193,17 @@ impl Subscription {
         }
     }
 
+    pub(in crate::engine) fn remove_dead(&mut self, range: OffsetRange, context: &mut Context<'_>) {
+        self.conclude(range.clone(), State::Dead, context.now);
+        self.bury(range.clone());
+        context.changes.push(Change::DeadGone(range));
+    }
+
     /// Removes dead letters for good: at most `limit` (0: all), the lowest offsets first.
     pub fn drop_dead(&mut self, limit: u64, context: &mut Context<'_>) -> u64 {
         let chosen = self.first_dead(limit);
         for range in &chosen {
-            self.conclude(range.clone(), State::Dead, context.now);
-            self.bury(range.clone());
-            context.changes.push(Change::DeadGone(range.clone()));
+            self.remove_dead(range.clone(), context);
         }
         self.purged += count(&chosen);
         count(&chosen)

@@ -1,0 +1,277 @@
+//! Looks and repairs with a filter: bodies are read a step at a time, and what matches is acted on in
+//! logged slices.
+//!
+//! The job that leads from slice to slice is volatile: if the broker stops, what was done is done, and
+//! nobody waits for the rest.
+
+use std::collections::BTreeSet;
+
+use siding_protocol::event::Answer;
+use siding_protocol::filter::{Candidate, Filter, Scope};
+use siding_protocol::limits::PAGE_MAX;
+use siding_protocol::refusal::{Refusal, State as MessageState};
+use siding_protocol::request::Sieve;
+use siding_protocol::run;
+use siding_protocol::types::{Address, Offset, OffsetRange};
+
+use super::command::{Command, LoggedRange, Sift, SiftKind};
+use super::effect::{Effect, Effects, Found, Origin, Urgency};
+use super::log::Change;
+use super::read::{Body, Job, step};
+use super::runs::RangeSet;
+use super::state::{State, gone};
+use super::subscription::{Context, Subscription};
+use super::{Engine, propose};
+
+/// A purge, redrive or drop under way.
+#[derive(Clone, Debug)]
+pub(super) struct Sifting {
+    origin: Origin,
+    subscription: u64,
+    kind: SiftKind,
+    filter: Filter,
+    dry_run: bool,
+    /// Messages it may still take.
+    left: u64,
+    counted: u64,
+    /// Where it goes on.
+    from: Offset,
+}
+
+/// A browse under way.
+#[derive(Clone, Debug)]
+pub(super) struct Browsing {
+    origin: Origin,
+    address: Address,
+    state: Option<MessageState>,
+    filter: Filter,
+    limit: usize,
+    found: Vec<Found>,
+    /// What is being read.
+    page: Vec<Found>,
+}
+
+impl State {
+    pub(super) fn sift(
+        &mut self,
+        sift: &Sift,
+        effects: &mut Effects,
+        touched: &mut BTreeSet<u64>,
+    ) -> Result<Answer, Refusal> {
+        let ranges: Vec<_> = sift.ranges.iter().map(|range| (*range).into()).collect();
+        let kind = sift.kind();
+        self.count(sift.subscription, effects, touched, |found, context| {
+            found.sift(kind, &ranges, context)
+        })
+    }
+}
+
+impl Subscription {
+    fn sift(&mut self, kind: SiftKind, ranges: &[OffsetRange], context: &mut Context<'_>) -> u64 {
+        let chosen = ranges
+            .iter()
+            .flat_map(|range| self.sifted(kind, range.clone()));
+        let chosen: RangeSet = chosen.collect();
+        for range in chosen.ranges() {
+            match kind {
+                SiftKind::Purge => {
+                    self.withdraw(range.clone());
+                    self.forget(range.clone());
+                    context.changes.push(Change::Gone(range));
+                }
+                SiftKind::Redrive => self.revive(range, context),
+                SiftKind::DropDead => self.remove_dead(range, context),
+            }
+        }
+        if kind != SiftKind::Redrive {
+            self.purged += chosen.count();
+        }
+        chosen.count()
+    }
+
+    /// The messages of `range` that it could be about.
+    fn sifted(&self, kind: SiftKind, range: OffsetRange) -> Vec<OffsetRange> {
+        if kind != SiftKind::Purge {
+            return self.dead.overlap(range).map(|(part, _)| part).collect();
+        }
+        let delayed = self.exceptions.overlap(range.clone());
+        let delayed = delayed.filter(|(_, exception)| exception.is_delayed());
+        let waiting = self.ready.within(range.clone());
+        let waiting = waiting.chain(self.lanes.waiting().within(range));
+        waiting.chain(delayed.map(|(part, _)| part)).collect()
+    }
+}
+
+impl Engine {
+    /// Begins a purge, redrive or drop with a filter.
+    pub(super) fn begin_sift(
+        &mut self,
+        origin: Origin,
+        sieve: &Sieve,
+        kind: SiftKind,
+        effects: &mut Effects,
+    ) -> Result<(), Refusal> {
+        let sifting = Sifting {
+            origin,
+            subscription: self.subscription_at(&sieve.address)?,
+            kind,
+            filter: Filter::parse(&sieve.filter, Scope::Look)?,
+            dry_run: sieve.dry_run,
+            left: if sieve.limit == 0 {
+                u64::MAX
+            } else {
+                sieve.limit
+            },
+            counted: 0,
+            from: 0,
+        };
+        self.go_on_sifting(sifting, effects);
+        Ok(())
+    }
+
+    /// Reads on, or answers.
+    fn go_on_sifting(&mut self, mut sifting: Sifting, effects: &mut Effects) {
+        let subscription = self.state.subscriptions.get(&sifting.subscription);
+        let log = subscription.and_then(|found| self.state.logs.get(&found.log));
+        let Some((subscription, log)) = subscription.zip(log) else {
+            return effects.reply(sifting.origin, Err(gone()));
+        };
+        let rest = sifting.from..Offset::MAX;
+        let candidates: RangeSet = subscription
+            .sifted(sifting.kind, rest)
+            .into_iter()
+            .collect();
+        let ranges = step(log, candidates.ranges(), self.volatile.reads.step_bytes_max);
+        let Some(last) = ranges.last().filter(|_| sifting.left > 0) else {
+            let counted = Answer::Counted(sifting.counted);
+            return effects.reply(sifting.origin, Ok(counted));
+        };
+        sifting.from = last.end;
+        let job = Job::Sift(Box::new(sifting), ranges);
+        self.volatile.reads.ask(log.id, job, effects);
+    }
+
+    /// What was read is sifted: a slice is logged, or only counted.
+    pub(super) fn sift_read(
+        &mut self,
+        mut sifting: Sifting,
+        bodies: &[Body],
+        effects: &mut Effects,
+    ) {
+        let Some(subscription) = self.state.subscriptions.get(&sifting.subscription) else {
+            return effects.reply(sifting.origin, Err(gone()));
+        };
+        let mut matches = RangeSet::default();
+        for (offset, message) in messages(bodies) {
+            let death = subscription.dead.get(offset);
+            let candidate = Candidate {
+                message,
+                reason: death.map_or("", |death| death.reason.name()),
+                detail: death.map_or("", |death| death.detail.as_str()),
+            };
+            if sifting.left > 0 && sifting.filter.matches(&candidate) {
+                matches.add(offset..offset + 1);
+                sifting.left -= 1;
+            }
+        }
+        if sifting.dry_run || matches.is_empty() {
+            sifting.counted += matches.count();
+            return self.go_on_sifting(sifting, effects);
+        }
+        let (subscription, kind) = (sifting.subscription, sifting.kind.into());
+        let sift = Sift {
+            subscription,
+            kind,
+            ranges: matches.ranges().map(LoggedRange::from).collect(),
+            job: self.volatile.reads.set_aside(sifting),
+        };
+        propose(Command::Sift(sift), Urgency::Awaited, effects);
+    }
+
+    /// A slice was applied.
+    pub(super) fn follow_sift(&mut self, sift: &Sift, counted: u64, effects: &mut Effects) {
+        if let Some(mut sifting) = self.volatile.reads.take_aside(sift.job) {
+            sifting.counted += counted;
+            self.go_on_sifting(sifting, effects);
+        }
+    }
+
+    /// Begins a browse with a filter.
+    pub(super) fn begin_browse(
+        &mut self,
+        origin: Origin,
+        (address, state): (Address, Option<MessageState>),
+        (from, limit): (Offset, u32),
+        filter: &str,
+        effects: &mut Effects,
+    ) -> Result<(), Refusal> {
+        let browsing = Browsing {
+            origin,
+            address,
+            state,
+            filter: Filter::parse(filter, Scope::Look)?,
+            limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            found: Vec::new(),
+            page: Vec::new(),
+        };
+        self.go_on_browsing(browsing, from, effects)
+    }
+
+    fn go_on_browsing(
+        &mut self,
+        mut browsing: Browsing,
+        from: Offset,
+        effects: &mut Effects,
+    ) -> Result<(), Refusal> {
+        let (log, page) = self.browse(&browsing.address, browsing.state, from, PAGE_MAX)?;
+        if page.is_empty() || browsing.found.len() >= browsing.limit {
+            effects.push(Effect::Browsed(browsing.origin, log, browsing.found));
+            return Ok(());
+        }
+        let offsets = page.iter().map(|found| found.offset..found.offset + 1);
+        let offsets: RangeSet = offsets.collect();
+        browsing.page = page;
+        let found = self.state.logs.get(&log).ok_or_else(gone)?;
+        let bytes = self.volatile.reads.step_bytes_max;
+        let ranges = step(found, offsets.ranges(), bytes);
+        let job = Job::Browse(Box::new(browsing), ranges);
+        self.volatile.reads.ask(log, job, effects);
+        Ok(())
+    }
+
+    /// What was read is looked through.
+    pub(super) fn browse_read(
+        &mut self,
+        mut browsing: Browsing,
+        ranges: &[OffsetRange],
+        bodies: &[Body],
+        effects: &mut Effects,
+    ) {
+        let mut page = std::mem::take(&mut browsing.page).into_iter().peekable();
+        for (offset, message) in messages(bodies) {
+            while page.next_if(|found| found.offset < offset).is_some() {}
+            let Some(found) = page.next_if(|found| found.offset == offset) else {
+                continue;
+            };
+            let candidate = Candidate {
+                message,
+                reason: found.reason,
+                detail: &found.detail,
+            };
+            if browsing.found.len() < browsing.limit && browsing.filter.matches(&candidate) {
+                browsing.found.push(found);
+            }
+        }
+        let from = ranges.last().map_or(Offset::MAX, |range| range.end);
+        let origin = browsing.origin;
+        if let Err(refusal) = self.go_on_browsing(browsing, from, effects) {
+            effects.reply(origin, Err(refusal));
+        }
+    }
+}
+
+/// Every message that was read, with its offset.
+fn messages(bodies: &[Body]) -> impl Iterator<Item = (Offset, run::MessageView<'_>)> {
+    let bodies = bodies.iter();
+    bodies.flat_map(|body| (body.first..).zip(run::messages(&body.run)))
+}
