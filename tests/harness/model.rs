@@ -12,6 +12,7 @@ mod forward;
 mod job;
 mod line;
 mod names;
+mod overflow;
 pub mod readers;
 mod retain;
 mod schedule;
@@ -225,7 +226,9 @@ impl Model {
                 let ticket = (publish.producer, publish.sequence);
                 let run = self.runs.pop_front().expect("a run");
                 self.once(ticket, false, |model| {
-                    let accepted = model.accept(publish, &run, &mut Asked::default())?;
+                    let mut asked = Asked::default();
+                    let accepted = model.accept(publish, &run, &mut asked)?;
+                    model.make_room(publish.log, &asked);
                     Ok(Answer::Confirm(model.store(publish, &accepted)))
                 })
             }

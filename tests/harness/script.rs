@@ -195,11 +195,22 @@ impl Words {
             max_messages: self.number("max_messages"),
             max_bytes: self.number("max_bytes"),
             level: self.level().map_or(0, |level| level.to_wire().into()),
+            overflow: self.overflow().into(),
             dedup_window_ms: self.ms("window"),
             max_dedup_ids: self.number("max_ids"),
             ..Default::default()
         };
         QueueSettings::parse(Some(settings)).expect("valid settings")
+    }
+
+    fn overflow(&self) -> wire::Overflow {
+        match self.text("overflow") {
+            None => wire::Overflow::Unspecified,
+            Some("reject") => wire::Overflow::Reject,
+            Some("drop_oldest") => wire::Overflow::DropOldest,
+            Some("dead_oldest") => wire::Overflow::DeadOldest,
+            Some(other) => panic!("no such overflow: {other}"),
+        }
     }
 
     /// Settings of a topic.

@@ -15,6 +15,7 @@ mod level;
 mod limits;
 mod look;
 mod names;
+mod overflow;
 mod overtaken;
 mod priority;
 mod producers;

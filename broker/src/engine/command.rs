@@ -6,6 +6,7 @@ mod job;
 mod moves;
 
 use prost::Message;
+use siding_protocol::refusal::Refusal;
 use siding_protocol::settings::{DeliverySettings, QueueSettings, TopicSettings};
 use siding_protocol::types::{Grant, OffsetRange};
 
@@ -421,6 +422,17 @@ pub struct DropDead {
 }
 
 impl Command {
+    /// The publish in it that a refusal is about.
+    pub fn refused_publish(&self, refusal: &Refusal) -> Option<&Publish> {
+        match (self, refusal) {
+            (Self::Transaction(transaction), Refusal::Operation { index, .. }) => {
+                let operation = transaction.operations.get(*index as usize);
+                operation.and_then(|operation| operation.publish.as_ref())
+            }
+            _ => self.publishes().next(),
+        }
+    }
+
     /// The publishes in it, in the order of their runs.
     pub fn publishes(&self) -> impl Iterator<Item = &Publish> {
         let (one, operations) = match self {

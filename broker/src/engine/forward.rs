@@ -41,15 +41,15 @@ impl State {
         if !subscription.is_some_and(|found| found.has_all(&ranges, forward.dead)) {
             return;
         }
-        let target = self.logs.get(&forward.publish.log);
-        let judged = target.map(|log| log.judge(&forward.publish, self.now, &mut Asked::default()));
-        let Some(Ok(judged)) = judged else {
+        let (publish, mut asked) = (&forward.publish, Asked::default());
+        let Ok(judged) = self.judge_publish(publish, self.now, &mut asked) else {
             return;
         };
         self.change(forward.subscription, effects, touched, |found, context| {
             found.hand_on(&ranges, forward.dead, context);
         });
-        self.store(&forward.publish, judged, run, effects, touched);
+        self.make_room(publish.log, &asked, effects, touched);
+        self.store(publish, judged, run, effects, touched);
     }
 
     /// Whether what a topic's subscription forwards would come back to the topic.

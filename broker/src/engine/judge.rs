@@ -13,12 +13,13 @@ use super::log::{Kind, Log};
 use super::meter::clamp_hint;
 use super::planted::Bug;
 use super::special::Special;
+use super::state::{State, gone};
 
 /// What one request asks of one log, so far.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
-    messages: u64,
-    bytes: u64,
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
     /// New ids, by the first operation that brings them.
     ids: BTreeMap<DedupId, Original>,
 }
@@ -120,13 +121,27 @@ fn push(stored: &mut Vec<(u32, Piece)>, start: u32, count: u32, bytes: u32) {
     }
 }
 
-impl Log {
+impl State {
     /// What becomes of a publish, and whether there is room for it behind what the same request
     /// asked before.
     ///
     /// # Errors
-    /// `DedupConflict`; else as [`Self::has_room`].
-    pub(super) fn judge(
+    /// `DedupConflict`; `Busy` or `TooLarge` with the limit that it does not keep.
+    pub(super) fn judge_publish(
+        &self,
+        publish: &Publish,
+        now: Timestamp,
+        asked: &mut Asked,
+    ) -> Result<Judged, Refusal> {
+        let log = self.logs.get(&publish.log).ok_or_else(gone)?;
+        let judged = log.judge(publish, now, asked)?;
+        self.could_store(log, asked)?;
+        Ok(judged)
+    }
+}
+
+impl Log {
+    fn judge(
         &self,
         publish: &Publish,
         now: Timestamp,
@@ -139,7 +154,6 @@ impl Log {
         }
         asked.messages += u64::from(judged.count(publish));
         asked.bytes += judged.bytes(publish);
-        self.has_room(asked.messages, asked.bytes)?;
         Ok(judged)
     }
 
@@ -226,13 +240,13 @@ impl Log {
             ),
             ("max_bytes", settings.max_bytes, self.bytes, bytes),
         ];
+        if let Some((field, max, _, _)) = limits.iter().find(|(_, limit, _, more)| more > limit) {
+            return Err(Refusal::TooLarge {
+                field: (*field).into(),
+                max: *max,
+            });
+        }
         for (resource, limit, current, more) in limits {
-            if more > limit {
-                return Err(Refusal::TooLarge {
-                    field: resource.into(),
-                    max: limit,
-                });
-            }
             if current.saturating_add(more) > limit {
                 let resource = resource.into();
                 return Err(Refusal::Busy {

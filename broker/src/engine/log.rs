@@ -56,11 +56,11 @@ impl Extent {
         (u64::from(self.bytes) * messages).div_ceil(u64::from(self.count.max(1)))
     }
 
-    fn charged_messages(&self) -> u64 {
+    pub(super) fn charged_messages(&self) -> u64 {
         u64::from(self.live - self.dead)
     }
 
-    fn charged_bytes(&self) -> u64 {
+    pub(super) fn charged_bytes(&self) -> u64 {
         self.bytes_of(self.charged_messages())
     }
 }

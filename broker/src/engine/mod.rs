@@ -21,6 +21,7 @@ pub mod log;
 mod look;
 mod meter;
 mod names;
+mod overflow;
 pub mod planted;
 pub mod producer;
 mod publish;
@@ -163,12 +164,10 @@ impl Engine {
             }
             if let Effect::Outcome(position, Err(refusal)) = effect {
                 refused.insert(*position);
-                let log = entry
-                    .commands
-                    .get(*position)
-                    .and_then(|c| c.publishes().next());
+                let command = entry.commands.get(*position);
+                let publish = command.and_then(|command| command.refused_publish(refusal));
                 self.meters
-                    .hint(refusal, log.map_or(0, |publish| publish.log));
+                    .hint(refusal, publish.map_or(0, |publish| publish.log));
             }
         }
         for (position, command) in entry.commands.iter().enumerate() {

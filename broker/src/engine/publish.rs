@@ -29,8 +29,9 @@ impl State {
                 return Err(Refusal::ProducerUnknown);
             }
         }
-        let log = self.logs.get(&publish.log).ok_or_else(gone)?;
-        let judged = log.judge(publish, self.now, &mut Asked::default())?;
+        let mut asked = Asked::default();
+        let judged = self.judge_publish(publish, self.now, &mut asked)?;
+        self.make_room(publish.log, &asked, effects, touched);
         let confirm = self
             .store(publish, judged, run, effects, touched)
             .ok_or_else(gone)?;

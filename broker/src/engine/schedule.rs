@@ -20,6 +20,7 @@ pub use clock::Clock;
 
 use super::command::{CreateSchedule, DeleteSchedule, Fire};
 use super::effect::Effects;
+use super::judge::Asked;
 use super::state::{RunCursor, State, gone};
 
 /// A message that is published by the clock.
@@ -223,7 +224,9 @@ impl State {
             Verdict::Nothing => {}
             Verdict::Fires => match published {
                 Some((publish, run)) => {
-                    let judged = self.judge_publish(publish, &mut BTreeMap::new())?;
+                    let mut asked = Asked::default();
+                    let judged = self.judge_publish(publish, self.now, &mut asked)?;
+                    self.make_room(publish.log, &asked, effects, touched);
                     let confirm = self.store(publish, judged, run, effects, touched);
                     self.note_fired(fire, confirm);
                 }

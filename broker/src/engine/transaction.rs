@@ -5,13 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use siding_protocol::event::{Answer, OperationDone, Settled};
 use siding_protocol::refusal::Refusal;
 
-use super::command::{Operation, Publish, Settle, Transaction};
+use super::command::{Operation, Settle, Transaction};
 use super::effect::Effects;
 use super::judge::{Asked, Judged};
 use super::planted::Bug;
 use super::producer::{Remembered, Seen};
 use super::settle::Standing;
 use super::state::{RunCursor, State, gone};
+
+/// What becomes of a transaction's publishes.
+#[derive(Debug, Default)]
+struct Plan {
+    /// In order.
+    publishes: Vec<Judged>,
+    /// What they ask of each log together.
+    asked: BTreeMap<u64, Asked>,
+}
 
 impl State {
     pub(super) fn transaction(
@@ -41,7 +50,7 @@ impl State {
                 return Err(Refusal::ProducerUnknown);
             }
         }
-        let judged = self.judge(&transaction.operations).inspect_err(|_| {
+        let plan = self.judge(&transaction.operations).inspect_err(|_| {
             if self.planted.has(Bug::TransactionHalfApplied) {
                 let first = transaction
                     .operations
@@ -50,7 +59,7 @@ impl State {
                 drop(first.map(|settle| self.settle(settle, effects, touched)));
             }
         })?;
-        let done = self.act(&transaction.operations, judged, first_run, effects, touched)?;
+        let done = self.act(&transaction.operations, plan, first_run, effects, touched)?;
         // Lateness is told once; a repeat gets the counts.
         let answer = Remembered::Transaction(done.iter().map(without_outcomes).collect());
         self.producers
@@ -58,15 +67,15 @@ impl State {
         Ok(Answer::TransactionDone(done))
     }
 
-    /// What becomes of its publishes, in order.
-    fn judge(&self, operations: &[Operation]) -> Result<Vec<Judged>, Refusal> {
-        let (mut asked, mut riders) = (BTreeMap::new(), BTreeMap::new());
-        let mut judged = Vec::new();
+    fn judge(&self, operations: &[Operation]) -> Result<Plan, Refusal> {
+        let (mut plan, mut riders) = (Plan::default(), BTreeMap::new());
         for (index, operation) in (0..).zip(operations) {
             let verdict = match (&operation.publish, &operation.settle, &operation.cancel) {
-                (Some(publish), _, _) => self
-                    .judge_publish(publish, &mut asked)
-                    .map(|one| judged.push(one)),
+                (Some(publish), _, _) => {
+                    let asked = plan.asked.entry(publish.log).or_default();
+                    let judged = self.judge_publish(publish, self.now, asked);
+                    judged.map(|judged| plan.publishes.push(judged))
+                }
                 (None, Some(settle), _) => self.judge_settle(settle, &mut riders),
                 (None, None, Some(cancel)) => self.judge_cancel(*cancel),
                 (None, None, None) => Ok(()),
@@ -77,17 +86,7 @@ impl State {
             };
             verdict.map_err(refused)?;
         }
-        Ok(judged)
-    }
-
-    /// `asked` sums up what the operations before this one put into each log.
-    pub(super) fn judge_publish(
-        &self,
-        publish: &Publish,
-        asked: &mut BTreeMap<u64, Asked>,
-    ) -> Result<Judged, Refusal> {
-        let log = self.logs.get(&publish.log).ok_or_else(gone)?;
-        log.judge(publish, self.now, asked.entry(publish.log).or_default())
+        Ok(plan)
     }
 
     /// `riders` sums up what the operations before this one made the same subscription carry.
@@ -109,35 +108,41 @@ impl State {
         subscription.judge_rider(settle, riders.entry(settle.subscription).or_default())
     }
 
+    /// Settles and cancels first: what makes room for its publishes must not be what it settles.
     fn act(
         &mut self,
         operations: &[Operation],
-        judged: Vec<Judged>,
+        plan: Plan,
         mut runs: RunCursor,
         effects: &mut Effects,
         touched: &mut BTreeSet<u64>,
     ) -> Result<Vec<OperationDone>, Refusal> {
-        let mut judged = judged.into_iter();
         let mut done = Vec::with_capacity(operations.len());
         for operation in operations {
-            match (&operation.publish, &operation.settle, &operation.cancel) {
-                (Some(publish), _, _) => {
-                    let judged = judged.next().unwrap_or_default();
-                    let confirm = self.store(publish, judged, runs.next(), effects, touched);
-                    done.push(OperationDone::Publish(confirm.ok_or_else(gone)?));
-                }
-                (None, Some(settle), _) => {
+            done.push(match (&operation.settle, &operation.cancel) {
+                (Some(settle), _) => {
                     let settled = self.settle_judged(settle, effects, touched);
-                    done.push(OperationDone::Settle(settled.ok_or_else(gone)?));
+                    Some(OperationDone::Settle(settled.ok_or_else(gone)?))
                 }
-                (None, None, Some(cancel)) => {
+                (None, Some(cancel)) => {
                     self.cancel_judged(*cancel, effects, touched);
-                    done.push(OperationDone::Cancelled);
+                    Some(OperationDone::Cancelled)
                 }
-                (None, None, None) => {}
+                (None, None) => None,
+            });
+        }
+        for (log, asked) in &plan.asked {
+            self.make_room(*log, asked, effects, touched);
+        }
+        let mut judged = plan.publishes.into_iter();
+        for (done, operation) in done.iter_mut().zip(operations) {
+            if let Some(publish) = &operation.publish {
+                let judged = judged.next().unwrap_or_default();
+                let confirm = self.store(publish, judged, runs.next(), effects, touched);
+                *done = Some(OperationDone::Publish(confirm.ok_or_else(gone)?));
             }
         }
-        Ok(done)
+        Ok(done.into_iter().flatten().collect())
     }
 
     /// Settles of one grant, on their own.

@@ -2,7 +2,9 @@
 
 use siding_protocol::request::{Cron, ScheduleSettings, When};
 use siding_protocol::run::MessageFields;
-use siding_protocol::settings::{DeliverySettings, OnDead, OnExpired, Order, QueueSettings};
+use siding_protocol::settings::{
+    DeliverySettings, OnDead, OnExpired, Order, Overflow, QueueSettings,
+};
 use siding_protocol::types::Level;
 
 use super::operation::Schedule;
@@ -88,6 +90,7 @@ pub(super) fn queue_settings(choice: usize) -> QueueSettings {
         max_messages: [20, 1_000, 50][choice],
         max_bytes: [1 << 30, 100_000, 700][choice],
         level: [Level::Synced, Level::Written, Level::Synced][choice].into(),
+        overflow: [Overflow::Reject, Overflow::DropOldest, Overflow::DeadOldest][choice].into(),
         dedup_window_ms: [300_000, 1_000, 1_000][choice],
         max_dedup_ids: [1_000_000, 1_000_000, 6][choice],
         ..QueueSettings::parse(None).expect("defaults are valid")

@@ -67,6 +67,13 @@ pub(super) fn runs_of(operations: &[Operation], runs: &mut VecDeque<Bytes>) -> V
     publishes.filter_map(|_| runs.pop_front()).collect()
 }
 
+impl Asked {
+    /// Messages and bytes.
+    pub(super) fn sums(&self) -> (u64, u64) {
+        (self.messages, self.bytes)
+    }
+}
+
 impl Accepted {
     /// A run that is stored as it is.
     pub(super) fn whole(run: &Bytes) -> Self {
@@ -129,7 +136,7 @@ impl Model {
             log.has_room_for_ids(asked.known.len() as u64, self.now)?;
         }
         (asked.messages, asked.bytes) = (asked.messages + messages, asked.bytes + bytes);
-        self.has_room(publish.log, (asked.messages, asked.bytes))?;
+        self.could_store(publish.log, asked)?;
         Ok(accepted)
     }
 

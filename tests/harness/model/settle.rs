@@ -48,27 +48,30 @@ impl Model {
         operations: &[Operation],
         runs: VecDeque<Bytes>,
     ) -> Judged {
-        let mut accepted = self.judge(operations, runs)?.into_iter();
-        let done = operations.iter().map(|operation| {
-            let Operation {
-                publish,
-                settle,
-                cancel,
-            } = operation;
-            Ok(match (publish, settle, cancel) {
-                (Some(publish), _, _) => {
-                    let accepted = accepted.next().expect("one a publish");
-                    OperationDone::Publish(self.store(publish, &accepted))
-                }
-                (None, Some(settle), _) => OperationDone::Settle(self.settle(settle)?),
-                (None, None, Some(cancel)) => {
+        let (accepted, asked) = self.judge(operations, runs)?;
+        let mut done = Vec::new();
+        for operation in operations {
+            done.push(match (&operation.settle, &operation.cancel) {
+                (Some(settle), _) => Some(OperationDone::Settle(self.settle(settle)?)),
+                (None, Some(cancel)) => {
                     self.cancel(cancel)?;
-                    OperationDone::Cancelled
+                    Some(OperationDone::Cancelled)
                 }
-                (None, None, None) => unreachable!("an operation is one of them"),
-            })
-        });
-        done.collect::<Result<_, _>>().map(Answer::TransactionDone)
+                (None, None) => None,
+            });
+        }
+        for (log, asked) in &asked {
+            self.make_room(*log, asked);
+        }
+        let mut accepted = accepted.into_iter();
+        for (done, operation) in done.iter_mut().zip(operations) {
+            if let Some(publish) = &operation.publish {
+                let accepted = accepted.next().expect("one a publish");
+                *done = Some(OperationDone::Publish(self.store(publish, &accepted)));
+            }
+        }
+        let done = done.into_iter().flatten().collect();
+        Ok(Answer::TransactionDone(done))
     }
 
     /// Every operation against the state before the first.
@@ -76,7 +79,7 @@ impl Model {
         &self,
         operations: &[Operation],
         mut runs: VecDeque<Bytes>,
-    ) -> Result<Vec<Accepted>, Refusal> {
+    ) -> Result<(Vec<Accepted>, BTreeMap<u64, Asked>), Refusal> {
         let mut asked = BTreeMap::<u64, Asked>::new();
         let mut accepted = Vec::new();
         for (index, operation) in (0..).zip(operations) {
@@ -103,7 +106,7 @@ impl Model {
                 }
             }
         }
-        Ok(accepted)
+        Ok((accepted, asked))
     }
 
     pub(super) fn fates(&self, settle: &Settle) -> Vec<(u64, Fate)> {
@@ -307,7 +310,14 @@ impl Subscription {
         dues.flatten().filter(|due| *due <= now).min()
     }
 
-    fn die(&mut self, offset: u64, reason: &'static str, detail: &str, log: &Log, now: u64) {
+    pub(super) fn die(
+        &mut self,
+        offset: u64,
+        reason: &'static str,
+        detail: &str,
+        log: &Log,
+        now: u64,
+    ) {
         let halts = self.settings.on_dead() == OnDead::HaltKey && self.is_turn(offset);
         let message = self.messages.get_mut(&offset).expect("it was here");
         message.words.clear();

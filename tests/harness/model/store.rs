@@ -18,14 +18,17 @@ impl Model {
             return Ok(());
         };
         let (messages, bytes) = self.charged(id);
-        for (resource, limit, current, asked) in [
+        let limits = [
             ("max_messages", settings.max_messages, messages, asked.0),
             ("max_bytes", settings.max_bytes, bytes, asked.1),
-        ] {
+        ];
+        for (resource, limit, _, asked) in limits {
             if asked > limit {
                 let field = resource.into();
                 return Err(Refusal::TooLarge { field, max: limit });
             }
+        }
+        for (resource, limit, current, asked) in limits {
             if current + asked > limit {
                 let resource = resource.into();
                 return Err(Refusal::Busy {
@@ -41,10 +44,15 @@ impl Model {
 
     /// Ready, delayed and leased messages of a queue; bytes as ceil(bytes x live / count) an extent.
     pub(super) fn charged(&self, id: u64) -> (u64, u64) {
+        self.charged_for(id, |message| message.state() != State::Dead)
+    }
+
+    /// The same for some of them.
+    pub(super) fn charged_for(&self, id: u64, which: impl Fn(&Message) -> bool) -> (u64, u64) {
         let log = self.logs.get(&id).expect("a log");
         let mut charged = (0, 0);
         for extent in &log.extents {
-            let live = self.count(id, extent, |message| message.state() != State::Dead);
+            let live = self.count(id, extent, &which);
             charged.0 += live;
             charged.1 += (extent.bytes * live).div_ceil(extent.count);
         }

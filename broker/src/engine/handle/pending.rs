@@ -2,7 +2,7 @@
 
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request::Request;
-use siding_protocol::settings::{DeliverySettings, Overflow, QueueSettings};
+use siding_protocol::settings::{DeliverySettings, QueueSettings};
 
 /// Refuses what would be stored or answered as if it had been done.
 pub(super) fn check(request: &Request) -> Result<(), Refusal> {
@@ -36,10 +36,7 @@ pub(super) fn unsupported(field: &'static str) -> Refusal {
 
 fn check_queue(settings: &QueueSettings) -> Result<(), Refusal> {
     check_delivery(&settings.delivery)?;
-    none_of(&[
-        ("overflow", settings.overflow() != Overflow::Reject),
-        ("retain_settled_ms", settings.retain_settled_ms > 0),
-    ])
+    none_of(&[("retain_settled_ms", settings.retain_settled_ms > 0)])
 }
 
 fn check_delivery(settings: &DeliverySettings) -> Result<(), Refusal> {

@@ -33,7 +33,9 @@ impl Engine {
         let mut publish = publish_command(now, log, ticket, &run)?;
         // A full queue or disk refuses before the bytes are logged, unless this is the retry of a
         // request that was stored or is about to be.
-        if let Err(mut refusal) = log.judge(&publish, now, &mut Asked::default())
+        if let Err(mut refusal) = self
+            .state
+            .judge_publish(&publish, now, &mut Asked::default())
             && self.is_new(ticket)
         {
             self.meters.hint(&mut refusal, log.id);

@@ -79,6 +79,17 @@ impl Subscription {
         self.drop_excess(context);
     }
 
+    /// Messages that waited until they were withdrawn die without words.
+    pub(in crate::engine) fn die_waiting(
+        &mut self,
+        range: OffsetRange,
+        reason: Reason,
+        context: &mut Context<'_>,
+    ) {
+        self.edit_exceptions(range.clone(), |exception| exception.due = Timestamp(0));
+        self.die(range, reason, "", context);
+    }
+
     /// Messages whose attempts are used up die with the words of their last nack.
     pub fn die_of_attempts(&mut self, range: OffsetRange, context: &mut Context<'_>) {
         let said = self.words.overlap(range.clone());

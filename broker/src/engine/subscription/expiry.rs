@@ -74,8 +74,7 @@ impl Subscription {
 
     fn end(&mut self, range: OffsetRange, context: &mut Context<'_>) {
         if self.settings.on_expired() == OnExpired::Dead {
-            self.edit_exceptions(range.clone(), |exception| exception.due = Timestamp(0));
-            return self.die(range, Reason::Expired, "", context);
+            return self.die_waiting(range, Reason::Expired, context);
         }
         self.conclude(range.clone(), State::Expired, context.now);
         self.expired += range.end - range.start;

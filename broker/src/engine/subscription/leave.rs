@@ -7,6 +7,16 @@ use crate::engine::log::Change;
 use crate::engine::runs::RangeSet;
 
 impl Subscription {
+    /// What of `range` nobody holds and is not dead: ready, held back or delayed.
+    pub(in crate::engine) fn waiting_within(&self, range: OffsetRange) -> RangeSet {
+        let ready = self.ready.within(range.clone());
+        let held_back = self.held_back_within(range.clone());
+        let delayed = self.exceptions.overlap(range);
+        let delayed = delayed.filter(|(_, exception)| exception.is_delayed());
+        let waiting = ready.chain(held_back);
+        waiting.chain(delayed.map(|(part, _)| part)).collect()
+    }
+
     /// Drops what is ready or delayed.
     pub fn purge(&mut self, context: &mut Context<'_>) -> u64 {
         let delayed = self.delayed.iter().map(|(_, range)| range);
