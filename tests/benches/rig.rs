@@ -40,7 +40,7 @@ impl Rig {
         };
         rig.engine.start(&mut rig.effects);
         rig.commit();
-        rig.engine.open_session(SESSION, "bench");
+        rig.engine.open_session(SESSION, "bench", false);
         rig.ask(Request::OpenProducer);
         let settings = QueueSettings::parse(None).expect("defaults are valid");
         rig.ask(Request::CreateQueue {

@@ -4,6 +4,7 @@
 //! alone, and answers, states, books, charges and bodies are compared after every entry; whoever is
 //! handed something is checked against the documented policy ([`readers`]).
 
+pub mod again;
 mod compare;
 mod coverage;
 mod dedup;
@@ -25,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use siding_broker::engine::Engine;
 use siding_broker::engine::command::{Command, Entry, Lease};
-use siding_broker::engine::effect::Delivery;
+use siding_broker::engine::effect::{Delivery, Expiring};
 use siding_protocol::event::{Answer, OperationDone};
 use siding_protocol::refusal::Refusal;
 use siding_protocol::settings::{DeliverySettings, QueueSettings, TopicSettings};
@@ -116,6 +117,8 @@ struct Message {
     /// No other of its key may go.
     holds_key: bool,
     attempts: u32,
+    /// Lost with a connection before they were begun.
+    acquires: u32,
     /// May still settle late.
     lapsed: Option<Grant>,
     /// Of the last nack that had any.
@@ -138,6 +141,7 @@ impl Default for Message {
             key: None,
             holds_key: false,
             attempts: 0,
+            acquires: 0,
             lapsed: None,
             words: String::new(),
             generation: 0,
@@ -159,6 +163,7 @@ enum Place {
         deadline: u64,
         visibility_timeout_ms: u64,
         holder: String,
+        begun: bool,
     },
     Dead {
         at: u64,
@@ -215,9 +220,14 @@ impl Model {
                 self.judge_stored(judge);
                 return None;
             }
+            Command::Mark(mark) => {
+                self.mark(mark);
+                return None;
+            }
             Command::Return(returned) => {
+                let marks = returned.marks_started;
                 for grant in returned.grants() {
-                    self.lapse(returned.subscription, |held, _| held == grant);
+                    self.lapse(returned.subscription, marks, |held, _| held == grant);
                 }
                 return None;
             }
@@ -332,6 +342,7 @@ impl Model {
                 self.readers.forget_told(lease.subscription, offset);
             }
         }
+        self.readers.given.lease(lease, self.now);
         let ranges = lease.ranges.iter();
         let offsets = ranges.flat_map(|range| range.first..range.first + range.count);
         for offset in offsets {
@@ -355,21 +366,8 @@ impl Model {
                 deadline: lease.deadline_ms,
                 visibility_timeout_ms: lease.visibility_timeout_ms,
                 holder: lease.holder.clone(),
+                begun: false,
             };
-        }
-    }
-
-    fn lengthen_leases(&mut self, downtime: u64) {
-        let subscriptions = self.subscriptions.values_mut();
-        for message in subscriptions.flat_map(|found| found.messages.values_mut()) {
-            if let Place::Leased {
-                deadline,
-                visibility_timeout_ms,
-                ..
-            } = &mut message.place
-            {
-                *deadline += downtime.min(*visibility_timeout_ms);
-            }
         }
     }
 
@@ -388,7 +386,7 @@ impl Model {
         let ids: Vec<_> = self.subscriptions.keys().copied().collect();
         for id in ids {
             while let Some(due) = self.subscriptions.get(&id).and_then(|one| one.due(until)) {
-                self.lapse(id, |_, deadline| deadline <= due);
+                self.lapse(id, false, |_, deadline| deadline <= due);
                 let Some(subscription) = self.subscriptions.get_mut(&id) else {
                     break;
                 };
@@ -410,7 +408,7 @@ impl Model {
     }
 
     /// Ends leases without a settle, the earliest first: an attempt is charged.
-    fn lapse(&mut self, id: u64, ends: impl Fn(Grant, u64) -> bool) {
+    fn lapse(&mut self, id: u64, marks: bool, ends: impl Fn(Grant, u64) -> bool) {
         let now = self.now;
         let Some(subscription) = self.subscriptions.get_mut(&id) else {
             return;
@@ -419,22 +417,28 @@ impl Model {
         let mut ended = Vec::new();
         for (offset, message) in &subscription.messages {
             if let Place::Leased {
-                grant, deadline, ..
+                grant,
+                deadline,
+                begun,
+                ..
             } = message.place
                 && ends(grant, deadline)
             {
-                ended.push((deadline, grant, *offset));
+                ended.push((deadline, grant, *offset, marks && !begun));
             }
         }
         ended.sort_unstable();
-        for (_, grant, offset) in ended {
+        for (_, grant, offset, acquired) in ended {
             let message = subscription.messages.get(&offset);
             self.coverage.note("lapse", message, 0);
             let back = Back {
-                charged: true,
-                delay_ms: None,
+                charged: !acquired,
+                delay_ms: acquired.then_some(0),
                 lapsed: Some(grant),
             };
+            if acquired && subscription.acquired(offset, grant, log, now) {
+                continue;
+            }
             subscription.come_back(offset, back, log, now);
         }
     }
@@ -458,6 +462,10 @@ impl Witness for Model {
         let turns = line::in_turn(line.unwrap_or_default());
         self.assert_carries(delivery);
         self.readers.delivered(delivery, &turns, self.term);
+    }
+
+    fn expiring(&mut self, expiring: &Expiring) {
+        self.check_expiring(expiring);
     }
 
     fn dispatched(&mut self, _: &Engine, now: Timestamp) {

@@ -9,7 +9,9 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 use siding_broker::engine::Engine;
 use siding_broker::engine::command::{Command, Entry};
-use siding_broker::engine::effect::{Delivery, Effect, Effects, Found, Origin, SessionId, Urgency};
+use siding_broker::engine::effect::{
+    Delivery, Effect, Effects, Expiring, Found, Origin, SessionId, Urgency,
+};
 use siding_protocol::event::Answer;
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request::Request;
@@ -31,6 +33,8 @@ pub enum Event {
     Ended(SessionId, u32, Refusal),
     /// A consumer, by its connection and number, is asked to end what it holds.
     CancelRequested(SessionId, u32, Grant, Offset),
+    /// A consumer is told that a lease is about to end.
+    Expiring(Expiring),
     /// A browse is answered: log and messages.
     Browsed(Origin, u64, Vec<Found>),
 }
@@ -41,6 +45,8 @@ pub trait Witness {
     fn applied(&mut self, engine: &Engine, entry: &Entry, outcomes: &[Outcome], bodies: &Bodies);
     /// Messages leave, before anything else happens.
     fn delivered(&mut self, delivery: &Delivery, now: Timestamp);
+    /// A consumer is told that a lease is about to end.
+    fn expiring(&mut self, expiring: &Expiring);
     /// All that can be handed over was.
     fn dispatched(&mut self, engine: &Engine, now: Timestamp);
     /// The process died; the entries of the journal follow, from the first.
@@ -51,6 +57,7 @@ pub trait Witness {
 impl Witness for () {
     fn applied(&mut self, _: &Engine, _: &Entry, _: &[Outcome], _: &Bodies) {}
     fn delivered(&mut self, _: &Delivery, _: Timestamp) {}
+    fn expiring(&mut self, _: &Expiring) {}
     fn dispatched(&mut self, _: &Engine, _: Timestamp) {}
     fn restarted(&mut self) {}
 }
@@ -185,9 +192,9 @@ impl<W: Witness> Stage<W> {
         self.run();
     }
 
-    /// A connection says hello.
-    pub fn open_session(&mut self, session: SessionId, holder: &str) {
-        self.engine.open_session(session, holder);
+    /// A connection says hello; `marks_started`: it says what it begins.
+    pub fn open_session(&mut self, session: SessionId, holder: &str, marks_started: bool) {
+        self.engine.open_session(session, holder, marks_started);
     }
 
     /// A connection closes.
@@ -424,6 +431,10 @@ impl<W: Witness> Stage<W> {
                     log,
                     ranges,
                 } => self.reads.push_back((number, log, ranges)),
+                Effect::Expiring(expiring) => {
+                    self.witness.expiring(&expiring);
+                    self.events.push(Event::Expiring(expiring));
+                }
                 Effect::Place(place) => self.bodies.place(&place, entry),
                 Effect::Discard { log, range } => self.bodies.discard(log, range),
             }

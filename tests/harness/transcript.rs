@@ -85,6 +85,8 @@ struct Transcript {
     sequences: BTreeMap<u64, u64>,
     producers: Vec<u64>,
     log_names: BTreeMap<u64, String>,
+    /// Notices of leases about to end are events.
+    tells_notices: bool,
 }
 
 impl Transcript {
@@ -99,6 +101,7 @@ impl Transcript {
             sequences: BTreeMap::new(),
             producers: Vec::new(),
             log_names: BTreeMap::new(),
+            tells_notices: false,
         }
     }
 
@@ -110,6 +113,13 @@ impl Transcript {
             "close" => {
                 let session = self.people.remove(words.word(1)).expect("a connection");
                 self.stage.close_session(session);
+            }
+            "notices" => self.tells_notices = true,
+            "marking" => {
+                let who = words.word(1);
+                self.last_session += 1;
+                self.people.insert(who.to_owned(), self.last_session);
+                self.stage.open_session(self.last_session, who, true);
             }
             "pause" | "resume" => {
                 let session = self.session(words.word(1));
@@ -158,7 +168,7 @@ impl Transcript {
         }
         self.last_session += 1;
         self.people.insert(who.to_owned(), self.last_session);
-        self.stage.open_session(self.last_session, who);
+        self.stage.open_session(self.last_session, who, false);
         self.last_session
     }
 
@@ -199,6 +209,14 @@ impl Transcript {
             },
             "transaction" => self.transaction(words, text),
             "consume" | "stop" | "receive" => Self::consume(words),
+            "started" => {
+                let settle = self.settle(words);
+                Request::Started {
+                    address: settle.address,
+                    grant: settle.grant,
+                    ranges: settle.ranges,
+                }
+            }
             "purge" => Request::Purge(sieve(words, address())),
             "drop" => Request::DropDead(sieve(words, address())),
             "redrive" => Request::Redrive {
@@ -294,7 +312,7 @@ impl Transcript {
                 visibility_timeout_ms,
             }),
             _ => Request::Receive(Receive {
-                request_id: bytes::Bytes::new(),
+                request_id: words.text("id").unwrap_or("").to_owned().into(),
                 address: address(),
                 max_messages: words.number("max").unwrap_or(10),
                 max_bytes: bytes,
@@ -325,7 +343,7 @@ impl Transcript {
             grant: grant.unwrap_or_default(),
             ranges,
             action: match words.word(0) {
-                "ack" => Action::Ack,
+                "ack" | "started" => Action::Ack,
                 "nack" => Action::Nack {
                     reason: words.text("reason").unwrap_or("").to_owned(),
                     delay_ms,
@@ -372,6 +390,13 @@ impl Transcript {
             }
             Event::Browsed(_, _, found) => found.iter().map(found_text).collect(),
             Event::Delivered(delivery) => self.delivered(&delivery),
+            Event::Expiring(_) if !self.tells_notices => Vec::new(),
+            Event::Expiring(expiring) => {
+                let who = self.who(expiring.session);
+                let ranges = expiring.ranges.iter().map(range_text);
+                let ranges = ranges.collect::<Vec<_>>().join(",");
+                vec![format!("{who} warned of {ranges}")]
+            }
         }
     }
 

@@ -1,11 +1,13 @@
 //! One scenario a promise: what the engine does, in the words of the design.
 
 mod ageing;
+mod asked_again;
 mod consume;
 mod dead;
 mod dedup;
 mod delay;
 mod ephemeral;
+mod expiring;
 mod filter;
 mod forward;
 mod jobs;
@@ -27,6 +29,7 @@ mod schedules;
 mod seek;
 mod settle;
 mod sift;
+mod started;
 mod topics;
 mod transactions;
 mod ttl;

@@ -70,6 +70,8 @@ pub enum Command {
     DeleteSchedule(DeleteSchedule),
     #[prost(message, tag = "53")]
     Fire(Fire),
+    #[prost(message, tag = "60")]
+    Mark(Mark),
 }
 
 /// A command that says it all by its kind.
@@ -298,6 +300,9 @@ pub struct Lease {
     /// What retention took before, and is told with it.
     #[prost(message, optional, tag = "20")]
     pub gap: Option<LoggedRange>,
+    /// The name of the receive that asked: asked again it gets the same. Empty: none.
+    #[prost(bytes = "vec", tag = "8")]
+    pub request_id: Vec<u8>,
 }
 
 impl Lease {
@@ -322,6 +327,36 @@ pub struct Return {
     /// Counters of the grants, in the same order.
     #[prost(uint64, repeated, tag = "3")]
     pub counters: Vec<u64>,
+    /// What was not begun comes back uncharged.
+    #[prost(bool, tag = "4")]
+    pub marks_started: bool,
+}
+
+/// Notes what the holder of a grant has begun. Lazy: never starts a sync.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Mark {
+    /// Whose messages.
+    #[prost(uint64, tag = "1")]
+    pub subscription: u64,
+    /// Term of the grant.
+    #[prost(uint64, tag = "2")]
+    pub term: u64,
+    /// Counter of the grant.
+    #[prost(uint64, tag = "3")]
+    pub counter: u64,
+    /// Rising, apart.
+    #[prost(message, repeated, tag = "4")]
+    pub ranges: Vec<LoggedRange>,
+}
+
+impl Mark {
+    /// The grant it speaks for.
+    pub fn grant(&self) -> Grant {
+        Grant {
+            term: self.term,
+            counter: self.counter,
+        }
+    }
 }
 
 impl Return {

@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use bytes::Bytes;
 use siding_protocol::request::ProducerTicket;
 use siding_protocol::types::{Grant, OffsetRange, Timestamp};
 
-use super::effect::{DeliverTo, Origin, SessionId};
+use super::command::Lease;
+use super::effect::{DeliverTo, Delivery, Origin, SessionId};
 use super::job::waits::Waits;
+use super::notices::Notices;
 use super::read::Reads;
 use super::runs::RangeSet;
 use super::schedule::Clock;
@@ -23,6 +26,11 @@ pub struct Volatile {
     held: BTreeMap<Grant, Held>,
     /// The grants of `held` by connection and consumer.
     grants: BTreeSet<(SessionId, u32, Grant)>,
+    /// When consumers are told that leases are about to end.
+    pub notices: Notices,
+    /// What receives that named themselves were given, until the lease is applied: by subscription
+    /// and id.
+    given: BTreeMap<(u64, Bytes), Delivery>,
     /// Subscriptions that may have something to hand over.
     pub touched: BTreeSet<u64>,
     /// When long polls end.
@@ -56,6 +64,8 @@ pub struct Volatile {
 pub struct Session {
     /// The client instance.
     pub holder: String,
+    /// It says what it begins.
+    pub marks_started: bool,
     /// Gets no deliveries while its outbound buffer is full.
     pub paused: bool,
     /// By the client's number.
@@ -114,6 +124,8 @@ pub struct Poll {
     pub max_messages: u64,
     /// At most.
     pub max_bytes: u64,
+    /// Repeated it gets the same; empty: none.
+    pub request_id: Bytes,
     /// Until when.
     pub until: Timestamp,
     /// ms.
@@ -155,9 +167,10 @@ impl Consumer {
 
 impl Session {
     /// A session of a client instance, without consumers.
-    pub fn new(holder: &str) -> Self {
+    pub fn new(holder: &str, marks_started: bool) -> Self {
         Self {
             holder: holder.to_owned(),
+            marks_started,
             paused: false,
             consumers: BTreeMap::new(),
             polls: 0,
@@ -199,6 +212,7 @@ impl Volatile {
         let (subscription, session, number) = (held.subscription, held.session, held.number);
         if held.ranges.is_empty() {
             self.held.remove(&grant);
+            self.notices.forget(grant);
             self.grants.remove(&(session, number, grant));
         }
         if let Some(consumer) = self.consumer(subscription, session, number) {
@@ -330,9 +344,46 @@ impl Volatile {
         let grants = self.grants.extract_if(mine, |_| true);
         let grants: Vec<_> = grants.map(|(_, _, grant)| grant).collect();
         for grant in &grants {
+            self.notices.forget(*grant);
             self.held.remove(grant);
         }
         grants
+    }
+
+    /// What a consumer holds under a grant.
+    pub fn held(&self, grant: Grant) -> Option<&Held> {
+        self.held.get(&grant)
+    }
+
+    /// A receive that names itself was given something.
+    pub fn give(&mut self, request_id: Bytes, delivery: Delivery) {
+        self.given
+            .insert((delivery.subscription, request_id), delivery);
+    }
+
+    /// What a receive of this name was given, if the lease is not applied yet.
+    pub fn given(&self, subscription: u64, request_id: &Bytes) -> Option<&Delivery> {
+        self.given.get(&(subscription, request_id.clone()))
+    }
+
+    /// A lease is applied: from now on it tells itself whom it was given to.
+    pub fn note_leased(&mut self, lease: &Lease) {
+        if !lease.request_id.is_empty() {
+            let request_id = Bytes::copy_from_slice(&lease.request_id);
+            self.given.remove(&(lease.subscription, request_id));
+        }
+    }
+
+    /// Takes out the long poll of this name, if it waits: its answer is asked for anew.
+    pub fn take_poll(&mut self, subscription: u64, request_id: &Bytes) -> Option<Origin> {
+        let polls = &mut self.readers.get_mut(&subscription)?.polls;
+        let at = polls
+            .iter()
+            .position(|poll| poll.request_id == request_id)?;
+        let poll = polls.remove(at)?;
+        self.polls.remove(&(poll.until, subscription, poll.origin));
+        self.forget_poll(poll.origin);
+        Some(poll.origin)
     }
 
     /// Notes what was handed over to a consumer; a `Receive` has no credit.

@@ -2,20 +2,23 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use siding_protocol::types::{Grant, Timestamp};
 
-use super::Engine;
 use super::command::{Command, Lease, LoggedRange};
 use super::consumer::{Consumer, Poll, Readers, Room};
-use super::effect::{DeliverTo, Delivery, Effect, Effects, SessionId, Urgency};
+use super::effect::{DeliverTo, Delivery, Effect, Effects, Origin, SessionId, Urgency};
 use super::job::carry::apart;
 use super::select::{count, select};
+use super::{Engine, propose};
 
 /// Whom to serve next, and how.
 struct Turn {
     to: DeliverTo,
     room: Room,
     visibility_timeout_ms: Option<u64>,
+    /// Of a receive that names itself.
+    request_id: Bytes,
 }
 
 impl Engine {
@@ -154,6 +157,7 @@ impl Engine {
             deadline_ms: deadline.0,
             visibility_timeout_ms,
             holder: self.volatile.holder(turn.session()).to_owned(),
+            request_id: turn.request_id.to_vec(),
         });
         let offsets = selection.offsets();
         for range in &offsets {
@@ -170,25 +174,24 @@ impl Engine {
         }
         self.volatile
             .hold(turn.to, grant, id, offsets, selection.bytes);
-        let ranges = apart(selection.ranges, &checkpoints);
-        let to = turn.to;
-        effects.push(Effect::Deliver(Delivery {
-            to,
+        let delivery = Delivery {
+            to: turn.to,
             log,
             subscription: id,
             grant,
             deadline,
-            ranges,
+            ranges: apart(selection.ranges, &checkpoints),
             gap,
             checkpoints,
-        }));
-        let urgency = Urgency::Lazy;
-        effects.push(Effect::Propose {
-            command,
-            runs: Vec::new(),
-            from: None,
-            urgency,
-        });
+        };
+        if let DeliverTo::Consumer { .. } = turn.to {
+            self.volatile.notices.arm(now, grant, deadline);
+        } else if !turn.request_id.is_empty() {
+            let request_id = turn.request_id.clone();
+            self.volatile.give(request_id, delivery.clone());
+        }
+        effects.push(Effect::Deliver(delivery));
+        propose(command, Urgency::Lazy, effects);
         true
     }
 
@@ -200,17 +203,26 @@ impl Engine {
                 .subscriptions
                 .get(&id)
                 .map_or(0, |subscription| subscription.log);
-            effects.push(Effect::Deliver(Delivery {
-                to: DeliverTo::Receive(origin),
-                log,
-                subscription: id,
-                grant: Grant::default(),
-                deadline: until,
-                ranges: Vec::new(),
-                gap: None,
-                checkpoints: Vec::new(),
-            }));
+            effects.push(Effect::Deliver(nothing(origin, (log, id), until)));
         }
+    }
+}
+
+/// The answer to a long poll that found nothing.
+pub(super) fn nothing(
+    origin: Origin,
+    (log, subscription): (u64, u64),
+    deadline: Timestamp,
+) -> Delivery {
+    Delivery {
+        to: DeliverTo::Receive(origin),
+        log,
+        subscription,
+        grant: Grant::default(),
+        deadline,
+        ranges: Vec::new(),
+        gap: None,
+        checkpoints: Vec::new(),
     }
 }
 
@@ -231,6 +243,7 @@ fn poll_turn(poll: &Poll) -> Turn {
             bytes: poll.max_bytes,
         },
         visibility_timeout_ms: poll.visibility_timeout_ms,
+        request_id: poll.request_id.clone(),
     }
 }
 
@@ -245,5 +258,6 @@ fn consumer_turn(consumer: &Consumer, room: Room, chunk: u64) -> Turn {
             ..room
         },
         visibility_timeout_ms: consumer.visibility_timeout_ms,
+        request_id: Bytes::new(),
     }
 }

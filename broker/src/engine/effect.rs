@@ -74,6 +74,21 @@ pub struct Delivery {
     pub checkpoints: Vec<(Offset, Bytes)>,
 }
 
+/// A lease of an attached consumer is about to end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expiring {
+    /// The consumer's connection.
+    pub session: SessionId,
+    /// The client's number for it.
+    pub consumer: u32,
+    /// Which lease.
+    pub grant: Grant,
+    /// What of it; rising, apart.
+    pub ranges: Vec<OffsetRange>,
+    /// When.
+    pub deadline: Timestamp,
+}
+
 /// Where the bytes of stored messages lie in the entry being applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -141,6 +156,8 @@ pub enum Effect {
         /// Why.
         why: Refusal,
     },
+    /// Tell a consumer that a lease is about to end.
+    Expiring(Expiring),
     /// Bring the engine the bodies of these ranges, under this number (`Engine::bodies_read`).
     Read {
         /// Its own number for it.

@@ -78,17 +78,14 @@ impl Engine {
             }
             Request::Consume(consume) => return self.consume(from.session, &consume),
             Request::StopConsume { consumer } => {
-                let stopped = self.stop_consumer(from.session, consumer, effects);
-                let name = || format!("consumer {consumer}");
-                let missing = || Refusal::NotFound {
-                    name: name(),
-                    nearest: Vec::new(),
-                };
-                return stopped
-                    .map(|()| Next::Reply(Answer::Done))
-                    .ok_or_else(missing);
+                return self.stop(from.session, consumer, effects);
             }
-            Request::Receive(receive) => return self.receive(now, from, &receive),
+            Request::Started {
+                address,
+                grant,
+                ranges,
+            } => return self.started(&address, grant, ranges, effects),
+            Request::Receive(receive) => return self.receive(now, from, &receive, effects),
             Request::Purge(sieve) if !sieve.filter.is_empty() => {
                 self.begin_sift(from, &sieve, SiftKind::Purge, effects)?;
                 return Ok(Next::Nothing);

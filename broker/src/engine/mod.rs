@@ -21,6 +21,7 @@ pub mod log;
 mod look;
 mod meter;
 mod names;
+pub mod notices;
 mod overflow;
 pub mod planted;
 pub mod producer;
@@ -103,9 +104,10 @@ impl Engine {
         propose(command, Urgency::Awaited, effects);
     }
 
-    /// A connection has said hello.
-    pub fn open_session(&mut self, session: SessionId, holder: &str) {
-        self.volatile.sessions.insert(session, Session::new(holder));
+    /// A connection has said hello; `marks_started`: it says what it begins.
+    pub fn open_session(&mut self, session: SessionId, holder: &str, marks_started: bool) {
+        let open = Session::new(holder, marks_started);
+        self.volatile.sessions.insert(session, open);
     }
 
     /// A connection closed: what its consumers hold lapses. What it received by long poll stays
@@ -204,8 +206,12 @@ impl Engine {
                         readers.told.remove(gap.into());
                     }
                 }
+                self.volatile.note_leased(lease);
             }
-            Command::Settle(settle) => self.free(settle),
+            Command::Settle(settle) => {
+                self.free(settle);
+                self.follow_extend(settle);
+            }
             Command::Publish(_) => {
                 self.volatile.in_flight.pop_front();
             }
@@ -220,6 +226,7 @@ impl Engine {
                         self.free_lost(settle);
                     } else {
                         self.free(settle);
+                        self.follow_extend(settle);
                     }
                 }
             }
@@ -300,6 +307,7 @@ impl Engine {
         self.end_polls(now, effects);
         self.end_due_waits(now, effects);
         self.fire_due(now, effects);
+        self.tell_expiring(now, effects);
     }
 
     /// When `advance` next has work. `None`: nothing waits on time.
@@ -314,7 +322,8 @@ impl Engine {
         let blocked = self.volatile.reads.next_due();
         let clock = self.volatile.clock.first();
         let clock = clock.filter(|_| !self.volatile.starting);
-        let waiting = poll.into_iter().chain(wait);
+        let notice = self.volatile.notices.next();
+        let waiting = poll.into_iter().chain(wait).chain(notice);
         let volatile = waiting.chain(blocked).chain(clock);
         durable.into_iter().chain(volatile).min()
     }

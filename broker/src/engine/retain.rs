@@ -10,10 +10,10 @@ use super::state::State;
 use super::subscription::Subscription;
 
 impl State {
-    /// Time passes for a log.
-    pub(super) fn age(&mut self, id: u64, effects: &mut Effects) {
+    /// Time passes for a log, until what is due by then; what ends later may come in between.
+    pub(super) fn age(&mut self, id: u64, due: Timestamp, effects: &mut Effects) {
         if let Some(log) = self.logs.get_mut(&id) {
-            log.retain(&mut self.subscriptions, self.now, effects);
+            log.retain(&mut self.subscriptions, due, effects);
             log.forget_ids(self.now);
         }
         self.rearm(id);

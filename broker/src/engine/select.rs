@@ -177,19 +177,8 @@ impl Choice<'_> {
     }
 
     fn push(&mut self, part: &OffsetRange) {
-        let selection = &mut self.selection;
-        selection.bytes += self.log.bytes_of(part);
-        let mut at: Offset = part.start;
-        for (exceptional, exception) in self.subscription.exceptions.overlap(part.clone()) {
-            if at < exceptional.start {
-                push_attempt(&mut selection.ranges, at..exceptional.start, 1);
-            }
-            at = exceptional.end;
-            push_attempt(&mut selection.ranges, exceptional, exception.attempts + 1);
-        }
-        if at < part.end {
-            push_attempt(&mut selection.ranges, at..part.end, 1);
-        }
+        self.selection.bytes += self.log.bytes_of(part);
+        push_attempts(self.subscription, part, &mut self.selection.ranges);
     }
 
     fn truncate(&mut self) {
@@ -221,6 +210,25 @@ impl<I: Iterator<Item = OffsetRange>> Head<I> {
             };
         }
         true
+    }
+}
+
+/// Adds a range, cut where the attempt that it will be differs.
+pub(super) fn push_attempts(
+    subscription: &Subscription,
+    part: &OffsetRange,
+    ranges: &mut Vec<(OffsetRange, u32)>,
+) {
+    let mut at: Offset = part.start;
+    for (exceptional, exception) in subscription.exceptions.overlap(part.clone()) {
+        if at < exceptional.start {
+            push_attempt(ranges, at..exceptional.start, 1);
+        }
+        at = exceptional.end;
+        push_attempt(ranges, exceptional, exception.attempts + 1);
+    }
+    if at < part.end {
+        push_attempt(ranges, at..part.end, 1);
     }
 }
 

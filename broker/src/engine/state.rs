@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use siding_protocol::event::Answer;
+use siding_protocol::limits::REQUEST_ID_MS;
 use siding_protocol::refusal::Refusal;
 use siding_protocol::types::Timestamp;
 
@@ -13,8 +14,9 @@ use super::effect::{Effect, Effects};
 use super::log::{Change, Kind, Log};
 use super::planted::{Bug, Planted};
 use super::producer::Producers;
+use super::runs::RangeSet;
 use super::schedule::Schedules;
-use super::subscription::{Context, Lease, Subscription};
+use super::subscription::{Asked, Context, Lease, Subscription};
 
 /// Leases and delays that may end with one entry; the rest with the next.
 const TRANSITIONS_MAX: usize = 10_000;
@@ -117,6 +119,13 @@ impl State {
                 });
                 return None;
             }
+            Command::Mark(mark) => {
+                if let Some(subscription) = self.subscriptions.get_mut(&mark.subscription) {
+                    let ranges = mark.ranges.iter().map(|range| (*range).into());
+                    subscription.mark(mark.grant(), ranges);
+                }
+                return None;
+            }
             Command::Return(returned) => {
                 let grants = returned.grants();
                 self.change(
@@ -125,7 +134,7 @@ impl State {
                     touched,
                     |subscription, context| {
                         for grant in grants {
-                            subscription.lapse(grant, Timestamp(u64::MAX), context);
+                            subscription.lose(grant, returned.marks_started, context);
                         }
                     },
                 );
@@ -185,7 +194,7 @@ impl State {
                 .filter(|(at, _)| *at <= self.now);
             let Some((due, id)) = due else { return };
             if self.logs.contains_key(&id) {
-                self.age(id, effects);
+                self.age(id, due, effects);
                 continue;
             }
             self.change(id, effects, touched, |subscription, context| {
@@ -256,6 +265,11 @@ impl State {
             ranges: super::runs::RangeMap::default(),
             visibility_timeout_ms: lease.visibility_timeout_ms,
             holder: lease.holder.clone(),
+            begun: RangeSet::default(),
+            asked: (!lease.request_id.is_empty()).then(|| Asked {
+                request_id: lease.request_id.clone(),
+                until: self.now.plus_ms(REQUEST_ID_MS),
+            }),
         };
         if let Some(gap) = lease.gap {
             subscription.gaps.remove(gap.into());

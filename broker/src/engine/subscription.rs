@@ -39,7 +39,7 @@ use super::timeline::Timeline;
 pub(in crate::engine) use dead::count;
 pub use dead::{Death, Reason};
 pub use different::{Attributes, Exception};
-pub use lease::Lease;
+pub use lease::{Asked, Lease};
 pub use remembered::{REMEMBERED_SETTLES, Remembered};
 pub use waiting::Comeback;
 
@@ -83,6 +83,8 @@ pub struct Subscription {
     pub leases: BTreeMap<Grant, Lease>,
     /// The earliest deadline of each lease: derived.
     deadlines: BTreeSet<(Timestamp, Grant)>,
+    /// The newest lease of each receive that named itself: derived.
+    asked: BTreeMap<Vec<u8>, Grant>,
     /// Dead letters.
     pub dead: RangeMap<Death>,
     /// Dead letters by time of death: derived.
@@ -148,6 +150,7 @@ impl Subscription {
             expiries: Timeline::default(),
             leases: BTreeMap::new(),
             deadlines: BTreeSet::new(),
+            asked: BTreeMap::new(),
             dead: RangeMap::default(),
             deaths: Timeline::default(),
             dead_bytes: 0,

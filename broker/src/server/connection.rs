@@ -198,6 +198,7 @@ impl Connection {
             Step::Nothing => {}
             Step::Welcome {
                 holder,
+                marks_started,
                 welcome: (correlation, kind),
             } => {
                 self.seat.welcome(&holder);
@@ -206,6 +207,7 @@ impl Connection {
                 self.shared.inbox.push(Input::Opened {
                     session: self.peer.number,
                     holder,
+                    marks_started,
                 });
             }
             Step::Close(correlation, refusal) => {

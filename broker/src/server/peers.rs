@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use siding_protocol::event::Answer;
+use siding_protocol::event::{Answer, range_to_wire};
 use siding_protocol::frame::{BatchParts, Recipient};
 use siding_protocol::refusal::Refusal;
 use siding_protocol::types::{Grant, Offset, OffsetRange};
@@ -13,7 +13,7 @@ use siding_protocol::wire::frame::Kind;
 use tracing::trace;
 
 use super::peer::{End, Flush, Peer};
-use crate::engine::effect::{DeliverTo, Origin, SessionId};
+use crate::engine::effect::{DeliverTo, Expiring, Origin, SessionId};
 use crate::shard::core::Input;
 use crate::shard::inbox::Inbox;
 use crate::shard::sessions::Sessions;
@@ -200,6 +200,24 @@ impl Sessions for Peers {
             offset,
         };
         self.send(notice, Kind::CancelRequested(told));
+    }
+
+    fn lease_expiring(&self, expiring: &Expiring) {
+        let notice = Origin {
+            session: expiring.session,
+            correlation: 0,
+        };
+        let grant = expiring.grant;
+        let told = wire::LeaseExpiring {
+            consumer: expiring.consumer,
+            grant: Some(wire::Grant {
+                term: grant.term,
+                counter: grant.counter,
+            }),
+            ranges: expiring.ranges.iter().map(range_to_wire).collect(),
+            deadline_ms: expiring.deadline.0,
+        };
+        self.send(notice, Kind::LeaseExpiring(told));
     }
 
     fn browsed(&self, to: Origin, answer: wire::Browsed) {

@@ -45,6 +45,8 @@ pub enum Step {
     Welcome {
         /// The client instance.
         holder: String,
+        /// It says what it begins.
+        marks_started: bool,
         /// The answer.
         welcome: (u64, Kind),
     },
@@ -173,6 +175,7 @@ impl Session {
         });
         Step::Welcome {
             holder: hello.holder,
+            marks_started: hello.marks_started,
             welcome: (correlation, welcome),
         }
     }
@@ -306,6 +309,7 @@ mod tests {
         let Step::Welcome {
             holder,
             welcome: (3, Kind::Welcome(welcome)),
+            ..
         } = say(&mut session(), 3, hello("worker-1"))
         else {
             panic!("no welcome");

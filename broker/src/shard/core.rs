@@ -15,7 +15,7 @@ use siding_protocol::types::{Grant, Level, Offset, OffsetRange, Timestamp};
 use super::group::{OpenGroup, Pending, Waiter};
 use crate::engine::Engine;
 use crate::engine::command::Entry;
-use crate::engine::effect::{Delivery, Effect, Effects, Found, Origin, Place, SessionId};
+use crate::engine::effect::{Delivery, Effect, Effects, Expiring, Found, Origin, Place, SessionId};
 use crate::engine::read::Body;
 use crate::engine::seed::Seed;
 use crate::engine::snapshot::SnapshotError;
@@ -32,6 +32,8 @@ pub enum Input {
         session: SessionId,
         /// The client instance.
         holder: String,
+        /// It says what it begins.
+        marks_started: bool,
     },
     /// It asks.
     Request {
@@ -73,6 +75,8 @@ pub enum Deed {
     Browsed(Origin, u64, Vec<Found>),
     /// Bring these bodies to [`Core::bodies_read`] under this number.
     Read(u64, u64, Vec<OffsetRange>),
+    /// Tell a consumer that a lease is about to end.
+    Expiring(Expiring),
     /// Remember where bodies lie in the entry just applied.
     Place(Place),
     /// Forget bodies.
@@ -142,7 +146,11 @@ impl Core {
     pub fn input(&mut self, now: Timestamp, input: Input) {
         let mut asked = None;
         match input {
-            Input::Opened { session, holder } => self.engine.open_session(session, &holder),
+            Input::Opened {
+                session,
+                holder,
+                marks_started,
+            } => self.engine.open_session(session, &holder, marks_started),
             Input::Request {
                 origin,
                 request,
@@ -296,6 +304,7 @@ impl Core {
                     log,
                     ranges,
                 } => self.deeds.push(Deed::Read(number, log, ranges)),
+                Effect::Expiring(expiring) => self.deeds.push(Deed::Expiring(expiring)),
                 Effect::Place(place) => self.deeds.push(Deed::Place(place)),
                 Effect::Discard { log, range } => self.deeds.push(Deed::Discard(log, range)),
             }

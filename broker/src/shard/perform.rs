@@ -139,6 +139,7 @@ impl<S: Sessions> Performer<S> {
                         .read(&mut self.bodies, for_what, ranges, &mut self.resolved);
                     self.send_resolved();
                 }
+                Deed::Expiring(expiring) => self.sessions.lease_expiring(&expiring),
                 Deed::Place(place) => {
                     let runs = runs.as_mut().expect("only an applied entry places bodies");
                     let (placed, bytes) = runs.placed(&place);

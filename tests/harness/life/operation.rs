@@ -41,6 +41,12 @@ pub(super) enum Operation {
         address: usize,
         max: u32,
         wait: usize,
+        /// Bytes of its name.
+        request_id: usize,
+    },
+    Started {
+        session: u64,
+        settle: Settle,
     },
     Settle {
         session: u64,
@@ -255,9 +261,13 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
         ),
         1 => (session.clone(), number)
             .prop_map(|(session, number)| Operation::Stop { session, number }),
-        6 => (session.clone(), address.clone(), 1..9_u32, 0..9_usize).prop_map(
-            |(session, address, max, wait)| Operation::Receive { session, address, max, wait }
+        6 => (session.clone(), address.clone(), 1..9_u32, 0..9_usize, 0..3_usize).prop_map(
+            |(session, address, max, wait, request_id)| {
+                Operation::Receive { session, address, max, wait, request_id }
+            }
         ),
+        3 => (session.clone(), settle())
+            .prop_map(|(session, settle)| Operation::Started { session, settle }),
         24 => (session.clone(), settle())
             .prop_map(|(session, settle)| Operation::Settle { session, settle }),
         5 => transaction

@@ -114,7 +114,8 @@ impl Player {
                 address,
                 max,
                 wait,
-            } => self.receive(*session, ADDRESSES[*address], *max, *wait),
+                request_id,
+            } => self.receive(*session, ADDRESSES[*address], (*max, *wait), *request_id),
             other => {
                 if let Some((session, request)) = self.request(other) {
                     self.ask(session, request);
@@ -126,7 +127,7 @@ impl Player {
 
     fn ask(&mut self, session: u64, request: Request) {
         if session == 0 {
-            self.stage.open_session(0, "admin");
+            self.stage.open_session(0, "admin", false);
         }
         let origin = self.origin(session);
         self.stage.ask(origin, request);
@@ -149,8 +150,10 @@ impl Player {
         }
         self.last_session += 1;
         self.sessions.insert(client, self.last_session);
+        // The third one says what it begins.
+        let name = format!("client {client}");
         self.stage
-            .open_session(self.last_session, &format!("client {client}"));
+            .open_session(self.last_session, &name, client == 3);
         self.last_session
     }
 
@@ -220,18 +223,29 @@ impl Player {
         self.ask(session, Request::Consume(consume));
     }
 
-    fn receive(&mut self, client: u64, address: &str, max: u32, wait: usize) {
+    fn receive(
+        &mut self,
+        client: u64,
+        address: &str,
+        (max, wait): (u32, usize),
+        request_id: usize,
+    ) {
+        let request_id: &'static [u8] = &b"xxx"[..request_id];
         let session = self.session(client);
         let origin = self.origin(session);
         if let Some(subscription) = self.find(address) {
+            let named = (subscription, request_id.to_vec());
+            let again = self.stage.witness.again(&named, self.stage.now().0);
             self.stage.witness.readers.polls.push(Poll {
+                request_id: named.1,
+                again,
                 origin,
                 subscription,
                 max: max as usize,
             });
         }
         let receive = Receive {
-            request_id: bytes::Bytes::new(),
+            request_id: bytes::Bytes::from_static(request_id),
             address: parse(address),
             max_messages: max,
             max_bytes: CREDIT_BYTES_MAX,
@@ -268,6 +282,7 @@ impl Player {
                     let told = consumers.get(&(session, consumer)).expect("attached");
                     assert!(told.held.contains(&(grant, offset)), "it does not hold it");
                 }
+                Event::Expiring(_) => {}
                 Event::Delivered(delivery) => {
                     if let DeliverTo::Receive(origin) = delivery.to {
                         self.answered(origin);

@@ -40,6 +40,18 @@ impl Player {
                 session = self.session(*number);
                 Request::Settle(self.settle(settle)?)
             }
+            Operation::Started {
+                session: number,
+                settle,
+            } => {
+                session = self.session(*number);
+                let settle = self.settle(settle)?;
+                Request::Started {
+                    address: settle.address,
+                    grant: settle.grant,
+                    ranges: settle.ranges,
+                }
+            }
             Operation::Transaction {
                 publishes,
                 settles,

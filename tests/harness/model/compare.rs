@@ -21,6 +21,8 @@ struct View<'a> {
     priority: u32,
     expires_at: u64,
     attempts: u32,
+    acquires: u32,
+    begun: bool,
     lapsed: Option<Grant>,
     said: Words<'a>,
     generation: u32,
@@ -156,6 +158,8 @@ impl Message {
             priority: self.priority,
             expires_at: self.expires_at,
             attempts: self.attempts,
+            acquires: self.acquires,
+            begun: matches!(self.place, Place::Leased { begun: true, .. }),
             lapsed: self.lapsed,
             said: Words(&self.words),
             generation: self.generation,
@@ -225,6 +229,8 @@ fn add<'a>(
             priority: attributes.priority.into(),
             expires_at: attributes.expires_at.0,
             attempts: exception.attempts,
+            acquires: exception.acquires,
+            begun: is_begun(found, grant, offset),
             lapsed: found.lapsed.get(offset).copied(),
             said: Words(found.words.get(offset).map_or("", String::as_str)),
             generation: found.generations.get(offset).copied().unwrap_or_default(),
@@ -234,6 +240,11 @@ fn add<'a>(
         };
         views.push((offset, view));
     }
+}
+
+fn is_begun(found: &EngineSubscription, grant: Option<Grant>, offset: u64) -> bool {
+    let lease = grant.and_then(|grant| found.leases.get(&grant));
+    lease.is_some_and(|lease| lease.begun.get(offset).is_some())
 }
 
 /// A refusal without words and hints.

@@ -211,6 +211,7 @@ fn happening(command: &Command) -> &'static str {
         Command::Sift(_) => "sift",
         Command::Forward(_) => "forward",
         Command::Return(_) => "return",
+        Command::Mark(_) => "mark",
         Command::CreateQueue(_) => "create queue",
         Command::CreateTopic(_) => "create topic",
         Command::CreateSubscription(_) => "create subscription",

@@ -10,6 +10,8 @@ use siding_broker::engine::command::{Settle, SettleKind};
 use siding_broker::engine::effect::{DeliverTo, Delivery, Origin};
 use siding_protocol::types::Grant;
 
+use super::again::{Again, Given};
+
 /// Everybody who waits.
 #[derive(Clone, Debug, Default)]
 pub struct Readers {
@@ -17,6 +19,8 @@ pub struct Readers {
     pub consumers: BTreeMap<(u64, u32), Consumer>,
     /// In the order they came.
     pub polls: Vec<Poll>,
+    /// What receives that named themselves were given.
+    pub given: Given,
     /// Sessions whose outbound buffer is full.
     pub paused: BTreeSet<u64>,
     reserved: BTreeSet<(u64, u64)>,
@@ -46,6 +50,10 @@ pub struct Poll {
     pub subscription: u64,
     /// Messages.
     pub max: usize,
+    /// Its name; empty: none.
+    pub request_id: Vec<u8>,
+    /// What it was given before, and must get again.
+    pub again: Option<Again>,
 }
 
 /// The turns of one subscription in one dispatch.
@@ -93,6 +101,11 @@ impl Readers {
         if delivery.ranges.is_empty() {
             return assert_eq!(delivery.gap, None, "a gap with nothing");
         }
+        let asked_again =
+            |poll: &Poll| delivery.to == DeliverTo::Receive(poll.origin) && poll.again.is_some();
+        if self.polls.iter().any(asked_again) {
+            return assert_eq!(delivery.gap, None, "a gap is told once");
+        }
         let mut untold = gaps
             .iter()
             .filter(|offset| !self.told.contains(&(id, **offset)));
@@ -115,6 +128,11 @@ impl Readers {
         if delivery.ranges.is_empty() {
             return self.answer_empty(delivery);
         }
+        if let DeliverTo::Receive(origin) = delivery.to
+            && self.gets_again(origin, delivery)
+        {
+            return;
+        }
         let grant = delivery.grant;
         assert!(grant > self.last_grant, "{grant} after {}", self.last_grant);
         assert_eq!(grant.term, term, "a grant of this term");
@@ -125,7 +143,15 @@ impl Readers {
         let first = line.get(..taken.len());
         assert_eq!(first, Some(&taken[..]), "the first in line");
         let most = match delivery.to {
-            DeliverTo::Receive(origin) => self.take_poll(origin, id),
+            DeliverTo::Receive(origin) => {
+                let poll = self.take_poll(origin, id);
+                if !poll.request_id.is_empty() {
+                    let messages = taken.clone();
+                    let again = Again { grant, messages };
+                    self.given.hand_over((id, poll.request_id), again);
+                }
+                poll.max
+            }
             DeliverTo::Consumer { session, consumer } => {
                 self.take_turn((session, consumer), id, line.len())
             }
@@ -153,11 +179,28 @@ impl Readers {
         self.polls.remove(at.expect("a waiting poll"));
     }
 
-    fn take_poll(&mut self, origin: Origin, id: u64) -> usize {
+    /// Who asks again gets the same; whether it did.
+    fn gets_again(&mut self, origin: Origin, delivery: &Delivery) -> bool {
+        let at = self.polls.iter().position(|poll| poll.origin == origin);
+        let Some(again) = at.and_then(|at| self.polls.get(at)?.again.clone()) else {
+            return false;
+        };
+        let ranges = delivery.ranges.iter();
+        let given = ranges.flat_map(|(range, attempt)| range.clone().map(|at| (at, *attempt)));
+        let mut given: Vec<_> = given.collect();
+        given.sort_unstable();
+        let mut messages = again.messages;
+        messages.sort_unstable();
+        assert_eq!((delivery.grant, given), (again.grant, messages), "the same");
+        self.polls.retain(|poll| poll.origin != origin);
+        true
+    }
+
+    fn take_poll(&mut self, origin: Origin, id: u64) -> Poll {
         let first = self.polls.iter().position(|poll| self.polls_now(poll, id));
         let poll = self.polls.remove(first.expect("a waiting poll"));
         assert_eq!(poll.origin, origin, "the first long poll");
-        poll.max
+        poll
     }
 
     fn polls_now(&self, poll: &Poll, id: u64) -> bool {

@@ -224,6 +224,21 @@ impl Subscription {
         self.done.push((settle.grant(), offset, kind.into()));
     }
 
+    /// Lost before it was begun; whether that was once too often.
+    pub(super) fn acquired(&mut self, offset: u64, grant: Grant, log: &Log, now: u64) -> bool {
+        let message = self.messages.get_mut(&offset).expect("it was leased");
+        if message.asked {
+            return false;
+        }
+        message.acquires += 1;
+        let too_many = message.acquires >= 100;
+        if too_many {
+            message.lapsed = Some(grant);
+            self.die(offset, "too_many_acquires", "", log, now);
+        }
+        too_many
+    }
+
     /// To ready, delayed, or the dead letters if the attempts are used up.
     pub(super) fn come_back(&mut self, offset: u64, back: Back, log: &Log, now: u64) {
         let turn = self.is_turn(offset);

@@ -41,7 +41,7 @@ impl Model {
 impl Message {
     /// A dead letter is ready again.
     pub(super) fn revive(&mut self, now: u64) {
-        (self.place, self.attempts) = (Place::Ready, 0);
+        (self.place, self.attempts, self.acquires) = (Place::Ready, 0, 0);
         self.generation += 1;
         // Whoever brings it back wants it delivered.
         (self.expires_at, self.ready_since) = (0, now);

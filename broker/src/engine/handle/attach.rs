@@ -6,13 +6,16 @@ use siding_protocol::limits::{
 };
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request;
-use siding_protocol::types::{Address, Timestamp};
+use siding_protocol::types::{Address, Grant, OffsetRange, Timestamp};
 
 use super::Next;
-use crate::engine::command::{Command, Return};
+use crate::engine::command::{Command, LoggedRange, Mark, Return};
 use crate::engine::consumer::{Attached, Consumer, Poll};
-use crate::engine::effect::{Effects, Origin, SessionId, Urgency};
+use crate::engine::dispatch::nothing;
+use crate::engine::effect::{DeliverTo, Delivery, Effect, Effects, Origin, SessionId, Urgency};
 use crate::engine::forward::refuse_reader;
+use crate::engine::job::carry::apart;
+use crate::engine::select::push_attempts;
 use crate::engine::{Engine, PARTS_PER_COMMAND_MAX, propose};
 
 impl Engine {
@@ -74,6 +77,21 @@ impl Engine {
         Ok(Next::Reply(Answer::Done))
     }
 
+    pub(super) fn stop(
+        &mut self,
+        session: SessionId,
+        consumer: u32,
+        effects: &mut Effects,
+    ) -> Result<Next, Refusal> {
+        let missing = || Refusal::NotFound {
+            name: format!("consumer {consumer}"),
+            nearest: Vec::new(),
+        };
+        let stopped = self.stop_consumer(session, consumer, effects);
+        stopped.ok_or_else(missing)?;
+        Ok(Next::Reply(Answer::Done))
+    }
+
     /// Ends a consumer; what it holds lapses.
     pub(in crate::engine) fn stop_consumer(
         &mut self,
@@ -82,6 +100,8 @@ impl Engine {
         effects: &mut Effects,
     ) -> Option<()> {
         let (subscription, grants) = self.volatile.remove_consumer(session, number)?;
+        let open = self.volatile.sessions.get(&session);
+        let marks_started = open.is_some_and(|open| open.marks_started);
         for grants in grants.chunks(PARTS_PER_COMMAND_MAX) {
             let (terms, counters) = grants
                 .iter()
@@ -91,6 +111,7 @@ impl Engine {
                 subscription,
                 terms,
                 counters,
+                marks_started,
             };
             propose(Command::Return(returned), Urgency::Awaited, effects);
         }
@@ -102,8 +123,21 @@ impl Engine {
         now: Timestamp,
         origin: Origin,
         receive: &request::Receive,
+        effects: &mut Effects,
     ) -> Result<Next, Refusal> {
         let subscription = self.readable_at(&receive.address)?;
+        let request_id = &receive.request_id;
+        if !request_id.is_empty() {
+            if let Some(delivery) = self.given_before(now, subscription, request_id) {
+                let to = DeliverTo::Receive(origin);
+                effects.push(Effect::Deliver(Delivery { to, ..delivery }));
+                return Ok(Next::Nothing);
+            }
+            if let Some(earlier) = self.volatile.take_poll(subscription, request_id) {
+                let delivery = nothing(earlier, (0, subscription), now);
+                effects.push(Effect::Deliver(delivery));
+            }
+        }
         let Some(open) = self.volatile.sessions.get_mut(&origin.session) else {
             return Ok(Next::Nothing);
         };
@@ -125,11 +159,65 @@ impl Engine {
                 origin,
                 max_messages: receive.max_messages.into(),
                 max_bytes: receive.max_bytes,
+                request_id: receive.request_id.clone(),
                 until,
                 visibility_timeout_ms: receive.visibility_timeout_ms,
             });
         self.volatile.touched.insert(subscription);
         Ok(Next::Nothing)
+    }
+
+    /// What a receive of this name was given in the last minute, as far as it is held still.
+    fn given_before(&self, now: Timestamp, id: u64, request_id: &bytes::Bytes) -> Option<Delivery> {
+        if let Some(given) = self.volatile.given(id, request_id) {
+            // What retention took is told once.
+            let gap = None;
+            return Some(Delivery {
+                gap,
+                ..given.clone()
+            });
+        }
+        let subscription = self.state.subscriptions.get(&id)?;
+        let (grant, lease) = subscription.asked(request_id, now)?;
+        let mut ranges = Vec::new();
+        for (range, _) in lease.ranges.iter() {
+            push_attempts(subscription, &range, &mut ranges);
+        }
+        let held = lease.ranges.iter();
+        let checkpoints = held.flat_map(|(range, _)| subscription.jobs.checkpoints(range));
+        let checkpoints: Vec<_> = checkpoints.map(|(at, left)| (at, left.clone())).collect();
+        let deadline = lease.ranges.iter().map(|(_, deadline)| *deadline).min()?;
+        Some(Delivery {
+            to: DeliverTo::Receive(Origin {
+                session: 0,
+                correlation: 0,
+            }),
+            log: subscription.log,
+            subscription: id,
+            grant,
+            deadline,
+            ranges: apart(ranges, &checkpoints),
+            gap: None,
+            checkpoints,
+        })
+    }
+
+    /// Notes what a holder has begun; nobody waits for the note.
+    pub(super) fn started(
+        &self,
+        address: &Address,
+        grant: Grant,
+        ranges: Vec<OffsetRange>,
+        effects: &mut Effects,
+    ) -> Result<Next, Refusal> {
+        let mark = Mark {
+            subscription: self.subscription_at(address)?,
+            term: grant.term,
+            counter: grant.counter,
+            ranges: ranges.into_iter().map(LoggedRange::from).collect(),
+        };
+        propose(Command::Mark(mark), Urgency::Lazy, effects);
+        Ok(Next::Reply(Answer::Done))
     }
 }
 

@@ -11,7 +11,6 @@ pub(super) fn check(request: &Request) -> Result<(), Refusal> {
         Request::CreateSubscription { settings, .. } => check_delivery(settings),
         Request::Redrive { rate, .. } => none_of(&[("rate", *rate > 0)]),
         Request::Consume(consume) => none_of(&[("ack_on_delivery", consume.ack_on_delivery)]),
-        Request::Receive(receive) => none_of(&[("request_id", !receive.request_id.is_empty())]),
         _ => Ok(()),
     }
 }
@@ -19,7 +18,6 @@ pub(super) fn check(request: &Request) -> Result<(), Refusal> {
 /// A request that nothing answers yet.
 pub(super) fn refuse(request: &Request) -> Refusal {
     unsupported(match request {
-        Request::Started { .. } => "started",
         Request::StopRedrive { .. } => "stop_redrive",
         Request::Pause { .. } => "pause",
         Request::Explain { .. } => "explain",

@@ -91,7 +91,7 @@ fn publish(sequence: u64) -> Request {
 #[test]
 fn a_retry_is_not_refused_as_busy_while_its_first_attempt_is_on_its_way_to_the_disk() {
     let mut bench = Bench::default();
-    bench.engine.open_session(1, "holder");
+    bench.engine.open_session(1, "holder", false);
     bench.engine.start(&mut bench.effects);
     bench.sort();
     let settings = wire::QueueSettings {

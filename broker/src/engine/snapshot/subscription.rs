@@ -13,7 +13,7 @@ use super::lanes::StoredLanes;
 use crate::engine::command::{LoggedRange, SettleKind};
 use crate::engine::runs::RangeMap;
 use crate::engine::subscription::{
-    Attributes, Death, Exception, Lease, Reason, Remembered, Subscription,
+    Asked, Attributes, Death, Exception, Lease, Reason, Remembered, Subscription,
 };
 
 #[derive(Clone, PartialEq, Message)]
@@ -95,6 +95,12 @@ struct StoredLease {
     visibility_timeout_ms: u64,
     #[prost(string, tag = "5")]
     holder: String,
+    #[prost(message, repeated, tag = "6")]
+    begun: Vec<LoggedRange>,
+    #[prost(bytes = "vec", tag = "7")]
+    request_id: Vec<u8>,
+    #[prost(uint64, tag = "8")]
+    asked_until_ms: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -341,12 +347,16 @@ impl StoredDeath {
 impl StoredLease {
     fn of(grant: Grant, lease: &Lease) -> Self {
         let deadlines = lease.ranges.iter().map(|(_, deadline)| deadline.0);
+        let asked = lease.asked.clone();
         Self {
             grant: grant.into(),
             ranges: lease.ranges.iter().map(|(range, _)| range.into()).collect(),
             deadlines_ms: deadlines.collect(),
             visibility_timeout_ms: lease.visibility_timeout_ms,
             holder: lease.holder.clone(),
+            begun: lease.begun.ranges().map(LoggedRange::from).collect(),
+            asked_until_ms: asked.as_ref().map_or(0, |asked| asked.until.0),
+            request_id: asked.map_or_else(Vec::new, |asked| asked.request_id),
         }
     }
 
@@ -356,12 +366,15 @@ impl StoredLease {
             .zip(self.deadlines_ms.into_iter().map(Timestamp))
             .collect();
         let (visibility_timeout_ms, holder) = (self.visibility_timeout_ms, self.holder);
+        let (request_id, until) = (self.request_id, Timestamp(self.asked_until_ms));
         (
             self.grant.into(),
             Lease {
                 ranges,
                 visibility_timeout_ms,
                 holder,
+                begun: self.begun.into_iter().map(OffsetRange::from).collect(),
+                asked: (!request_id.is_empty()).then_some(Asked { request_id, until }),
             },
         )
     }

@@ -1,10 +1,11 @@
 //! Leases: who holds what until when, and how that ends.
 
+use siding_protocol::limits::ACQUIRES_MAX;
 use siding_protocol::types::{Grant, OffsetRange, Timestamp};
 
-use super::{Comeback, Context, Subscription};
+use super::{Comeback, Context, Reason, Subscription};
 use crate::engine::planted::Bug;
-use crate::engine::runs::RangeMap;
+use crate::engine::runs::{RangeMap, RangeSet};
 
 /// The exclusive right to delivered messages until a deadline.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,19 @@ pub struct Lease {
     pub visibility_timeout_ms: u64,
     /// The client instance.
     pub holder: String,
+    /// What of it the holder has begun.
+    pub begun: RangeSet,
+    /// The receive that it answered, if that named itself.
+    pub asked: Option<Asked>,
+}
+
+/// A receive that named itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Its name.
+    pub request_id: Vec<u8>,
+    /// Asked again by then it gets the same.
+    pub until: Timestamp,
 }
 
 impl Lease {
@@ -60,6 +74,11 @@ impl Subscription {
 
     fn remove_lease(&mut self, grant: Grant) -> Option<Lease> {
         let lease = self.leases.remove(&grant)?;
+        if let Some(asked) = &lease.asked
+            && self.asked.get(&asked.request_id) == Some(&grant)
+        {
+            self.asked.remove(&asked.request_id);
+        }
         self.leased -= lease.ranges.count();
         if let Some(deadline) = lease.earliest() {
             self.deadlines.remove(&(deadline, grant));
@@ -71,6 +90,10 @@ impl Subscription {
         if let Some(deadline) = lease.earliest() {
             self.leased += lease.ranges.count();
             self.deadlines.insert((deadline, grant));
+            if let Some(asked) = &lease.asked {
+                let newest = self.asked.entry(asked.request_id.clone()).or_insert(grant);
+                *newest = grant.max(*newest);
+            }
             self.leases.insert(grant, lease);
         }
     }
@@ -103,6 +126,74 @@ impl Subscription {
 
     /// Ends what of a lease is due by `until`, without a settle; its messages come back charged.
     pub fn lapse(&mut self, grant: Grant, until: Timestamp, context: &mut Context<'_>) {
+        for range in self.take_due(grant, until) {
+            self.come_back(range, charged(grant), context);
+        }
+    }
+
+    /// A consumer is gone with its connection: what it held under a grant comes back charged. If its
+    /// client says what it begins, the rest comes back at once and uncharged, so often.
+    pub fn lose(&mut self, grant: Grant, marks_started: bool, context: &mut Context<'_>) {
+        let Some(lease) = self.leases.get(&grant) else {
+            return;
+        };
+        let begun = lease.begun.clone();
+        for range in self.take_due(grant, Timestamp(u64::MAX)) {
+            if !marks_started {
+                self.come_back(range, charged(grant), context);
+                continue;
+            }
+            let parts: Vec<_> = begun.within(range.clone()).collect();
+            for part in parts {
+                self.come_back(part, charged(grant), context);
+            }
+            for part in begun.gaps(range) {
+                self.come_back_acquired(part, grant, context);
+            }
+        }
+    }
+
+    fn come_back_acquired(&mut self, range: OffsetRange, grant: Grant, context: &mut Context<'_>) {
+        let uncharged = Comeback {
+            charged: false,
+            delay_ms: Some(0),
+            lapsed: Some(grant),
+        };
+        let kept = self.end_asked(range, context).into_iter();
+        let parts: Vec<_> = kept.flat_map(|part| self.exceptions_of(part)).collect();
+        for (part, mut exception) in parts {
+            exception.acquires += 1;
+            self.set_exception(part.clone(), exception);
+            if exception.acquires < ACQUIRES_MAX {
+                self.come_back(part, uncharged, context);
+            } else {
+                self.lapsed.insert(part.clone(), grant);
+                self.die(part, Reason::TooManyAcquires, "", context);
+            }
+        }
+    }
+
+    /// Notes what of its lease a holder has begun.
+    pub fn mark(&mut self, grant: Grant, ranges: impl Iterator<Item = OffsetRange>) {
+        if let Some(lease) = self.leases.get_mut(&grant) {
+            for range in ranges {
+                let held: Vec<_> = lease.ranges.overlap(range).map(|(part, _)| part).collect();
+                for part in held {
+                    lease.begun.add(part);
+                }
+            }
+        }
+    }
+
+    /// What a receive of this name was given and still holds.
+    pub fn asked(&self, request_id: &[u8], now: Timestamp) -> Option<(Grant, &Lease)> {
+        let grant = *self.asked.get(request_id)?;
+        let lease = self.leases.get(&grant)?;
+        let until = lease.asked.as_ref()?.until;
+        (now < until).then_some((grant, lease))
+    }
+
+    fn take_due(&mut self, grant: Grant, until: Timestamp) -> Vec<OffsetRange> {
         let mut ended = Vec::new();
         self.edit_lease(grant, |lease| {
             let due = lease
@@ -114,14 +205,7 @@ impl Subscription {
                 lease.ranges.remove(range.clone());
             }
         });
-        let comeback = Comeback {
-            charged: true,
-            delay_ms: None,
-            lapsed: Some(grant),
-        };
-        for range in ended {
-            self.come_back(range, comeback, context);
-        }
+        ended
     }
 
     /// Lengthens every lease by `downtime_ms`, at most by what it was reckoned with.
@@ -137,5 +221,14 @@ impl Subscription {
                 lease.ranges = longer.collect();
             });
         }
+    }
+}
+
+/// How a lease ends that nobody settled.
+fn charged(grant: Grant) -> Comeback {
+    Comeback {
+        charged: true,
+        delay_ms: None,
+        lapsed: Some(grant),
     }
 }

@@ -21,7 +21,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use super::super::clock::ManualTime;
 use super::super::recovery::{self, RecoveryError, Settings};
 use super::*;
-use crate::engine::effect::{DeliverTo, Origin, SessionId};
+use crate::engine::effect::{DeliverTo, Expiring, Origin, SessionId};
 use crate::storage::bodies::Budgets;
 use crate::storage::fs::Fs;
 use crate::storage::memory_fs::{MemoryFs, Operation};
@@ -73,6 +73,10 @@ impl Sessions for Notes {
     }
 
     fn cancel_requested(&self, _: SessionId, _: (u32, Grant, Offset)) {
+        self.note();
+    }
+
+    fn lease_expiring(&self, _: &Expiring) {
         self.note();
     }
 
@@ -173,6 +177,7 @@ impl Stage {
         stage.inbox.push(Input::Opened {
             session: 1,
             holder: "me".into(),
+            marks_started: false,
         });
         let settings = QueueSettings::parse(None).expect("defaults");
         stage.ask(1, Request::OpenProducer);

@@ -54,6 +54,7 @@ fn with_a_message() -> Core {
         Input::Opened {
             session: 1,
             holder: "me".into(),
+            marks_started: false,
         },
     );
     let settings = QueueSettings::parse(None).expect("defaults");
@@ -117,6 +118,7 @@ fn each_outcome_goes_to_whoever_asked_for_that_command() {
             Input::Opened {
                 session,
                 holder: "me".into(),
+                marks_started: false,
             },
         );
         ask(
@@ -152,6 +154,7 @@ fn a_request_that_logs_nothing_is_over_at_once() {
         Input::Opened {
             session: 1,
             holder: "me".into(),
+            marks_started: false,
         },
     );
     ask(
@@ -211,6 +214,7 @@ fn a_replayed_log_makes_the_same_snapshot_as_the_live_one() {
         Input::Opened {
             session: 1,
             holder: "me".into(),
+            marks_started: false,
         },
     );
     let settings = QueueSettings::parse(None).expect("defaults");

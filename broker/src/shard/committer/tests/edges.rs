@@ -23,6 +23,7 @@ fn a_session_that_held_more_than_one_record_can_say_ends_without_ending_the_brok
         stage.inbox.push(Input::Opened {
             session: 2,
             holder: "other".into(),
+            marks_started: false,
         });
         let leased = Request::Browse {
             filter: String::new(),

@@ -166,6 +166,7 @@ fn a_power_cut_loses_only_the_newest_written_publishes_and_reorders_nothing() {
             again.inbox.push(Input::Opened {
                 session: 1,
                 holder: "me".into(),
+                marks_started: false,
             });
             let browse = Request::Browse {
                 address: jobs().into(),
