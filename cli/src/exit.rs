@@ -111,6 +111,10 @@ fn of_client(error: &Error) -> (Exit, Option<&'static str>) {
 
 fn of_refusal(refusal: &Refusal) -> (Exit, Option<&'static str>) {
     match refusal {
+        Refusal::NotFound { name, .. } if name.contains('@') => (
+            Exit::NoSuchName,
+            Some("no message of that offset was published yet"),
+        ),
         Refusal::NotFound { name, .. } if name.contains('/') => {
             (Exit::NoSuchName, Some("siding sub ls"))
         }

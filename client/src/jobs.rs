@@ -19,7 +19,7 @@ impl Client {
     /// `track` for `done_retention_ms`.
     ///
     /// # Errors
-    /// `NOT_FOUND`: no such name, or no such message or record any more; `Interrupted`.
+    /// `NOT_FOUND`: no such name, or an offset that was never published; `Interrupted`.
     pub async fn get(&self, address: &str, offset: u64) -> Result<wire::JobInfo, Error> {
         let address = address.to_owned();
         self.job(Kind::Get(wire::Get { address, offset })).await
@@ -57,11 +57,10 @@ impl Client {
     }
 
     /// Takes one message back. One that nobody holds ends as cancelled; the holder of a leased one is
-    /// told, and what it then says is final. One that has ended is left alone: [`get`](Self::get) tells
-    /// what became of it.
+    /// told, and what it then says is final. One that is cancelled already is success.
     ///
     /// # Errors
-    /// `NOT_FOUND`; `Interrupted`.
+    /// `LEASE_LOST` with the state of one that has ended otherwise; `NOT_FOUND`; `Interrupted`.
     pub async fn cancel(&self, address: &str, offset: u64) -> Result<(), Error> {
         let address = address.to_owned();
         self.done(Kind::Cancel(wire::Cancel { address, offset }))

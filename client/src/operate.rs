@@ -159,12 +159,12 @@ impl Client {
 
     /// Moves a subscription: everything kept from there on is ready again, whatever had become of it,
     /// and every live lease is fenced: its settle answers `LeaseLost`. A queue can be moved as far
-    /// back as its `retain_settled_ms` reaches.
+    /// back as its `retain_settled_ms` reaches. Gives how many messages lie from there to the end.
     ///
     /// # Errors
-    /// `NOT_FOUND`; `INVALID`; `Interrupted`.
-    pub async fn seek(&self, address: &str, to: StartAt) -> Result<(), Error> {
-        self.done(Kind::Seek(wire::Seek {
+    /// `NOT_FOUND`; `INVALID`: a queue that keeps nothing it has settled; `Interrupted`.
+    pub async fn seek(&self, address: &str, to: StartAt) -> Result<u64, Error> {
+        self.count(Kind::Seek(wire::Seek {
             address: address.to_owned(),
             to: Some(to.to_wire()),
         }))

@@ -8,3 +8,4 @@ mod pipes;
 mod planted;
 mod quickstart;
 mod restart;
+mod verbs;

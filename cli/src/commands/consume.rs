@@ -6,8 +6,8 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 use siding::{
-    Client, Consumer, DeliveredBatch, ReceiveOptions, SettleOutcome, SettleOutcomeKind, Settled,
-    Start,
+    Client, Consumer, DeliveredBatch, Error, ReceiveOptions, Refusal, SettleOutcome,
+    SettleOutcomeKind, Settled, Start,
 };
 
 use crate::args::{self, FilterArg, Global};
@@ -97,12 +97,29 @@ pub(crate) async fn run(global: &Global, mut args: ConsumeArgs) -> Result<Exit> 
         printed: 0,
     };
     let exit = if args.count.is_some() || args.ack == AckArg::Manual {
-        poll(&client, &args, printer, &mut stop).await?
+        poll(&client, &args, printer, &mut stop).await
     } else {
-        stream(&client, &args, printer, &mut stop).await?
+        stream(&client, &args, printer, &mut stop).await
     };
+    let exit = exit.map_err(|error| name_the_mend(error, &args.address))?;
     leave(client, None).await;
     Ok(exit)
+}
+
+/// A topic has no consumers of its own, but can be read by an ephemeral subscription.
+fn name_the_mend(error: anyhow::Error, address: &str) -> anyhow::Error {
+    match error.downcast_ref::<Error>() {
+        // A name that is none has a range.
+        Some(Error::Refused(Refusal::Invalid {
+            field, min, max, ..
+        })) if field == "address" && min == max => {
+            let words = format!("{address} is a topic, read through a subscription");
+            let mend =
+                format!("siding consume {address} --from latest, or siding sub ls {address}/");
+            failure(Exit::Usage, format!("{words} · {mend}"))
+        }
+        _ => error,
+    }
 }
 
 /// `None`: JSON lines. Asked for by `--json`, or by `-o` as everywhere.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::Value;
 use siding::wire::JobInfo;
-use siding::{State, has_ended};
+use siding::{Error, Refusal, State, has_ended};
 
 use crate::args::{self, Global};
 use crate::clock;
@@ -79,7 +79,7 @@ pub(crate) async fn wait(global: &Global, args: AwaitArgs) -> Result<Exit> {
     if State::from_wire(info.state) == Some(State::Settled) {
         return Ok(Exit::Ok);
     }
-    eprintln!("{} is {}: {}", args.id, state(&info), why(&info));
+    eprintln!("{} is {}{}", args.id, state(&info), why(&info));
     Ok(Exit::PartlyDone)
 }
 
@@ -87,7 +87,14 @@ pub(crate) async fn wait(global: &Global, args: AwaitArgs) -> Result<Exit> {
 pub(crate) async fn cancel(global: &Global, args: CancelArgs) -> Result<Exit> {
     let client = connect(global).await?;
     let Id { address, offset } = &args.id;
-    client.cancel(address, *offset).await?;
+    match client.cancel(address, *offset).await {
+        Err(Error::Refused(Refusal::LeaseLost { state })) => {
+            let words = format!("{} has ended: it is {}", args.id, state.name());
+            let mend = format!("siding get {}", args.id);
+            return Err(failure(Exit::PartlyDone, format!("{words} · {mend}")));
+        }
+        cancelled => cancelled?,
+    }
     match client.get(address, *offset).await {
         Ok(info) if State::from_wire(info.state) == Some(State::Leased) => {
             let (id, holder) = (&args.id, &info.holder);
@@ -124,11 +131,7 @@ fn state(info: &JobInfo) -> &'static str {
 fn why(info: &JobInfo) -> String {
     let parts = [info.reason.as_str(), info.last_error.as_str()];
     let said: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    if said.is_empty() {
-        "no reason was given".to_owned()
-    } else {
-        said.join(": ")
-    }
+    said.into_iter().map(|part| format!(": {part}")).collect()
 }
 
 /// What is not there is left out.
@@ -198,8 +201,10 @@ mod tests {
             last_error: "no such file".to_owned(),
             ..JobInfo::default()
         };
-        assert_eq!(why(&info), "max_attempts: no such file");
+        assert_eq!(why(&info), ": max_attempts: no such file");
         info.reason.clear();
-        assert_eq!(why(&info), "no such file");
+        assert_eq!(why(&info), ": no such file");
+        info.last_error.clear();
+        assert_eq!(why(&info), "");
     }
 }

@@ -198,7 +198,10 @@ pub(super) async fn seek(target: &Target<'_>, to: Start, consent: Consent) -> Re
     if !consent.given(&deed)? {
         return Ok(Exit::Ok);
     }
-    target.client.seek(address, to).await?;
+    let ready = target.client.seek(address, to).await?;
+    let mut output = Output::new(target.global.output);
+    output.record(&[("ready", ready.into())]);
+    output.flush().await?;
     Ok(Exit::Ok)
 }
 

@@ -266,3 +266,68 @@ fn a_delivery_beyond_the_window_breaks_the_protocol() {
     let beyond = session.receive(0, deliver(1), events);
     assert_eq!(beyond, Err(ProtocolError::Window));
 }
+
+#[test]
+fn notices_go_to_their_consumer_and_one_that_is_gone_does_not_mind() {
+    let mut session = connected();
+    let queue = DeliveryQueue::new(8);
+    let (reply, _answer) = oneshot::channel();
+    let consume = wire::Consume {
+        consumer: 7,
+        ..wire::Consume::default()
+    };
+    session.subscribe(consume, std::sync::Arc::clone(&queue), reply);
+    let grant = Some(wire::Grant {
+        term: 1,
+        counter: 4,
+    });
+    for consumer in [7, 8] {
+        let asked = wire::CancelRequested {
+            consumer,
+            grant,
+            offset: 3,
+        };
+        hear(&mut session, 0, Kind::CancelRequested(asked));
+    }
+    let gap = wire::Deliver {
+        consumer: 7,
+        gap: Some(wire::OffsetRange { first: 2, count: 5 }),
+        ..wire::Deliver::default()
+    };
+    hear(&mut session, 0, Kind::Deliver(gap));
+    let context = std::task::Context::from_waker(std::task::Waker::noop());
+    let next = || queue.notices.poll(&context);
+    let grant = siding_protocol::types::Grant {
+        term: 1,
+        counter: 4,
+    };
+    let asked = Notice::CancelRequested { grant, offset: 3 };
+    assert_eq!(next(), std::task::Poll::Ready(Some(asked)));
+    assert_eq!(next(), std::task::Poll::Ready(Some(Notice::Gap(2..7))));
+    assert!(next().is_pending());
+}
+
+#[test]
+fn what_is_begun_is_noted_and_its_answer_read_by_nobody() {
+    let mut session = connected();
+    let begun = |range| {
+        let mut notes = Vec::new();
+        let grant = siding_protocol::types::Grant {
+            term: 1,
+            counter: 4,
+        };
+        crate::started::note(&mut notes, &"jobs".into(), grant, range);
+        notes.remove(0)
+    };
+    session.begun(begun(3..4));
+    let (correlation, kind) = written(&mut session).remove(0);
+    assert!(matches!(kind, Kind::Started(started) if started.ranges.len() == 1));
+    assert!(session.is_idle());
+    assert_eq!(
+        hear(&mut session, correlation, Kind::Done(wire::Done {})),
+        0
+    );
+    lose(&mut session);
+    session.begun(begun(4..5));
+    assert!(written(&mut session).is_empty());
+}
