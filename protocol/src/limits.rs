@@ -138,6 +138,8 @@ pub const ACQUIRES_MAX: u32 = 100;
 pub const SECOND_MS: u64 = 1_000;
 /// Dead letters of a subscription that names no maximum in bytes: 1 GiB.
 pub const MAX_DEAD_BYTES_DEFAULT: u64 = 1 << 30;
+/// Dead letters redriven a second, at most.
+pub const REDRIVE_RATE_MAX: u64 = 1_000_000;
 /// How long dead letters are kept by default: 14 days.
 pub const DEAD_RETENTION_MS_DEFAULT: u64 = 14 * 86_400_000;
 /// Longest `done_retention_ms`: 30 days.

@@ -7,6 +7,7 @@
 pub mod again;
 mod compare;
 mod coverage;
+mod dead;
 mod dedup;
 pub mod filters;
 mod forward;
@@ -20,6 +21,7 @@ mod schedule;
 mod settle;
 mod sift;
 mod store;
+mod time;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -37,7 +39,6 @@ use crate::stage::{Outcome, Witness};
 pub use coverage::Coverage;
 use dedup::Asked;
 use readers::Readers;
-use settle::Back;
 
 /// Everything that the log says, and who is attached.
 #[derive(Clone, Debug, Default)]
@@ -92,6 +93,8 @@ struct Subscription {
     done: Vec<(Grant, u64, i32)>,
     /// What is known of messages that ended.
     ended: BTreeMap<u64, job::Ending>,
+    redriving: Option<Redriving>,
+    paused: bool,
     settled: u64,
     expired: u64,
     cancelled: u64,
@@ -101,6 +104,15 @@ struct Subscription {
     forwarded: u64,
     /// What retention took, and was not told yet.
     gaps: BTreeSet<u64>,
+}
+
+/// A redrive that goes on.
+#[derive(Clone, Debug, PartialEq)]
+struct Redriving {
+    /// What it has before it; some may have left by another way.
+    left: BTreeSet<u64>,
+    rate: u64,
+    next_at: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -280,7 +292,9 @@ impl Model {
                 return None;
             }
             Command::Purge(purge) => self.purge(purge.subscription),
-            Command::Redrive(redrive) => self.redrive(redrive.subscription, redrive.limit),
+            Command::Redrive(redrive) => self.redrive(redrive),
+            Command::StopRedrive(stop) => self.stop_redrive(stop.subscription),
+            Command::Pause(pause) => self.pause(pause.subscription, pause.paused),
             Command::DropDead(drop) => self.drop_dead(drop.subscription, drop.limit),
         })
     }
@@ -370,78 +384,6 @@ impl Model {
             };
         }
     }
-
-    /// Leases and delays end, topics age; what comes first comes first.
-    fn pass_time(&mut self) {
-        while let Some((at, log)) = self.first_aging() {
-            self.pass_time_until(at - 1);
-            self.retain(log, at);
-        }
-        self.pass_time_until(self.now);
-    }
-
-    /// What is due by then happens now.
-    fn pass_time_until(&mut self, until: u64) {
-        let now = self.now;
-        let ids: Vec<_> = self.subscriptions.keys().copied().collect();
-        for id in ids {
-            while let Some(due) = self.subscriptions.get(&id).and_then(|one| one.due(until)) {
-                self.lapse(id, false, |_, deadline| deadline <= due);
-                let Some(subscription) = self.subscriptions.get_mut(&id) else {
-                    break;
-                };
-                for message in subscription.messages.values_mut() {
-                    if matches!(message.place, Place::Delayed(at, _) if at <= due) {
-                        self.coverage.note("time", Some(message), 0);
-                        (message.place, message.ready_since) = (Place::Ready, now);
-                        message.holds_key = false;
-                    }
-                }
-                let log = self.logs.get(&subscription.log).expect("its log");
-                subscription.expire(due, log, now);
-                subscription.outlive(due, now);
-            }
-            if let Some(subscription) = self.subscriptions.get_mut(&id) {
-                subscription.forget_old_records(until);
-            }
-        }
-    }
-
-    /// Ends leases without a settle, the earliest first: an attempt is charged.
-    fn lapse(&mut self, id: u64, marks: bool, ends: impl Fn(Grant, u64) -> bool) {
-        let now = self.now;
-        let Some(subscription) = self.subscriptions.get_mut(&id) else {
-            return;
-        };
-        let log = self.logs.get(&subscription.log).expect("its log");
-        let mut ended = Vec::new();
-        for (offset, message) in &subscription.messages {
-            if let Place::Leased {
-                grant,
-                deadline,
-                begun,
-                ..
-            } = message.place
-                && ends(grant, deadline)
-            {
-                ended.push((deadline, grant, *offset, marks && !begun));
-            }
-        }
-        ended.sort_unstable();
-        for (_, grant, offset, acquired) in ended {
-            let message = subscription.messages.get(&offset);
-            self.coverage.note("lapse", message, 0);
-            let back = Back {
-                charged: !acquired,
-                delay_ms: acquired.then_some(0),
-                lapsed: Some(grant),
-            };
-            if acquired && subscription.acquired(offset, grant, log, now) {
-                continue;
-            }
-            subscription.come_back(offset, back, log, now);
-        }
-    }
 }
 
 impl Witness for Model {
@@ -457,6 +399,9 @@ impl Witness for Model {
         let subscription = self.subscriptions.get(&delivery.subscription);
         let reserved = |offset| self.readers.is_reserved(delivery.subscription, offset);
         let line = subscription.map(|found| found.line(now.0, reserved));
+        let paused = subscription.is_some_and(|found| found.paused);
+        let empty = delivery.ranges.is_empty();
+        assert!(empty || !paused, "handed over although paused");
         let gaps = subscription.map(|found| found.gaps.clone());
         self.readers.told(delivery, &gaps.unwrap_or_default());
         let turns = line::in_turn(line.unwrap_or_default());
@@ -470,6 +415,9 @@ impl Witness for Model {
 
     fn dispatched(&mut self, _: &Engine, now: Timestamp) {
         for (id, subscription) in &self.subscriptions {
+            if subscription.paused {
+                continue;
+            }
             let reserved = |offset| self.readers.is_reserved(*id, offset);
             let line = subscription.line(now.0, reserved).into_iter();
             self.readers

@@ -370,6 +370,12 @@ fn describe_text(info: &SubscriptionInfo) -> String {
     if !info.blocked_by.is_empty() {
         write!(text, ", blocked by {}", info.blocked_by).expect("a String takes all");
     }
+    if let Some(left) = info.redriving {
+        write!(text, ", {left} redriving").expect("a String takes all");
+    }
+    if info.paused {
+        text.push_str(", paused");
+    }
     text
 }
 

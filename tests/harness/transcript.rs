@@ -18,10 +18,12 @@
 //! schedule WHAT NAME every=5s|at=5s|cron=*/5_*_*_*_* [zone=] [overlap=skip] [catch_up=60s]
 //! unschedule WHAT    run WHAT    schedules            -> WHAT next +10s, last +5s, fired 1, missed +1s
 //! transaction OPERATION + OPERATION [sequence=]    advance 5s    jump 5s    close WHO    stop WHO
-//! pause WHO    resume WHO    restart [after=0s] [back=0s] [lost=] [kept=] [snapshot=]
-//! purge [dry], redrive, drop [limit=0] [dry], describe, browse, list    notes ride|at-once|held    pipeline on|off    flush
+//! stall WHO    unstall WHO    restart [after=0s] [back=0s] [lost=] [kept=] [snapshot=]
+//! purge ADDRESS [dry]    redrive|drop ADDRESS [limit=0] [rate=0] [dry]    stop-redrive ADDRESS
+//! pause ADDRESS    resume ADDRESS    describe ADDRESS    browse ADDRESS    list
+//! notes ride|at-once|held    pipeline on|off    flush    disk slow|quick
 //! seek ADDRESS start=earliest|latest|OFFSET or since=MS_AFTER_THE_BEGINNING, as for sub
-//! disk slow|quick    filter=WORDS_WITH_BLANKS_LIKE_THIS
+//! filter=WORDS_WITH_BLANKS_LIKE_THIS
 //! ```
 //! WHO is a consumer on a connection of the same name, opened when first named. A settle speaks for
 //! the newest grant under which WHO got the first message, or one `older`.
@@ -121,9 +123,9 @@ impl Transcript {
                 self.people.insert(who.to_owned(), self.last_session);
                 self.stage.open_session(self.last_session, who, true);
             }
-            "pause" | "resume" => {
+            "stall" | "unstall" => {
                 let session = self.session(words.word(1));
-                self.stage.pause_session(session, words.word(0) == "pause");
+                self.stage.pause_session(session, words.word(0) == "stall");
             }
             "restart" => self.restart(&words),
             "notes" => {
@@ -218,6 +220,11 @@ impl Transcript {
                 }
             }
             "purge" => Request::Purge(sieve(words, address())),
+            "pause" | "resume" => Request::Pause {
+                address: address(),
+                paused: words.word(0) == "pause",
+            },
+            "stop-redrive" => Request::StopRedrive { address: address() },
             "drop" => Request::DropDead(sieve(words, address())),
             "redrive" => Request::Redrive {
                 sieve: sieve(words, address()),

@@ -128,12 +128,12 @@ fn a_paused_session_is_handed_nothing_until_it_has_room() {
         "
         queue jobs
         consume alice jobs         ->
-        pause alice                ->
+        stall alice                ->
         publish jobs               -> confirm jobs@0
         receive alice jobs wait=5s ->
         receive bob jobs           -> bob receives jobs@0 attempt 1
         publish jobs n=2           -> confirm jobs@1-2
-        resume alice               -> alice receives jobs@1-2 attempt 1
+        unstall alice               -> alice receives jobs@1-2 attempt 1
         publish jobs               -> confirm jobs@3; alice gets jobs@3 attempt 1
         ",
     );

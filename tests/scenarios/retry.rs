@@ -94,7 +94,7 @@ fn more_than_ten_thousand_delays_that_end_at_once_all_end() {
         publish jobs n=20002         -> confirm {all}
         consume alice jobs credit=20002 -> alice gets {all} attempt 1
         nack alice jobs@{even} delay=5s -> settled 10001
-        pause alice                  ->
+        stall alice                  ->
         jump 5s                      ->
         describe jobs                -> jobs 0..20002, 10001 ready, 10001 leased, 1 consumers
         "

@@ -28,7 +28,7 @@ fn a_refused_transaction_does_nothing_and_names_the_first_operation_that_failed(
         consume alice jobs credit=2 -> alice gets jobs@0-1 attempt 1
         transaction ack alice jobs@0 + publish out n=2 -> refuse: operation 1: max_messages is larger than 1
         transaction ack alice jobs@0 + publish nowhere -> refuse: operation 1: not found nowhere
-        pause alice                ->
+        stall alice                ->
         advance 1s                 ->
         receive bob jobs max=1     -> bob receives jobs@0 attempt 2
         transaction publish out + ack alice jobs@1 + ack alice jobs@0 -> refuse: operation 2: lease lost: leased

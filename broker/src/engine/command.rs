@@ -4,6 +4,7 @@
 
 mod job;
 mod moves;
+mod tend;
 
 use prost::Message;
 use siding_protocol::refusal::Refusal;
@@ -17,6 +18,7 @@ use super::special::Special;
 pub use super::entry::{ENGINE_VERSION, ENTRY_FORMAT, Entry, EntryError};
 pub use job::{Cancel, CreateSchedule, DeleteSchedule, Fire, Rider};
 pub use moves::{Forward, Judge, Place, Seek, Sift, SiftKind, Verdict};
+pub use tend::{DropDead, Pause, Purge, Redrive, StopRedrive};
 
 /// One state change, as decided by the proposer and judged again by `apply`.
 #[derive(Clone, PartialEq, prost::Oneof)]
@@ -62,6 +64,10 @@ pub enum Command {
     Sift(Sift),
     #[prost(message, tag = "30")]
     DropDead(DropDead),
+    #[prost(message, tag = "31")]
+    StopRedrive(StopRedrive),
+    #[prost(message, tag = "32")]
+    Pause(Pause),
     #[prost(message, tag = "50")]
     Cancel(Cancel),
     #[prost(message, boxed, tag = "51")]
@@ -424,36 +430,6 @@ pub struct Delete {
     /// Only this subscription of it.
     #[prost(uint64, optional, tag = "2")]
     pub subscription: Option<u64>,
-}
-
-/// Drop what is ready or delayed.
-#[derive(Clone, Copy, PartialEq, Eq, Message)]
-pub struct Purge {
-    /// Whose messages.
-    #[prost(uint64, tag = "1")]
-    pub subscription: u64,
-}
-
-/// Dead letters back to ready.
-#[derive(Clone, Copy, PartialEq, Eq, Message)]
-pub struct Redrive {
-    /// Whose messages.
-    #[prost(uint64, tag = "1")]
-    pub subscription: u64,
-    /// At most so many, the lowest offsets first; 0: all.
-    #[prost(uint64, tag = "2")]
-    pub limit: u64,
-}
-
-/// Dead letters away for good.
-#[derive(Clone, Copy, PartialEq, Eq, Message)]
-pub struct DropDead {
-    /// Whose messages.
-    #[prost(uint64, tag = "1")]
-    pub subscription: u64,
-    /// At most so many, the lowest offsets first; 0: all.
-    #[prost(uint64, tag = "2")]
-    pub limit: u64,
 }
 
 impl Command {

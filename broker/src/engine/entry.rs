@@ -74,7 +74,7 @@ struct EntryHead {
 struct LoggedCommand {
     #[prost(
         oneof = "Command",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 20, 21, 22, 23, 30, 50, 51, 52, 53, 60"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 20, 21, 22, 23, 30, 31, 32, 50, 51, 52, 53, 60"
     )]
     kind: Option<Command>,
 }

@@ -106,7 +106,7 @@ impl Subscription {
     /// What goes elsewhere on its own: to whom, whether dead letters, and which.
     fn outbound(&self) -> Option<(&str, bool, Vec<OffsetRange>)> {
         let settings = &self.settings;
-        if !settings.forward_to.is_empty() && self.ready.count() > 0 {
+        if !settings.forward_to.is_empty() && self.ready.count() > 0 && !self.paused {
             let ready: RangeSet = self.ready.ranges().collect();
             return Some((&settings.forward_to, false, ready.ranges().collect()));
         }

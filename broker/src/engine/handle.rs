@@ -18,7 +18,8 @@ use siding_protocol::types::{Address, Level, Name, Timestamp};
 use super::Engine;
 use super::command::{
     Cancel, Command, CreateQueue, CreateSubscription, CreateTopic, Delete, DeleteSchedule,
-    DropDead, Empty, LoggedRange, Purge, Redrive, Rider, Seek, Settle, SettleKind, SiftKind,
+    DropDead, Empty, LoggedRange, Pause, Purge, Redrive, Rider, Seek, Settle, SettleKind, SiftKind,
+    StopRedrive,
 };
 use super::effect::{Effect, Effects, Origin};
 use super::seed::Seed;
@@ -202,17 +203,21 @@ impl Engine {
             Request::Purge(sieve) => Command::Purge(Purge {
                 subscription: self.subscription_at(&sieve.address)?,
             }),
-            Request::Redrive { sieve, rate: _ } => {
-                let subscription = self.subscription_at(&sieve.address)?;
-                let limit = sieve.limit;
-                Command::Redrive(Redrive {
-                    subscription,
-                    limit,
-                })
-            }
             Request::Seek { address, to } => Command::Seek(Seek {
                 subscription: self.subscription_at(&address)?,
                 place: to.into(),
+            }),
+            Request::Redrive { sieve, rate } => Command::Redrive(Redrive {
+                subscription: self.subscription_at(&sieve.address)?,
+                limit: sieve.limit,
+                rate,
+            }),
+            Request::StopRedrive { address } => Command::StopRedrive(StopRedrive {
+                subscription: self.subscription_at(&address)?,
+            }),
+            Request::Pause { address, paused } => Command::Pause(Pause {
+                subscription: self.subscription_at(&address)?,
+                paused,
             }),
             Request::DropDead(sieve) => Command::DropDead(DropDead {
                 subscription: self.subscription_at(&sieve.address)?,

@@ -159,6 +159,7 @@ impl Engine {
             .leases
             .values()
             .filter(|lease| lease.holder == holder);
+        let redriving = subscription.redriving.as_ref();
         SubscriptionInfo {
             address: address_of(log, subscription),
             settings: subscription.settings.clone(),
@@ -166,9 +167,9 @@ impl Engine {
             consumers: u32::try_from(consumers).unwrap_or(u32::MAX),
             held_by_you: mine.map(|lease| lease.ranges.count()).sum(),
             next_due: subscription.next_due(),
-            paused: false,
-            redriving: None,
             blocked_by: self.blocked_by(subscription),
+            paused: subscription.paused,
+            redriving: redriving.map(|redriving| redriving.left.count()),
         }
     }
 

@@ -41,6 +41,7 @@ pub mod snapshot;
 pub mod special;
 pub mod state;
 pub mod subscription;
+mod tend;
 pub mod timeline;
 mod transaction;
 

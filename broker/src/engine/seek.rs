@@ -70,7 +70,7 @@ impl Subscription {
         let (name, settings) = (self.name.clone(), self.settings.clone());
         let fresh = Self::new(self.id, self.log, name, settings, place);
         let before = std::mem::replace(self, fresh);
-        self.planted = before.planted;
+        (self.planted, self.paused) = (before.planted, before.paused);
         for plain in before.attributes.gaps(place..end) {
             self.begin(plain, now);
         }

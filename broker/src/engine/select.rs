@@ -25,7 +25,8 @@ impl Selection {
 }
 
 /// The first of what is ready and not reserved, as much as there is room for: the highest level
-/// first, in it the lowest offsets. What has expired by `now` is passed over.
+/// first, in it the lowest offsets. What has expired by `now` is passed over; while it is paused,
+/// everything is.
 pub fn select(
     log: &Log,
     subscription: &Subscription,
@@ -40,6 +41,9 @@ pub fn select(
         left: room,
         selection: Selection::default(),
     };
+    if subscription.paused {
+        return choice.selection;
+    }
     let free = Free::of(subscription, reserved, now);
     match subscription.settings.age_step_ms {
         0 => choice.take_by_level(&free),

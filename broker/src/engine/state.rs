@@ -148,29 +148,17 @@ impl State {
             Command::CreateTopic(create) => self.create_topic(create),
             Command::CreateSubscription(create) => self.create_subscription(create, touched),
             Command::Delete(delete) => self.delete(*delete, effects),
-            Command::Purge(purge) => {
-                self.count(purge.subscription, effects, touched, |s, context| {
-                    s.purge(context)
-                })
-            }
-            Command::DropDead(drop) => {
-                let limit = drop.limit;
-                self.count(drop.subscription, effects, touched, |s, context| {
-                    s.drop_dead(limit, context)
-                })
-            }
             Command::Forward(forward) => {
                 self.forward(forward, runs, effects, touched);
                 return None;
             }
             Command::Sift(sift) => self.sift(sift, effects, touched),
-            Command::Seek(seek) => self.seek(seek, effects, touched),
-            Command::Redrive(redrive) => {
-                let limit = redrive.limit;
-                self.count(redrive.subscription, effects, touched, |s, context| {
-                    s.redrive(limit, context)
-                })
-            }
+            Command::Purge(_)
+            | Command::Seek(_)
+            | Command::Redrive(_)
+            | Command::StopRedrive(_)
+            | Command::DropDead(_)
+            | Command::Pause(_) => return self.tend(command, effects, touched),
         })
     }
 
@@ -229,18 +217,6 @@ impl State {
         self.rearm(id);
         self.charge(log, &changes, effects);
         Some(done)
-    }
-
-    pub(super) fn count(
-        &mut self,
-        id: u64,
-        effects: &mut Effects,
-        touched: &mut BTreeSet<u64>,
-        change: impl FnOnce(&mut Subscription, &mut Context<'_>) -> u64,
-    ) -> Result<Answer, Refusal> {
-        self.change(id, effects, touched, change)
-            .map(Answer::Counted)
-            .ok_or_else(gone)
     }
 
     fn charge(&mut self, log: u64, changes: &[Change], effects: &mut Effects) {

@@ -18,6 +18,7 @@ mod expiry;
 mod keys;
 mod lease;
 mod leave;
+mod redrive;
 mod remembered;
 mod waiting;
 
@@ -40,6 +41,7 @@ pub(in crate::engine) use dead::count;
 pub use dead::{Death, Reason};
 pub use different::{Attributes, Exception};
 pub use lease::{Asked, Lease};
+pub use redrive::Redriving;
 pub use remembered::{REMEMBERED_SETTLES, Remembered};
 pub use waiting::Comeback;
 
@@ -93,6 +95,10 @@ pub struct Subscription {
     dead_bytes: u64,
     /// What was said with the last nack that said something; a dead letter has it as its detail.
     pub words: RangeMap<String>,
+    /// A redrive that goes on.
+    pub redriving: Option<Redriving>,
+    /// Nothing is handed over; what is leased stays leased.
+    pub paused: bool,
     /// How often messages were redriven.
     pub generations: RangeMap<u32>,
     /// What the publisher said, where it is not plain.
@@ -155,6 +161,8 @@ impl Subscription {
             deaths: Timeline::default(),
             dead_bytes: 0,
             words: RangeMap::default(),
+            redriving: None,
+            paused: false,
             generations: RangeMap::default(),
             attributes: RangeMap::default(),
             exceptions: RangeMap::default(),
@@ -194,14 +202,15 @@ impl Subscription {
     }
 
     /// When time next changes something: a lease or delay ends, a message expires, dead letters have
-    /// been kept long enough.
+    /// been kept long enough, or the next of them are redriven.
     pub fn next_due(&self) -> Option<Timestamp> {
         let lease = self.first_deadline().map(|(at, _)| at);
         let delay = self.delayed.first().map(|(at, _)| at);
         let dead = self.dead_until().map(|(at, _)| at);
         let expiry = self.expiries.first().map(|(at, _)| at);
         let waiting = delay.into_iter().chain(expiry);
-        let ended = dead.into_iter().chain(self.record_due());
+        let slice = self.redriving.as_ref().map(|redriving| redriving.next_at);
+        let ended = dead.into_iter().chain(slice).chain(self.record_due());
         lease.into_iter().chain(waiting).chain(ended).min()
     }
 
@@ -215,7 +224,13 @@ impl Subscription {
         } else if let Some((_, range)) = self.expiries.first().filter(|(at, _)| is_due(at)) {
             self.expire(range, context);
         } else if let Some((_, range)) = self.dead_until().filter(|(at, _)| is_due(at)) {
-            self.outlive(range, context);
+            self.evict_dead(range, context);
+        } else if self
+            .redriving
+            .as_ref()
+            .is_some_and(|redriving| redriving.next_at <= due)
+        {
+            self.redrive_slice(context);
         } else {
             self.jobs.records.forget_oldest();
         }

@@ -14,7 +14,7 @@ pub(super) fn parse(kind: Kind, run_limits: RunLimits) -> Result<Request, Refusa
         Kind::Purge(wire) => Request::Purge(sieve(&wire.address, 0, wire.filter, wire.dry_run)?),
         Kind::Redrive(wire) => Request::Redrive {
             sieve: sieve(&wire.address, wire.limit, wire.filter, wire.dry_run)?,
-            rate: wire.rate,
+            rate: within("rate", Some(wire.rate), 0, 0, limits::REDRIVE_RATE_MAX)?,
         },
         Kind::StopRedrive(wire) => Request::StopRedrive {
             address: address(&wire.address)?,

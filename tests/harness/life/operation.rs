@@ -82,7 +82,15 @@ pub(super) enum Operation {
     Redrive {
         address: usize,
         limit: u64,
+        rate: usize,
         dry_run: bool,
+    },
+    StopRedrive {
+        address: usize,
+    },
+    PauseName {
+        address: usize,
+        paused: bool,
     },
     DropDead {
         address: usize,
@@ -284,8 +292,12 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
         ),
         1 => (address.clone(), 0..3_usize)
             .prop_map(|(address, filter)| Operation::Purge { address, filter }),
-        2 => (address.clone(), 0..4_u64, any::<bool>())
-            .prop_map(|(address, limit, dry_run)| Operation::Redrive { address, limit, dry_run }),
+        3 => (address.clone(), 0..4_u64, 0..4_usize, any::<bool>()).prop_map(
+            |(address, limit, rate, dry_run)| Operation::Redrive { address, limit, rate, dry_run }
+        ),
+        1 => address.clone().prop_map(|address| Operation::StopRedrive { address }),
+        2 => (address.clone(), prop_oneof![1 => Just(true), 3 => Just(false)])
+            .prop_map(|(address, paused)| Operation::PauseName { address, paused }),
         1 => (address.clone(), 0..4_u64, any::<bool>())
             .prop_map(|(address, limit, dry_run)| Operation::DropDead { address, limit, dry_run }),
         1 => (address, 0..6_usize).prop_map(|(address, state)| Operation::Look { address, state }),

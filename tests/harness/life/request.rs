@@ -273,10 +273,18 @@ fn care(operation: &Operation) -> Option<Request> {
         Operation::Redrive {
             address,
             limit,
+            rate,
             dry_run,
         } => Request::Redrive {
             sieve: sieve(at(address), *limit, *dry_run),
-            rate: 0,
+            rate: [0, 0, 1, 15][*rate],
+        },
+        Operation::StopRedrive { address } => Request::StopRedrive {
+            address: at(address),
+        },
+        Operation::PauseName { address, paused } => Request::Pause {
+            address: at(address),
+            paused: *paused,
         },
         Operation::DropDead {
             address,

@@ -10,7 +10,7 @@ use siding_protocol::event::Answer;
 use siding_protocol::refusal::{Refusal, State};
 use siding_protocol::types::{Grant, OffsetRange};
 
-use super::{Message, Model, Place, Subscription};
+use super::{Message, Model, Place, Redriving, Subscription};
 use crate::bodies::Bodies;
 use crate::stage::Outcome;
 
@@ -113,6 +113,12 @@ impl Subscription {
         assert_eq!(self.expired, found.expired, "expired");
         let gaps = found.gaps.ranges().flatten();
         assert!(gaps.eq(self.gaps.iter().copied()), "gaps {:?}", found.gaps);
+        let redriving = found.redriving.as_ref().map(|found| Redriving {
+            left: found.left.ranges().flatten().collect(),
+            rate: found.rate,
+            next_at: found.next_at.0,
+        });
+        assert_eq!((&self.redriving, self.paused), (&redriving, found.paused));
         let theirs = views(found);
         let due = |offset: &u64| {
             let at = theirs.binary_search_by_key(offset, |(offset, _)| *offset);

@@ -223,5 +223,7 @@ fn happening(command: &Command) -> &'static str {
         Command::CreateSchedule(_) => "create schedule",
         Command::DeleteSchedule(_) => "delete schedule",
         Command::Fire(_) => "fire",
+        Command::StopRedrive(_) => "stop redrive",
+        Command::Pause(_) => "pause",
     }
 }

@@ -36,6 +36,7 @@ impl Model {
             subscription.messages.remove(&offset);
             subscription.forwarded += 1;
         }
+        subscription.forget_redriven();
         self.store(&forward.publish, &accepted);
     }
 

@@ -118,6 +118,8 @@ impl Model {
             messages: BTreeMap::new(),
             done: Vec::new(),
             ended: BTreeMap::new(),
+            redriving: None,
+            paused: false,
             settled: 0,
             expired: 0,
             cancelled: 0,
@@ -157,36 +159,5 @@ impl Model {
         let purged = (before - subscription.messages.len()) as u64;
         subscription.purged += purged;
         Ok(Answer::Counted(purged))
-    }
-
-    pub(super) fn drop_dead(&mut self, id: u64, limit: u64) -> Judged {
-        let now = self.now;
-        let subscription = self.subscriptions.get_mut(&id).ok_or_else(gone)?;
-        let most = if limit == 0 { u64::MAX } else { limit };
-        let messages = subscription.messages.iter();
-        let dead = messages.filter(|(_, message)| message.state() == State::Dead);
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let dropped: Vec<_> = dead.map(|(at, _)| *at).take(most).collect();
-        for offset in &dropped {
-            subscription.end(*offset, State::Dead, now);
-        }
-        subscription.purged += dropped.len() as u64;
-        Ok(Answer::Counted(dropped.len() as u64))
-    }
-
-    pub(super) fn redrive(&mut self, id: u64, limit: u64) -> Judged {
-        let subscription = self.subscriptions.get_mut(&id).ok_or_else(gone)?;
-        let most = if limit == 0 { u64::MAX } else { limit };
-        let now = self.now;
-        let messages = subscription.messages.values_mut();
-        let mut revived = 0;
-        for message in messages.filter(|message| message.state() == State::Dead) {
-            if revived == most {
-                break;
-            }
-            message.revive(now);
-            revived += 1;
-        }
-        Ok(Answer::Counted(revived))
     }
 }

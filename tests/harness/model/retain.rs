@@ -79,6 +79,7 @@ impl Model {
         (subscription.expired, subscription.cancelled) = (0, 0);
         subscription.ended.clear();
         subscription.forwarded = 0;
+        subscription.redriving = None;
         Ok(Answer::Counted(log.end - start))
     }
 }

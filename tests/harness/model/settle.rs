@@ -149,6 +149,7 @@ impl Model {
                 note(&mut done.outcomes, offset, kind);
             }
         }
+        subscription.forget_redriven();
         Ok(done)
     }
 }
@@ -193,6 +194,12 @@ impl Subscription {
             return;
         }
         message.lapsed = None;
+        if dead
+            && matches!(kind, SettleKind::Ack | SettleKind::Reject)
+            && let Some(redriving) = &mut self.redriving
+        {
+            redriving.left.remove(&offset);
+        }
         match kind {
             SettleKind::Ack => {
                 self.end(offset, State::Settled, now);
@@ -322,7 +329,9 @@ impl Subscription {
             let ends = one.waits() && one.expires_at > 0;
             [place, ends.then_some(one.expires_at)]
         });
-        dues.flatten().filter(|due| *due <= now).min()
+        let slice = self.redriving.as_ref().map(|redriving| redriving.next_at);
+        let dues = dues.flatten().chain(slice);
+        dues.filter(|due| *due <= now).min()
     }
 
     pub(super) fn die(

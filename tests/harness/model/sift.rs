@@ -34,6 +34,7 @@ impl Model {
             }
             counted += 1;
         }
+        subscription.forget_redriven();
         Ok(Answer::Counted(counted))
     }
 }

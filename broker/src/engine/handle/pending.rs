@@ -9,7 +9,9 @@ pub(super) fn check(request: &Request) -> Result<(), Refusal> {
     match request {
         Request::CreateQueue { settings, .. } => check_queue(settings),
         Request::CreateSubscription { settings, .. } => check_delivery(settings),
-        Request::Redrive { rate, .. } => none_of(&[("rate", *rate > 0)]),
+        Request::Redrive { sieve, rate } => {
+            none_of(&[("rate", *rate > 0 && !sieve.filter.is_empty())])
+        }
         Request::Consume(consume) => none_of(&[("ack_on_delivery", consume.ack_on_delivery)]),
         _ => Ok(()),
     }
@@ -18,8 +20,6 @@ pub(super) fn check(request: &Request) -> Result<(), Refusal> {
 /// A request that nothing answers yet.
 pub(super) fn refuse(request: &Request) -> Refusal {
     unsupported(match request {
-        Request::StopRedrive { .. } => "stop_redrive",
-        Request::Pause { .. } => "pause",
         Request::Explain { .. } => "explain",
         _ => "frame",
     })

@@ -13,7 +13,7 @@ use super::lanes::StoredLanes;
 use crate::engine::command::{LoggedRange, SettleKind};
 use crate::engine::runs::RangeMap;
 use crate::engine::subscription::{
-    Asked, Attributes, Death, Exception, Lease, Reason, Remembered, Subscription,
+    Asked, Attributes, Death, Exception, Lease, Reason, Redriving, Remembered, Subscription,
 };
 
 #[derive(Clone, PartialEq, Message)]
@@ -52,6 +52,10 @@ pub(super) struct StoredSubscription {
     words: Vec<StoredWords>,
     #[prost(message, repeated, tag = "31")]
     generations: Vec<StoredGeneration>,
+    #[prost(message, optional, tag = "32")]
+    redriving: Option<StoredRedriving>,
+    #[prost(bool, tag = "33")]
+    paused: bool,
     #[prost(message, repeated, tag = "40")]
     unjudged: Vec<StoredUnjudged>,
     #[prost(uint64, tag = "41")]
@@ -131,6 +135,16 @@ struct StoredWords {
     range: LoggedRange,
     #[prost(string, tag = "2")]
     words: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StoredRedriving {
+    #[prost(message, repeated, tag = "1")]
+    left: Vec<LoggedRange>,
+    #[prost(uint64, tag = "2")]
+    rate: u64,
+    #[prost(uint64, tag = "3")]
+    next_at_ms: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -256,6 +270,8 @@ impl StoredSubscription {
             cancelled: subscription.cancelled,
             jobs: StoredJobs::of(&subscription.jobs),
             lanes: StoredLanes::of(&subscription.lanes),
+            redriving: subscription.redriving.as_ref().map(StoredRedriving::of),
+            paused: subscription.paused,
         }
     }
 
@@ -301,6 +317,8 @@ impl StoredSubscription {
                 .generations
                 .insert(stored.range.into(), stored.times);
         }
+        subscription.redriving = self.redriving.map(StoredRedriving::into_redriving);
+        subscription.paused = self.paused;
         (subscription.settled, subscription.purged) = (self.settled, self.purged);
         (subscription.evicted, subscription.expired) = (self.evicted, self.expired);
         (subscription.filtered, subscription.forwarded) = (self.filtered, self.forwarded);
@@ -319,6 +337,24 @@ impl StoredSubscription {
         let dead = dead.collect::<Result<Vec<_>, SnapshotError>>()?;
         subscription.restore(leases.collect::<BTreeMap<_, _>>(), dead);
         Ok(subscription)
+    }
+}
+
+impl StoredRedriving {
+    fn of(redriving: &Redriving) -> Self {
+        Self {
+            left: redriving.left.ranges().map(LoggedRange::from).collect(),
+            rate: redriving.rate,
+            next_at_ms: redriving.next_at.0,
+        }
+    }
+
+    fn into_redriving(self) -> Redriving {
+        Redriving {
+            left: self.left.into_iter().map(OffsetRange::from).collect(),
+            rate: self.rate,
+            next_at: Timestamp(self.next_at_ms),
+        }
     }
 }
 

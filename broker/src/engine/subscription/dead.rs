@@ -126,22 +126,17 @@ impl Subscription {
         }
     }
 
-    fn evict_dead(&mut self, range: OffsetRange, context: &mut Context<'_>) {
+    pub(super) fn evict_dead(&mut self, range: OffsetRange, context: &mut Context<'_>) {
         self.conclude(range.clone(), State::Dead, context.now);
         self.bury(range.clone());
         self.evicted += range.end - range.start;
         context.changes.push(Change::DeadGone(range));
     }
 
-    /// When the oldest dead letters have been kept long enough.
+    /// When the oldest dead letters, those of one instant, have been kept long enough.
     pub(super) fn dead_until(&self) -> Option<(Timestamp, OffsetRange)> {
         let (at, range) = self.deaths.first()?;
         Some((at.plus_ms(self.settings.dead_retention_ms), range))
-    }
-
-    /// The oldest dead letters, those of one instant, have been kept long enough.
-    pub(super) fn outlive(&mut self, range: OffsetRange, context: &mut Context<'_>) {
-        self.evict_dead(range, context);
     }
 
     /// Takes `range`, all dead, out of the dead letters.
@@ -155,7 +150,8 @@ impl Subscription {
             self.deaths.remove(at, &part);
             self.dead_bytes -= each_bytes * (part.end - part.start);
         }
-        self.dead.remove(range);
+        self.dead.remove(range.clone());
+        self.spare(range);
     }
 
     /// At most `limit` (0: all) dead letters, the lowest offsets first.
@@ -171,37 +167,6 @@ impl Subscription {
             }
         }
         chosen
-    }
-
-    /// Dead letters back to ready at their old place, never tried: at most `limit` (0: all), the
-    /// lowest offsets first.
-    pub fn redrive(&mut self, limit: u64, context: &mut Context<'_>) -> u64 {
-        let chosen = self.first_dead(limit);
-        for range in &chosen {
-            self.revive(range.clone(), context);
-        }
-        count(&chosen)
-    }
-
-    pub(in crate::engine) fn revive(&mut self, range: OffsetRange, context: &mut Context<'_>) {
-        self.bury(range.clone());
-        // A lapsed grant may still settle late, until the message is delivered again.
-        self.edit_exceptions(range.clone(), |exception| {
-            (exception.attempts, exception.acquires) = (0, 0);
-        });
-        self.count_generation(range.clone());
-        self.stop_expiring(range.clone());
-        self.make_ready(range.clone(), context.now);
-        context.changes.push(Change::Revived(range));
-    }
-
-    fn count_generation(&mut self, range: OffsetRange) {
-        let before = self.generations.overlap(range.clone());
-        let before: Vec<_> = before.map(|(part, times)| (part, *times)).collect();
-        self.generations.insert(range, 1);
-        for (part, times) in before {
-            self.generations.insert(part, times.saturating_add(1));
-        }
     }
 
     pub(in crate::engine) fn remove_dead(&mut self, range: OffsetRange, context: &mut Context<'_>) {
