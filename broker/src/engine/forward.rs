@@ -6,10 +6,11 @@
 use std::collections::BTreeSet;
 
 use bytes::{Bytes, BytesMut};
-use siding_protocol::limits::BODY_BYTES_CEILING;
+use siding_protocol::limits::{BODY_BYTES_CEILING, MAX_BYTES_MAX, MAX_MESSAGES_MAX};
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request::ProducerTicket;
 use siding_protocol::run::{self, RunLimits, ScannedRun};
+use siding_protocol::settings::Overflow;
 use siding_protocol::types::{OffsetRange, Timestamp};
 
 use super::Engine;
@@ -159,11 +160,18 @@ impl Engine {
     ) {
         let wanted: RangeSet = ranges.iter().cloned().collect();
         let (mut moved, mut bytes) = (RangeSet::default(), BytesMut::new());
+        let mut room = self.state.logs.get(&target).map_or((0, 0), room_of);
         for body in bodies {
             let end = body.first + u64::from(body.count);
-            if wanted.within(body.first..end).next() == Some(body.first..end) {
-                moved.add(body.first..end);
-                bytes.extend_from_slice(&body.run);
+            if wanted.within(body.first..end).next() != Some(body.first..end) {
+                continue;
+            }
+            let (count, part) = beginning_that_fits(body, room);
+            moved.add(body.first..body.first + count);
+            room = (room.0 - count, room.1 - part.len() as u64);
+            bytes.extend_from_slice(part);
+            if body.first + count < end {
+                break;
             }
         }
         let Some((publish, run)) = self.publish_again(now, target, bytes.freeze()) else {
@@ -182,6 +190,19 @@ impl Engine {
             from: None,
             urgency: Urgency::Awaited,
         });
+    }
+
+    /// A forward was applied. One that moved nothing is tried again, but not at once.
+    pub(super) fn follow_forward(&mut self, forward: &Forward) {
+        let id = forward.subscription;
+        self.volatile.reads.finish(id);
+        let mut ranges = forward.ranges.iter().map(|range| OffsetRange::from(*range));
+        let found = self.state.subscriptions.get(&id);
+        if found.is_some_and(|found| ranges.any(|range| found.has_all(&[range], forward.dead))) {
+            let until = self.state.now.plus_ms(RETRY_MS);
+            return self.volatile.reads.block(id, until);
+        }
+        self.volatile.touched.insert(id);
     }
 
     /// The same messages for another log: their delay is over and their dedup id was honoured where
@@ -220,11 +241,7 @@ impl Engine {
 
 /// The beginning of `ranges` that the target has room for now.
 fn fitting(log: &Log, target: &Log, ranges: Vec<OffsetRange>) -> Vec<OffsetRange> {
-    let Kind::Queue(settings) = &target.kind else {
-        return ranges;
-    };
-    let mut messages = settings.max_messages.saturating_sub(target.messages);
-    let mut bytes = settings.max_bytes.saturating_sub(target.bytes);
+    let (mut messages, mut bytes) = room_of(target);
     let mut fitting = Vec::new();
     for range in ranges {
         if messages == 0 {
@@ -243,6 +260,33 @@ fn fitting(log: &Log, target: &Log, ranges: Vec<OffsetRange>) -> Vec<OffsetRange
         }
     }
     fitting
+}
+
+/// Messages and bytes that a target has room for; a queue that drops its oldest makes room by itself.
+fn room_of(target: &Log) -> (u64, u64) {
+    match &target.kind {
+        Kind::Topic(_) => (MAX_MESSAGES_MAX, MAX_BYTES_MAX),
+        Kind::Queue(settings) if settings.overflow() == Overflow::Reject => (
+            settings.max_messages.saturating_sub(target.messages),
+            settings.max_bytes.saturating_sub(target.bytes),
+        ),
+        Kind::Queue(settings) => (settings.max_messages, settings.max_bytes),
+    }
+}
+
+/// The longest beginning of a body that fits: how many messages, and their bytes. What a log says of
+/// its bytes is an average; here they are counted.
+fn beginning_that_fits(body: &Body, (messages, bytes): (u64, u64)) -> (u64, &[u8]) {
+    let most = u64::from(body.count).min(messages);
+    let (mut count, mut end) = (0, 0);
+    while count < most {
+        let next = body.run.get(end..).and_then(|rest| run::skip(rest, 1));
+        let Some(next) = next.filter(|next| (end + next) as u64 <= bytes) else {
+            break;
+        };
+        (count, end) = (count + 1, end + next);
+    }
+    (count, body.run.get(..end).unwrap_or_default())
 }
 
 /// A subscription that forwards has the broker as its only consumer.

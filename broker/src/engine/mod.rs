@@ -231,10 +231,7 @@ impl Engine {
                     }
                 }
             }
-            Command::Forward(forward) => {
-                self.volatile.reads.finish(forward.subscription);
-                self.volatile.touched.insert(forward.subscription);
-            }
+            Command::Forward(forward) => self.follow_forward(forward),
             Command::CreateSubscription(create) => self.follow_creation(create, effects),
             Command::CreateSchedule(_) | Command::DeleteSchedule(_) | Command::Fire(_) => {
                 self.follow_schedule(command, refused);

@@ -37,6 +37,17 @@ pub(super) struct Asked {
     known: Vec<Known>,
 }
 
+impl Asked {
+    /// Room alone, for messages that name no id.
+    pub(super) fn room(messages: u64, bytes: u64) -> Self {
+        Self {
+            messages,
+            bytes,
+            known: Vec::new(),
+        }
+    }
+}
+
 /// A publish that was judged: its messages, and which of them are duplicates.
 #[derive(Clone, Debug)]
 pub(super) struct Accepted {

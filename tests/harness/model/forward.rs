@@ -3,7 +3,7 @@
 use siding_broker::engine::command::Forward;
 use siding_protocol::refusal::State;
 
-use super::dedup::Accepted;
+use super::dedup::{Accepted, Asked};
 use super::{Model, Place};
 use crate::model::filters::offsets;
 
@@ -22,8 +22,10 @@ impl Model {
                 false => message.place == Place::Ready,
             })
         });
-        let asked = (forward.publish.count().into(), forward.publish.bytes());
-        if !is_there || self.has_room(forward.publish.log, asked).is_err() {
+        let publish = &forward.publish;
+        let asked = Asked::room(publish.count().into(), publish.bytes());
+        let is_known = self.logs.contains_key(&publish.log);
+        if !is_there || !is_known || self.could_store(publish.log, &asked).is_err() {
             return;
         }
         let log = self.logs.get(&subscription.log).expect("its log");
@@ -37,7 +39,8 @@ impl Model {
             subscription.forwarded += 1;
         }
         subscription.forget_redriven();
-        self.store(&forward.publish, &accepted);
+        self.make_room(publish.log, &asked);
+        self.store(publish, &accepted);
     }
 
     /// Whether what goes to one name comes to another, following every forward.

@@ -129,8 +129,10 @@ impl Model {
         let mut answer = Ok(Answer::Done);
         match fire.publish.as_ref().zip(run) {
             Some((publish, run)) if fires => {
-                match self.accept(publish, &run, &mut Asked::default()) {
+                let mut asked = Asked::default();
+                match self.accept(publish, &run, &mut asked) {
                     Ok(accepted) => {
+                        self.make_room(publish.log, &asked);
                         let confirm = self.store(publish, &accepted);
                         schedule.last = Some((nominal, confirm.log_id, confirm.first_offset));
                         schedule.fired += 1;
