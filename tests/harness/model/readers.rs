@@ -101,9 +101,7 @@ impl Readers {
         if delivery.ranges.is_empty() {
             return assert_eq!(delivery.gap, None, "a gap with nothing");
         }
-        let asked_again =
-            |poll: &Poll| delivery.to == DeliverTo::Receive(poll.origin) && poll.again.is_some();
-        if self.polls.iter().any(asked_again) {
+        if self.asks_again(delivery) {
             return assert_eq!(delivery.gap, None, "a gap is told once");
         }
         let mut untold = gaps
@@ -177,6 +175,14 @@ impl Readers {
         };
         let at = self.polls.iter().position(|poll| poll.origin == origin);
         self.polls.remove(at.expect("a waiting poll"));
+    }
+
+    /// Whether it answers a request that was answered before.
+    pub fn asks_again(&self, delivery: &Delivery) -> bool {
+        let asked = |poll: &Poll| delivery.to == DeliverTo::Receive(poll.origin);
+        self.polls
+            .iter()
+            .any(|poll| asked(poll) && poll.again.is_some())
     }
 
     /// Who asks again gets the same; whether it did.
