@@ -7,6 +7,7 @@ use bytes::Bytes;
 use siding_broker::engine::Engine;
 use siding_broker::engine::command::Entry;
 use siding_broker::engine::effect::{Effect, Effects, Origin};
+use siding_broker::engine::state::State;
 use siding_protocol::limits::CREDIT_BYTES_MAX;
 use siding_protocol::request::{Action, ProducerTicket, Receive, Request, Rider, Settle};
 use siding_protocol::run::{self, MessageFields, RunBuilder, RunLimits, ScannedRun};
@@ -34,6 +35,11 @@ impl Rig {
     /// # Panics
     /// The defaults are not valid.
     pub fn new() -> Self {
+        Self::with(QueueSettings::parse(None).expect("defaults are valid"))
+    }
+
+    /// An engine with a queue of these settings.
+    pub fn with(settings: QueueSettings) -> Self {
         let mut rig = Self {
             now: 1_000_000,
             ..Self::default()
@@ -42,12 +48,16 @@ impl Rig {
         rig.commit();
         rig.engine.open_session(SESSION, "bench", false);
         rig.ask(Request::OpenProducer);
-        let settings = QueueSettings::parse(None).expect("defaults are valid");
         rig.ask(Request::CreateQueue {
             name: name(),
             settings: Box::new(settings),
         });
         rig
+    }
+
+    /// What it knows.
+    pub fn state(&self) -> &State {
+        self.engine.state()
     }
 
     /// Stores one run.
@@ -137,12 +147,24 @@ impl Rig {
 /// # Panics
 /// It is not a run.
 pub fn plain_run(count: u32) -> ScannedRun {
-    let mut builder = RunBuilder::new(RunLimits::default());
-    let fields = MessageFields {
+    run_like((0..count).map(|_| plain()))
+}
+
+/// A plain message of 100 bytes.
+pub fn plain() -> MessageFields<'static> {
+    MessageFields {
         body: &[b'x'; 100],
         ..MessageFields::default()
-    };
-    for _ in 0..count {
+    }
+}
+
+/// A scanned run of these messages.
+///
+/// # Panics
+/// It is not a run.
+pub fn run_like<'a>(messages: impl Iterator<Item = MessageFields<'a>>) -> ScannedRun {
+    let mut builder = RunBuilder::new(RunLimits::default());
+    for fields in messages {
         builder.push(&fields).expect("within the limits");
     }
     run::scan(builder.take().0, RunLimits::default()).expect("built, so it passes")

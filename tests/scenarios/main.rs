@@ -3,6 +3,7 @@
 mod ageing;
 mod asked_again;
 mod consume;
+mod cost;
 mod dead;
 mod dedup;
 mod delay;

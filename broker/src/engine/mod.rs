@@ -5,6 +5,7 @@
 //! [`Engine`]; what it answers are [`effect`]s; what is logged are [`command`]s. The durable half
 //! is [`state`], the delivery state machine [`subscription`], the volatile half [`consumer`].
 
+pub mod chunks;
 pub mod command;
 pub mod consumer;
 pub mod dedup;

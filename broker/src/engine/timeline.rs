@@ -1,13 +1,14 @@
 //! Offset ranges by instant: what falls due when, or died when. Equal neighbours are merged.
 
-use std::collections::BTreeMap;
-
 use siding_protocol::types::{Offset, OffsetRange, Timestamp};
+
+use super::chunks::Chunks;
 
 /// Ranges ordered by (instant, offset).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Timeline {
-    entries: BTreeMap<(Timestamp, Offset), Offset>,
+    /// By instant and lowest offset: the offset behind the last.
+    entries: Chunks<(Timestamp, Offset), Offset>,
     count: u64,
 }
 
@@ -19,27 +20,30 @@ impl Timeline {
 
     /// The first instant with its lowest range.
     pub fn first(&self) -> Option<(Timestamp, OffsetRange)> {
-        let ((at, start), end) = self.entries.first_key_value()?;
-        Some((*at, *start..*end))
+        let ((at, start), end) = self.entries.first()?;
+        Some((at, start..end))
     }
 
     /// All entries, in order.
     pub fn iter(&self) -> impl Iterator<Item = (Timestamp, OffsetRange)> {
-        self.entries
-            .iter()
-            .map(|((at, start), end)| (*at, *start..*end))
+        let entries = self.entries.iter();
+        entries.map(|((at, start), end)| (at, start..end))
+    }
+
+    /// The last range of an instant that begins at `offset` or before it.
+    fn up_to(&self, at: Timestamp, offset: Offset) -> Option<OffsetRange> {
+        let ((found, start), end) = self.entries.up_to(&(at, offset))?;
+        (found == at).then_some(start..end)
     }
 
     /// Adds a range that it does not hold at `at`.
     pub fn insert(&mut self, at: Timestamp, range: OffsetRange) {
         self.count += range.end - range.start;
         let (mut start, mut end) = (range.start, range.end);
-        if let Some(((before_at, before), before_end)) =
-            self.entries.range(..(at, start)).next_back()
-            && *before_at == at
-            && *before_end == start
+        if let Some(before) = self.up_to(at, start)
+            && before.end == start
         {
-            start = *before;
+            start = before.start;
         }
         if let Some(after_end) = self.entries.remove(&(at, end)) {
             end = after_end;
@@ -49,20 +53,16 @@ impl Timeline {
 
     /// Takes out what it holds of `range` at `at`.
     pub fn remove(&mut self, at: Timestamp, range: &OffsetRange) {
-        let before = self.entries.range(..=(at, range.start)).next_back();
-        let before = before.map(|((at, start), end)| (*at, *start, *end));
-        if let Some((_, start, end)) =
-            before.filter(|(found, _, end)| *found == at && *end > range.start)
+        if let Some(held) = self.up_to(at, range.start)
+            && held.end > range.start
+        {
+            self.cut(at, held, range);
+        }
+        while let Some(((found, start), end)) = self.entries.from(&(at, range.start))
+            && found == at
+            && start < range.end
         {
             self.cut(at, start..end, range);
-        }
-        while let Some(((_, start), end)) = self
-            .entries
-            .range((at, range.start)..(at, range.end))
-            .next()
-        {
-            let held = *start..*end;
-            self.cut(at, held, range);
         }
     }
 
