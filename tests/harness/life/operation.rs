@@ -26,6 +26,10 @@ pub(super) enum Operation {
         whole: bool,
     },
     Publish(Publish),
+    /// What was published last, after a while, as if it were new.
+    PublishAgain {
+        after: usize,
+    },
     Consume {
         session: u64,
         number: u32,
@@ -264,6 +268,7 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
         1 => (address.clone(), any::<bool>())
             .prop_map(|(address, whole)| Operation::Delete { address, whole }),
         18 => publish().prop_map(Operation::Publish),
+        4 => (0..9_usize).prop_map(|after| Operation::PublishAgain { after }),
         8 => (session.clone(), number.clone(), address.clone(), 1..12_u32).prop_map(
             |(session, number, address, credit)| Operation::Consume { session, number, address, credit }
         ),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::choices::{ADDRESSES, TIMES_MS, parse};
-use super::operation::Operation;
+use super::operation::{Operation, Publish};
 use crate::model::readers::{Consumer, Poll};
 use crate::model::{Coverage, Model};
 use crate::stage::{Crash, Event, Notes, Stage};
@@ -25,6 +25,7 @@ pub(super) struct Player {
     sessions: BTreeMap<u64, u64>,
     last_session: u64,
     pub(super) deliveries: Vec<(Address, Grant, Vec<OffsetRange>)>,
+    pub(super) published: Option<Publish>,
     pub(super) producers: Vec<u64>,
     pub(super) sequences: BTreeMap<usize, u64>,
     pub(super) runs: BTreeMap<(u32, usize, (usize, usize), usize), ScannedRun>,
@@ -40,6 +41,7 @@ impl Player {
             sessions: BTreeMap::new(),
             last_session: 0,
             deliveries: Vec::new(),
+            published: None,
             producers: Vec::new(),
             sequences: BTreeMap::new(),
             runs: BTreeMap::new(),
@@ -117,6 +119,10 @@ impl Player {
                 request_id,
             } => self.receive(*session, ADDRESSES[*address], (*max, *wait), *request_id),
             other => {
+                if let Operation::PublishAgain { after } = other {
+                    self.stage.advance_ms(TIMES_MS[*after]);
+                    self.events();
+                }
                 if let Some((session, request)) = self.request(other) {
                     self.ask(session, request);
                 }

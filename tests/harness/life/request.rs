@@ -22,16 +22,12 @@ impl Player {
         let mut session = 0;
         let request = match operation {
             Operation::Publish(publish) => {
-                let ticket = self.ticket(publish);
-                let run = self.run(publish);
-                let name = parse(NAMES[publish.name]);
-                let level = publish.written.then_some(Level::Written);
-                Request::Publish {
-                    name,
-                    ticket,
-                    level,
-                    run,
-                }
+                self.published = Some(publish.clone());
+                self.publish(publish)
+            }
+            Operation::PublishAgain { .. } => {
+                let again = self.published.clone()?;
+                self.publish(&Publish { back: 0, ..again })
             }
             Operation::Settle {
                 session: number,
@@ -136,6 +132,16 @@ impl Player {
             1 => StartAt::Latest,
             2 => StartAt::Time(Timestamp(past)),
             _ => StartAt::Offset(offset),
+    fn publish(&mut self, publish: &Publish) -> Request {
+        let ticket = self.ticket(publish);
+        let run = self.run(publish);
+        let name = parse(NAMES[publish.name]);
+        let level = publish.written.then_some(Level::Written);
+        Request::Publish {
+            name,
+            ticket,
+            level,
+            run,
         }
     }
 
