@@ -55,6 +55,11 @@ fn a_ttl_on_a_leased_message_is_found() {
 }
 
 #[test]
+fn a_seek_that_leaves_a_lease_is_found() {
+    assert_found(Bug::SeekLeavesALease);
+}
+
+#[test]
 fn a_stale_grant_accepted_is_found() {
     assert_found(Bug::StaleGrantAccepted);
 }

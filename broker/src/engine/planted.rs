@@ -20,6 +20,8 @@ pub enum Bug {
     PriorityLostOnRetry,
     /// A message expires in the hands of a consumer.
     TtlOnALeasedMessage,
+    /// A seek leaves the last lease alive.
+    SeekLeavesALease,
     /// A grant that lapsed may still settle what somebody else has meanwhile.
     StaleGrantAccepted,
 }

@@ -1,6 +1,6 @@
 //! A subscription is moved: it reads again, or passes over.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use siding_protocol::event::Answer;
 use siding_protocol::refusal::Refusal;
@@ -10,6 +10,7 @@ use siding_protocol::types::{Offset, Timestamp};
 use super::command::{Place, Seek};
 use super::effect::Effects;
 use super::log::{Kind, Log};
+use super::planted::Bug;
 use super::state::{State, gone};
 use super::subscription::Subscription;
 
@@ -76,6 +77,14 @@ impl Subscription {
         }
         for (part, said) in before.attributes.overlap(place..end) {
             self.begin_with(part, said.priority, now);
+        }
+        if self.planted.has(Bug::SeekLeavesALease)
+            && let Some((grant, lease)) = before.leases.into_iter().next_back()
+        {
+            for (range, _) in lease.ranges.iter() {
+                self.withdraw(range);
+            }
+            self.restore(BTreeMap::from([(grant, lease)]), Vec::new());
         }
     }
 }

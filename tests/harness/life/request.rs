@@ -132,6 +132,9 @@ impl Player {
             1 => StartAt::Latest,
             2 => StartAt::Time(Timestamp(past)),
             _ => StartAt::Offset(offset),
+        }
+    }
+
     fn publish(&mut self, publish: &Publish) -> Request {
         let ticket = self.ticket(publish);
         let run = self.run(publish);
