@@ -8,7 +8,7 @@ use std::env;
 
 use siding_tests::life::{self, Plan};
 
-const CASES: u32 = 2_000;
+const CASES: u32 = 20_000;
 /// Lives are shared out, so that the cores play at once.
 const PLAYERS: u32 = 4;
 

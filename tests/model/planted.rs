@@ -55,6 +55,11 @@ fn a_ttl_on_a_leased_message_is_found() {
 }
 
 #[test]
+fn two_leases_on_one_key_are_found() {
+    assert_found(Bug::TwoLeasesOnOneKey);
+}
+
+#[test]
 fn a_seek_that_leaves_a_lease_is_found() {
     assert_found(Bug::SeekLeavesALease);
 }

@@ -20,6 +20,8 @@ pub enum Bug {
     PriorityLostOnRetry,
     /// A message expires in the hands of a consumer.
     TtlOnALeasedMessage,
+    /// Who comes while the head of its key is away goes, too.
+    TwoLeasesOnOneKey,
     /// A seek leaves the last lease alive.
     SeekLeavesALease,
     /// A grant that lapsed may still settle what somebody else has meanwhile.

@@ -8,6 +8,7 @@ use siding_protocol::types::{Offset, OffsetRange};
 
 use super::Subscription;
 use crate::engine::lanes::Turn;
+use crate::engine::planted::Bug;
 use crate::engine::ready::rank_of;
 
 impl Subscription {
@@ -39,6 +40,12 @@ impl Subscription {
                 }
                 _ => self.ready.add(offset..offset + 1, turn.rank()),
             },
+            Some(head)
+                if self.planted.has(Bug::TwoLeasesOnOneKey) && self.ready.get(head).is_none() =>
+            {
+                self.lanes.know(offset, lane);
+                self.ready.add(offset..offset + 1, turn.rank());
+            }
             Some(head) if self.ready.get(head).is_none() || self.turn(head) < turn => {
                 self.lanes.join(lane, turn);
             }
