@@ -87,45 +87,6 @@ impl Engine {
                 ranges,
             } => return self.started(&address, grant, ranges, effects),
             Request::Receive(receive) => return self.receive(now, from, &receive, effects),
-            Request::Purge(sieve) if !sieve.filter.is_empty() => {
-                self.begin_sift(from, &sieve, SiftKind::Purge, effects)?;
-                return Ok(Next::Nothing);
-            }
-            Request::Redrive { sieve, .. } if !sieve.filter.is_empty() => {
-                self.begin_sift(from, &sieve, SiftKind::Redrive, effects)?;
-                return Ok(Next::Nothing);
-            }
-            Request::DropDead(sieve) if !sieve.filter.is_empty() => {
-                self.begin_sift(from, &sieve, SiftKind::DropDead, effects)?;
-                return Ok(Next::Nothing);
-            }
-            Request::Purge(sieve) if sieve.dry_run => {
-                let subscription = self.looked_at(&sieve.address)?;
-                let (ready, delayed) = (&subscription.ready, &subscription.delayed);
-                return Ok(Next::Reply(Answer::Counted(
-                    ready.count() + delayed.count(),
-                )));
-            }
-            Request::Redrive { sieve, .. } | Request::DropDead(sieve) if sieve.dry_run => {
-                let chosen = self.looked_at(&sieve.address)?.first_dead(sieve.limit);
-                return Ok(Next::Reply(Answer::Counted(count(&chosen))));
-            }
-            Request::Get(id) => {
-                let info = Box::new(self.job(&id)?);
-                return Ok(Next::Reply(Answer::Job(info)));
-            }
-            Request::Await { id, wait_ms } => {
-                let answer = self.wait_for_end(now, from, (&id, wait_ms))?;
-                return Ok(answer.map_or(Next::Nothing, Next::Reply));
-            }
-            Request::ListSchedules {
-                prefix,
-                after,
-                limit,
-            } => {
-                let page = self.list_schedules(&prefix, &after, limit);
-                return Ok(Next::Reply(page));
-            }
             Request::CreateSchedule {
                 name,
                 settings,
@@ -135,14 +96,65 @@ impl Engine {
                 let (command, runs) = self.run_schedule_command(now, &name)?;
                 return Ok(Next::Propose(command, runs, Level::Synced));
             }
-            Request::Describe { address } => return self.describe(from, &address).map(Next::Reply),
-            Request::List {
+            change => return self.look_or_change(now, from, change, effects),
+        };
+        Ok(Next::Propose(command, Vec::new(), Level::Synced))
+    }
+
+    /// What is not of the hot path: looks are answered, the rest is said in full by a command.
+    fn look_or_change(
+        &mut self,
+        now: Timestamp,
+        from: Origin,
+        request: Request,
+        effects: &mut Effects,
+    ) -> Result<Next, Refusal> {
+        match request {
+            Request::Purge(sieve) if !sieve.filter.is_empty() => {
+                self.begin_sift(from, &sieve, SiftKind::Purge, effects)?;
+                Ok(Next::Nothing)
+            }
+            Request::Redrive { sieve, .. } if !sieve.filter.is_empty() => {
+                self.begin_sift(from, &sieve, SiftKind::Redrive, effects)?;
+                Ok(Next::Nothing)
+            }
+            Request::DropDead(sieve) if !sieve.filter.is_empty() => {
+                self.begin_sift(from, &sieve, SiftKind::DropDead, effects)?;
+                Ok(Next::Nothing)
+            }
+            Request::Purge(sieve) if sieve.dry_run => {
+                let subscription = self.looked_at(&sieve.address)?;
+                let (ready, delayed) = (&subscription.ready, &subscription.delayed);
+                Ok(Next::Reply(Answer::Counted(
+                    ready.count() + delayed.count(),
+                )))
+            }
+            Request::Redrive { sieve, .. } | Request::DropDead(sieve) if sieve.dry_run => {
+                let chosen = self.looked_at(&sieve.address)?.first_dead(sieve.limit);
+                Ok(Next::Reply(Answer::Counted(count(&chosen))))
+            }
+            Request::Get(id) => {
+                let info = Box::new(self.job(&id)?);
+                Ok(Next::Reply(Answer::Job(info)))
+            }
+            Request::Await { id, wait_ms } => {
+                let answer = self.wait_for_end(now, from, (&id, wait_ms))?;
+                Ok(answer.map_or(Next::Nothing, Next::Reply))
+            }
+            Request::ListSchedules {
                 prefix,
                 after,
                 limit,
             } => {
-                return Ok(Next::Reply(self.list(from, &prefix, &after, limit)));
+                let page = self.list_schedules(&prefix, &after, limit);
+                Ok(Next::Reply(page))
             }
+            Request::Describe { address } => self.describe(from, &address).map(Next::Reply),
+            Request::List {
+                prefix,
+                after,
+                limit,
+            } => Ok(Next::Reply(self.list(from, &prefix, &after, limit))),
             Request::Browse {
                 address,
                 state,
@@ -157,14 +169,14 @@ impl Engine {
                 }
                 let (log, found) = self.browse(&address, state, from_offset, limit)?;
                 effects.push(Effect::Browsed(from, log, found));
-                return Ok(Next::Nothing);
+                Ok(Next::Nothing)
             }
             change => {
                 self.note_ephemeral(from.session, &change);
-                self.change_command(change)?
+                let command = self.change_command(change)?;
+                Ok(Next::Propose(command, Vec::new(), Level::Synced))
             }
-        };
-        Ok(Next::Propose(command, Vec::new(), Level::Synced))
+        }
     }
 
     /// Requests that a command says in full.

@@ -101,8 +101,10 @@ impl Job {
 
     fn ranges(&self) -> Vec<OffsetRange> {
         match self {
-            Self::Judge { ranges, .. } | Self::Forward { ranges, .. } => ranges.clone(),
-            Self::Sift(_, ranges) | Self::Browse(_, ranges) => ranges.clone(),
+            Self::Judge { ranges, .. }
+            | Self::Forward { ranges, .. }
+            | Self::Sift(_, ranges)
+            | Self::Browse(_, ranges) => ranges.clone(),
         }
     }
 }

@@ -169,11 +169,11 @@ impl Subscription {
         told.insert(range.clone(), plain);
         let generations = self.generations.overlap(range.clone());
         edit(&mut told, generations, |ended, times| {
-            ended.generation = *times
+            ended.generation = *times;
         });
         let words = self.words.overlap(range.clone());
         edit(&mut told, words, |ended, words| {
-            ended.words.clone_from(words)
+            ended.words.clone_from(words);
         });
         edit(&mut told, self.dead.overlap(range), |ended, death| {
             ended.reason = Some(death.reason);

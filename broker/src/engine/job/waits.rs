@@ -12,42 +12,42 @@ type At = (u64, Offset);
 /// Everybody who waits for an end.
 #[derive(Debug, Default)]
 pub struct Waits {
-    by_message: BTreeMap<(At, Origin), Timestamp>,
-    by_time: BTreeSet<(Timestamp, At, Origin)>,
-    by_session: BTreeMap<SessionId, BTreeSet<(At, Origin)>>,
+    untils: BTreeMap<(At, Origin), Timestamp>,
+    times: BTreeSet<(Timestamp, At, Origin)>,
+    sessions: BTreeMap<SessionId, BTreeSet<(At, Origin)>>,
 }
 
 impl Waits {
     /// How many a session has.
     pub fn of_session(&self, session: SessionId) -> usize {
-        self.by_session.get(&session).map_or(0, BTreeSet::len)
+        self.sessions.get(&session).map_or(0, BTreeSet::len)
     }
 
     /// Somebody waits for a message, until an instant.
     pub fn add(&mut self, until: Timestamp, at: At, origin: Origin) {
         self.remove(at, origin);
-        self.by_message.insert((at, origin), until);
-        self.by_time.insert((until, at, origin));
-        let session = self.by_session.entry(origin.session).or_default();
+        self.untils.insert((at, origin), until);
+        self.times.insert((until, at, origin));
+        let session = self.sessions.entry(origin.session).or_default();
         session.insert((at, origin));
     }
 
     /// It waits no more.
     pub fn remove(&mut self, at: At, origin: Origin) {
-        if let Some(until) = self.by_message.remove(&(at, origin)) {
-            self.by_time.remove(&(until, at, origin));
+        if let Some(until) = self.untils.remove(&(at, origin)) {
+            self.times.remove(&(until, at, origin));
         }
-        if let Some(session) = self.by_session.get_mut(&origin.session) {
+        if let Some(session) = self.sessions.get_mut(&origin.session) {
             session.remove(&(at, origin));
             if session.is_empty() {
-                self.by_session.remove(&origin.session);
+                self.sessions.remove(&origin.session);
             }
         }
     }
 
     /// A connection is gone.
     pub fn forget_session(&mut self, session: SessionId) {
-        for (at, origin) in self.by_session.remove(&session).unwrap_or_default() {
+        for (at, origin) in self.sessions.remove(&session).unwrap_or_default() {
             self.remove(at, origin);
         }
     }
@@ -56,11 +56,10 @@ impl Waits {
     pub fn within(&self, subscription: u64, range: OffsetRange) -> Vec<(Offset, Vec<Origin>)> {
         let from = |offset| ((subscription, offset), FIRST);
         let mut found: Vec<(Offset, Vec<Origin>)> = Vec::new();
-        if self.by_message.is_empty() || range.is_empty() {
+        if self.untils.is_empty() || range.is_empty() {
             return found;
         }
-        for (((_, offset), origin), _) in self.by_message.range(from(range.start)..from(range.end))
-        {
+        for (((_, offset), origin), _) in self.untils.range(from(range.start)..from(range.end)) {
             match found.last_mut() {
                 Some((last, origins)) if last == offset => origins.push(*origin),
                 _ => found.push((*offset, vec![*origin])),
@@ -71,19 +70,19 @@ impl Waits {
 
     /// When the first wait is over.
     pub fn first_due(&self) -> Option<Timestamp> {
-        self.by_time.first().map(|(until, _, _)| *until)
+        self.times.first().map(|(until, _, _)| *until)
     }
 
     /// Takes out one whose wait is over.
     pub fn take_due(&mut self, now: Timestamp) -> Option<(At, Origin)> {
-        let (_, at, origin) = *self.by_time.first().filter(|(until, _, _)| *until <= now)?;
+        let (_, at, origin) = *self.times.first().filter(|(until, _, _)| *until <= now)?;
         self.remove(at, origin);
         Some((at, origin))
     }
 
     /// Takes out those who wait for subscriptions that are not `known` any more.
     pub fn take_orphans(&mut self, known: impl Fn(u64) -> bool) -> Vec<Origin> {
-        let waiting = self.by_message.keys();
+        let waiting = self.untils.keys();
         let orphans = waiting.filter(|((subscription, _), _)| !known(*subscription));
         let orphans: Vec<_> = orphans.copied().collect();
         for (at, origin) in &orphans {

@@ -64,17 +64,16 @@ impl Engine {
             let Some(id) = self.volatile.clock.take_due(now) else {
                 return;
             };
-            match self.firing(id, now) {
-                Some((fire, runs)) => effects.push(Effect::Propose {
+            if let Some((fire, runs)) = self.firing(id, now) {
+                effects.push(Effect::Propose {
                     command: Command::Fire(fire),
                     runs,
                     from: None,
                     urgency: Urgency::Awaited,
-                }),
-                None => {
-                    self.volatile.clock.firing.remove(&id);
-                    self.wind(id, now);
-                }
+                });
+            } else {
+                self.volatile.clock.firing.remove(&id);
+                self.wind(id, now);
             }
         }
     }
