@@ -148,7 +148,7 @@ impl Consent {
 /// For verbs that take what matches.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct FilterArg {
-    /// Only what matches, such as 'routing_key matches eu.> and header lang in (en, de)'.
+    /// Only what matches, such as `routing_key matches eu.> and header lang in (en, de)`.
     #[arg(
         long,
         value_name = "EXPR",

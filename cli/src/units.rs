@@ -24,7 +24,8 @@ pub(crate) fn duration(ms: u64) -> String {
     for (unit, factor) in DURATIONS {
         let count = rest / factor;
         if count > 0 {
-            text += &format!("{count}{unit}");
+            text += &count.to_string();
+            text += unit;
             rest %= factor;
         }
     }
@@ -38,8 +39,8 @@ pub(crate) fn duration(ms: u64) -> String {
 /// For people: the two largest units, such as `1m 30s`.
 pub(crate) fn about(ms: u64) -> String {
     let first = DURATIONS.iter().position(|(_, factor)| ms >= *factor);
-    let shown = DURATIONS.iter().skip(first.unwrap_or(0)).take(2);
-    let least = shown.last().map_or(1, |(_, factor)| *factor);
+    let mut shown = DURATIONS.iter().skip(first.unwrap_or(0)).take(2);
+    let least = shown.next_back().map_or(1, |(_, factor)| *factor);
     duration(ms / least * least)
 }
 

@@ -1,11 +1,6 @@
 //! What a publish costs the bare engine by kind of message, one at a time and 256 at once:
 //! `cargo bench -p siding-benches --bench publishes`. No kind may cost more than three times a plain one.
 
-#![expect(
-    missing_docs,
-    reason = "the macros of criterion make the main function"
-)]
-
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use siding_benches::{Rig, plain, run_like};
 use siding_protocol::run::{MessageFields, ScannedRun};
@@ -63,7 +58,9 @@ fn publishes(criterion: &mut Criterion) {
                     (Rig::with(settings.clone()), runs(kind, count, round))
                 };
                 let publish = |(mut rig, runs): (Rig, Vec<ScannedRun>)| {
-                    runs.into_iter().for_each(|run| rig.publish(run));
+                    for run in runs {
+                        rig.publish(run);
+                    }
                     rig
                 };
                 bencher.iter_batched(setup, publish, BatchSize::LargeInput);

@@ -185,6 +185,7 @@ impl Transcript {
         });
     }
 
+    #[expect(clippy::too_many_lines, reason = "an arm a verb")]
     fn request(&mut self, words: &Words, text: &str) -> Request {
         let address = || words.word(1).parse::<Address>().expect("an address");
         let name = || address().name;

@@ -27,7 +27,7 @@ Examples:
   siding cron add nightly --cron '0 3 * * *' --zone Europe/Berlin --to jobs 'clean up'
   siding cron add beat --every 10s --to beats --overlap allow
   siding cron add launch --at '2026-12-01 09:00' --to jobs 'go'")]
-    Add(AddArgs),
+    Add(Box<AddArgs>),
     /// List schedules with their next, last and missed times.
     #[command(after_help = "Example:\n  siding cron ls -o json")]
     Ls {

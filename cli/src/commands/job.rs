@@ -130,8 +130,8 @@ fn state(info: &JobInfo) -> &'static str {
 
 fn why(info: &JobInfo) -> String {
     let parts = [info.reason.as_str(), info.last_error.as_str()];
-    let said: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    said.into_iter().map(|part| format!(": {part}")).collect()
+    let said = parts.into_iter().filter(|part| !part.is_empty());
+    said.flat_map(|part| [": ", part]).collect()
 }
 
 /// What is not there is left out.

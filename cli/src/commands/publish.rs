@@ -44,8 +44,8 @@ pub(crate) struct PublishArgs {
     body: Option<String>,
     #[command(flatten)]
     pub(crate) message: MessageArgs,
-    /// Messages are JSON objects, one a line, as `consume --json` prints them: body or body_hex, key,
-    /// routing_key, headers, priority, delay, deliver_at, ttl, dedup_id.
+    /// Messages are JSON objects, one a line, as `consume --json` prints them: body or `body_hex`, key,
+    /// `routing_key`, headers, priority, delay, `deliver_at`, ttl, `dedup_id`.
     #[arg(long, conflicts_with_all = ["AttributeArgs", "MessageArgs"])]
     pub(crate) json: bool,
     /// Messages end with a NUL byte instead of a line end.

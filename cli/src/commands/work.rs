@@ -44,6 +44,7 @@ Examples:
 /// `siding work`
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag as typed")]
 pub(crate) struct WorkArgs {
     /// A queue, or TOPIC/SUBSCRIPTION.
     address: String,

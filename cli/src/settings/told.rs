@@ -42,6 +42,7 @@ impl Teller {
         self.tell(name, &is, &false, is.into());
     }
 
+    #[expect(clippy::too_many_lines, reason = "a line a setting")]
     fn delivery(&mut self, is: &DeliverySettings) {
         let default = default_of(settings::DeliverySettings::parse(None)).to_wire();
         let backoff: Vec<_> = is

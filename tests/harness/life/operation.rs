@@ -242,6 +242,7 @@ fn settle() -> impl Strategy<Value = Settle> {
 }
 
 /// Any step, the usual ones more often.
+#[expect(clippy::too_many_lines, reason = "an arm an operation")]
 pub(super) fn operation() -> impl Strategy<Value = Operation> {
     let (session, number, address) = (1..4_u64, 0..2_u32, 0..5_usize);
     let transaction = (

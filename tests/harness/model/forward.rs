@@ -17,9 +17,12 @@ impl Model {
         };
         let is_there = offsets(&forward.ranges).all(|offset| {
             let message = subscription.messages.get(&offset);
-            message.is_some_and(|message| match forward.dead {
-                true => message.state() == State::Dead,
-                false => message.place == Place::Ready,
+            message.is_some_and(|message| {
+                if forward.dead {
+                    message.state() == State::Dead
+                } else {
+                    message.place == Place::Ready
+                }
             })
         });
         let publish = &forward.publish;
