@@ -80,7 +80,9 @@ impl Subscription {
                 let parts = self.dead.overlap(parts).map(|(part, _)| part);
                 parts.map(|part| part.end - part.start).sum()
             } else {
-                let parts = self.ready.within(parts);
+                // One that was read may have been overtaken by a higher priority of its key meanwhile.
+                let in_line = self.lanes.waiting().within(parts.clone());
+                let parts = self.ready.within(parts).chain(in_line);
                 parts.map(|part| part.end - part.start).sum()
             };
             held == range.end - range.start

@@ -125,10 +125,11 @@ impl Reads {
         self.blocked.values().min().copied()
     }
 
-    /// Subscriptions whose targets are to be looked at again.
+    /// Subscriptions whose targets are to be looked at again; they wait for that no more, also those
+    /// that wait for a step of theirs first.
     pub fn take_due(&mut self, now: Timestamp) -> Vec<u64> {
-        let due = self.blocked.iter().filter(|(_, at)| **at <= now);
-        due.map(|(id, _)| *id).collect()
+        let due = self.blocked.extract_if(.., |_, at| *at <= now);
+        due.map(|(id, _)| id).collect()
     }
 
     /// Forgets what concerns subscriptions that are not `known` any more.
