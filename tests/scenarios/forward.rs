@@ -149,3 +149,17 @@ fn dead_letters_stay_while_the_name_that_takes_them_is_missing() {
         ",
     );
 }
+
+#[test]
+fn what_is_larger_than_the_average_of_its_extent_waits_for_room() {
+    check(
+        "
+        topic news
+        queue jobs max_bytes=1000
+        publish news size=10 n=2     -> confirm news@0-1
+        publish news size=700 n=2    -> confirm news@2-3
+        sub news/a to=jobs start=earliest
+        describe jobs                -> jobs 0..3, 3 ready
+        ",
+    );
+}

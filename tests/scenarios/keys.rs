@@ -215,3 +215,15 @@ fn what_is_ordered_by_key_begins_behind_what_its_topic_holds() {
         ",
     );
 }
+
+#[test]
+fn a_dry_purge_counts_those_that_wait_behind_others_of_their_key() {
+    check(
+        "
+        queue jobs order=key
+        publish jobs n=3 key=k       -> confirm jobs@0-2
+        purge jobs dry               -> counted 3
+        purge jobs                   -> counted 3
+        ",
+    );
+}

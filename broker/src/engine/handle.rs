@@ -13,7 +13,7 @@ use siding_protocol::event::Answer;
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request::{self, Action, MessageId, Request};
 use siding_protocol::settings::StartAt;
-use siding_protocol::types::{Address, Level, Name, Timestamp};
+use siding_protocol::types::{Address, Level, Name, Offset, Timestamp};
 
 use super::Engine;
 use super::command::{
@@ -124,10 +124,8 @@ impl Engine {
             }
             Request::Purge(sieve) if sieve.dry_run => {
                 let subscription = self.looked_at(&sieve.address)?;
-                let (ready, delayed) = (&subscription.ready, &subscription.delayed);
-                Ok(Next::Reply(Answer::Counted(
-                    ready.count() + delayed.count(),
-                )))
+                let waiting = subscription.waiting_within(0..Offset::MAX).count();
+                Ok(Next::Reply(Answer::Counted(waiting)))
             }
             Request::Redrive { sieve, .. } | Request::DropDead(sieve) if sieve.dry_run => {
                 let chosen = self.looked_at(&sieve.address)?.first_dead(sieve.limit);
