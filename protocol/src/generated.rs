@@ -279,7 +279,7 @@ pub struct Receive {
     pub wait_ms: u64,
     #[prost(uint64, optional, tag = "5")]
     pub visibility_timeout_ms: ::core::option::Option<u64>,
-    /// At most 64 bytes. Repeated within 60 s it gets the same leases back. Empty: none.
+    /// At most 64 bytes. Repeated within 60 s it gets the same leases and gap back. Empty: none.
     #[prost(bytes = "bytes", tag = "6")]
     pub request_id: ::prost::bytes::Bytes,
 }

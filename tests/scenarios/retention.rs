@@ -71,6 +71,22 @@ fn a_gap_is_told_again_if_the_lease_after_it_was_lost() {
 }
 
 #[test]
+fn a_receive_that_is_asked_again_is_told_its_gap_again_and_nobody_else() {
+    check(
+        "
+        topic news retention=100000
+        sub news/a
+        publish news n=3 size=60000  -> confirm news@0-2
+        receive alice news/a id=r1   -> alice is told of the gap news/a@0-1; alice receives news/a@2 attempt 1
+        publish news size=60000      -> confirm news@3
+        restart after=5s snapshot=4  ->
+        receive bob news/a id=r1     -> bob is told of the gap news/a@0-1; bob receives news/a@2 attempt 1
+        receive bob news/a id=r2     -> bob receives news/a@3 attempt 1
+        ",
+    );
+}
+
+#[test]
 fn gaps_that_are_apart_are_told_one_by_one() {
     check(
         "

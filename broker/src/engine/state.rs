@@ -245,6 +245,7 @@ impl State {
             asked: (!lease.request_id.is_empty()).then(|| Asked {
                 request_id: lease.request_id.clone(),
                 until: self.now.plus_ms(REQUEST_ID_MS),
+                gap: lease.gap.map(Into::into),
             }),
         };
         if let Some(gap) = lease.gap {

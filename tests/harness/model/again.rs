@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use siding_broker::engine::command::{Lease, Mark};
 use siding_broker::engine::effect::Expiring;
-use siding_protocol::types::Grant;
+use siding_protocol::types::{Grant, OffsetRange};
 
 use super::{Model, Place};
 
@@ -19,6 +19,8 @@ pub struct Again {
     pub grant: Grant,
     /// What of it is held.
     pub messages: Vec<(u64, u32)>,
+    /// The gap that was told with it.
+    pub gap: Option<OffsetRange>,
 }
 
 /// What receives that named themselves were given.
@@ -27,7 +29,7 @@ pub struct Given {
     /// Handed over, and the lease not applied.
     fresh: BTreeMap<Named, Again>,
     /// The newest lease, and until when it is given again.
-    leased: BTreeMap<Named, (Grant, u64)>,
+    leased: BTreeMap<Named, (Grant, u64, Option<OffsetRange>)>,
 }
 
 impl Given {
@@ -39,7 +41,9 @@ impl Given {
         if !lease.request_id.is_empty() {
             let named = (lease.subscription, lease.request_id.clone());
             self.fresh.remove(&named);
-            self.leased.insert(named, (lease.grant(), now + 60_000));
+            let gap = lease.gap.map(OffsetRange::from);
+            self.leased
+                .insert(named, (lease.grant(), now + 60_000, gap));
         }
     }
 }
@@ -53,7 +57,7 @@ impl Model {
         if let Some(fresh) = self.readers.given.fresh.get(named) {
             return Some(fresh.clone());
         }
-        let (grant, until) = *self.readers.given.leased.get(named)?;
+        let (grant, until, gap) = self.readers.given.leased.get(named)?.clone();
         let subscription = self.subscriptions.get(&named.0)?;
         let held = subscription.messages.iter().filter(
             |(_, message)| matches!(message.place, Place::Leased { grant: held, .. } if held == grant),
@@ -61,7 +65,11 @@ impl Model {
         let messages: Vec<_> = held
             .map(|(offset, message)| (*offset, message.attempts + 1))
             .collect();
-        (now < until && !messages.is_empty()).then_some(Again { grant, messages })
+        (now < until && !messages.is_empty()).then_some(Again {
+            grant,
+            messages,
+            gap,
+        })
     }
 
     /// A holder has begun what it still holds.

@@ -170,15 +170,10 @@ impl Engine {
     /// What a receive of this name was given in the last minute, as far as it is held still.
     fn given_before(&self, now: Timestamp, id: u64, request_id: &bytes::Bytes) -> Option<Delivery> {
         if let Some(given) = self.volatile.given(id, request_id) {
-            // What retention took is told once.
-            let gap = None;
-            return Some(Delivery {
-                gap,
-                ..given.clone()
-            });
+            return Some(given.clone());
         }
         let subscription = self.state.subscriptions.get(&id)?;
-        let (grant, lease) = subscription.asked(request_id, now)?;
+        let (grant, lease, gap) = subscription.asked(request_id, now)?;
         let mut ranges = Vec::new();
         for (range, _) in lease.ranges.iter() {
             push_attempts(subscription, &range, &mut ranges);
@@ -197,7 +192,7 @@ impl Engine {
             grant,
             deadline,
             ranges: apart(ranges, &checkpoints),
-            gap: None,
+            gap,
             checkpoints,
         })
     }

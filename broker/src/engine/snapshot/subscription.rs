@@ -105,6 +105,8 @@ struct StoredLease {
     request_id: Vec<u8>,
     #[prost(uint64, tag = "8")]
     asked_until_ms: u64,
+    #[prost(message, optional, tag = "9")]
+    asked_gap: Option<LoggedRange>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -392,6 +394,10 @@ impl StoredLease {
             holder: lease.holder.clone(),
             begun: lease.begun.ranges().map(LoggedRange::from).collect(),
             asked_until_ms: asked.as_ref().map_or(0, |asked| asked.until.0),
+            asked_gap: asked
+                .as_ref()
+                .and_then(|asked| asked.gap.clone())
+                .map(LoggedRange::from),
             request_id: asked.map_or_else(Vec::new, |asked| asked.request_id),
         }
     }
@@ -403,6 +409,12 @@ impl StoredLease {
             .collect();
         let (visibility_timeout_ms, holder) = (self.visibility_timeout_ms, self.holder);
         let (request_id, until) = (self.request_id, Timestamp(self.asked_until_ms));
+        let gap = self.asked_gap.map(OffsetRange::from);
+        let asked = Asked {
+            request_id,
+            until,
+            gap,
+        };
         (
             self.grant.into(),
             Lease {
@@ -410,7 +422,7 @@ impl StoredLease {
                 visibility_timeout_ms,
                 holder,
                 begun: self.begun.into_iter().map(OffsetRange::from).collect(),
-                asked: (!request_id.is_empty()).then_some(Asked { request_id, until }),
+                asked: (!asked.request_id.is_empty()).then_some(asked),
             },
         )
     }

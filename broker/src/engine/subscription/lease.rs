@@ -29,6 +29,8 @@ pub struct Asked {
     pub request_id: Vec<u8>,
     /// Asked again by then it gets the same.
     pub until: Timestamp,
+    /// And is told the same gap.
+    pub gap: Option<OffsetRange>,
 }
 
 impl Lease {
@@ -185,12 +187,16 @@ impl Subscription {
         }
     }
 
-    /// What a receive of this name was given and still holds.
-    pub fn asked(&self, request_id: &[u8], now: Timestamp) -> Option<(Grant, &Lease)> {
+    /// What a receive of this name was given and still holds, and the gap it was told.
+    pub fn asked(
+        &self,
+        request_id: &[u8],
+        now: Timestamp,
+    ) -> Option<(Grant, &Lease, Option<OffsetRange>)> {
         let grant = *self.asked.get(request_id)?;
         let lease = self.leases.get(&grant)?;
-        let until = lease.asked.as_ref()?.until;
-        (now < until).then_some((grant, lease))
+        let asked = lease.asked.as_ref()?;
+        (now < asked.until).then(|| (grant, lease, asked.gap.clone()))
     }
 
     fn take_due(&mut self, grant: Grant, until: Timestamp) -> Vec<OffsetRange> {
