@@ -13,6 +13,7 @@ mod ephemeral;
 mod exit;
 mod feed;
 mod flags;
+mod gap;
 mod id;
 mod input;
 mod json_line;

@@ -8,19 +8,18 @@ use siding_protocol::wire;
 use siding_protocol::wire::frame::Kind;
 
 use crate::consumer::ConsumerBuilder;
-use crate::delivery::DeliveredBatch;
 use crate::error::Error;
 use crate::options::Options;
 use crate::publisher::{OnBusy, PublisherBuilder};
-use crate::receive::{ReceiveOptions, receive};
+use crate::receive::{ReceiveOptions, Received, receive};
 use crate::shared::{Command, Handle, TRANSACTIONS, misfit};
 use crate::transaction::Transaction;
 
 /// A client of one broker. Clones share its one connection, and so do its publishers and consumers.
 ///
 /// A lost connection is made again for ever (see [`Reconnect`](crate::Reconnect)). Publishes,
-/// transactions and settles that were under way are sent again and done once; other requests fail
-/// as [`Error::Interrupted`]. Requests made meanwhile wait.
+/// transactions and settles that were under way are sent again and done once; a receive is asked again
+/// and gets what it was given; other requests fail as [`Error::Interrupted`]. Requests made meanwhile wait.
 ///
 /// # Cancel safety
 /// For all its requests: one whose future is dropped before it was sent is not sent; later, it may
@@ -184,19 +183,16 @@ impl Client {
         ConsumerBuilder::new(Arc::clone(&self.handle), address)
     }
 
-    /// Leases what is ready, or waits for it; empty if nothing was in time.
+    /// Leases what is ready, or waits for it; empty if nothing was in time. A connection that is lost
+    /// under it is waited out, and what had been leased meanwhile is given then: it lasts at most
+    /// `wait`, and the time without a connection.
     ///
     /// # Errors
-    /// `NOT_FOUND`; `INVALID`; `Interrupted`: leases may have been given then, and come back when
-    /// they expire.
+    /// `NOT_FOUND`; `INVALID`; a closed client, but never `Interrupted`.
     ///
     /// # Cancel safety
     /// Not safe once sent: what it leased comes back when the lease expires.
-    pub async fn receive(
-        &self,
-        address: &str,
-        options: ReceiveOptions,
-    ) -> Result<Vec<DeliveredBatch>, Error> {
+    pub async fn receive(&self, address: &str, options: ReceiveOptions) -> Result<Received, Error> {
         receive(&self.handle, address, options).await
     }
 

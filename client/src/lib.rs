@@ -84,7 +84,7 @@ pub use crate::notice::Notice;
 pub use crate::operate::{BrowseOptions, DropDeadOptions, PurgeOptions, RedriveOptions};
 pub use crate::options::{Options, PORT_DEFAULT, Reconnect};
 pub use crate::publisher::{OnBusy, Publisher, PublisherBuilder, Receipt};
-pub use crate::receive::ReceiveOptions;
+pub use crate::receive::{ReceiveOptions, Received};
 pub use crate::transaction::Transaction;
 
 /// The program in the README compiles.

@@ -111,7 +111,7 @@ fn grant(wire: Option<wire::Grant>) -> Option<Grant> {
     Some(Grant { term, counter })
 }
 
-const fn range(wire: wire::OffsetRange) -> OffsetRange {
+pub(crate) const fn range(wire: wire::OffsetRange) -> OffsetRange {
     wire.first..wire.first.saturating_add(wire.count)
 }
 

@@ -4,12 +4,15 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 
+use siding_protocol::types::OffsetRange;
 use siding_protocol::wire;
 use siding_protocol::wire::frame::Kind;
+use tokio::time::Instant;
 
 use crate::delivery::DeliveredBatch;
 use crate::error::Error;
 use crate::lease::{Source, millis};
+use crate::notice;
 use crate::shared::{Handle, misfit};
 
 /// What one [`receive`](crate::Client::receive) asks for.
@@ -36,24 +39,46 @@ impl Default for ReceiveOptions {
     }
 }
 
+/// What one [`receive`](crate::Client::receive) got.
+#[derive(Debug)]
+#[must_use = "its batches are to be settled; dropped, they are released"]
+pub struct Received {
+    /// What was leased. Empty: nothing was ready in time.
+    pub batches: Vec<DeliveredBatch>,
+    /// Retention took these messages before they were read; each is told once.
+    pub gap: Option<OffsetRange>,
+}
+
+/// Asks, and asks again by the same name when the connection was lost under it: what the broker gave
+/// then and could not tell is given again, not leased for nobody.
 pub(crate) async fn receive(
     handle: &Arc<Handle>,
     address: &str,
     options: ReceiveOptions,
-) -> Result<Vec<DeliveredBatch>, Error> {
-    let request = Kind::Receive(wire::Receive {
-        address: address.to_owned(),
-        max_messages: options.max_messages,
-        max_bytes: options.max_bytes,
-        wait_ms: millis(options.wait),
-        visibility_timeout_ms: options.visibility.map(millis),
-        request_id: Bytes::new(),
-    });
-    let Kind::Received(received) = handle.ask(request, true).await? else {
-        return Err(misfit());
+) -> Result<Received, Error> {
+    let request_id = Bytes::copy_from_slice(&fastrand::u128(..).to_be_bytes());
+    let (since, mut wait) = (Instant::now(), options.wait);
+    let received = loop {
+        let request = Kind::Receive(wire::Receive {
+            address: address.to_owned(),
+            max_messages: options.max_messages,
+            max_bytes: options.max_bytes,
+            wait_ms: millis(wait),
+            visibility_timeout_ms: options.visibility.map(millis),
+            request_id: request_id.clone(),
+        });
+        match handle.ask(request, true).await {
+            Err(Error::Interrupted { .. }) => wait = options.wait.saturating_sub(since.elapsed()),
+            Ok(Kind::Received(received)) => break received,
+            Ok(_) => return Err(misfit()),
+            Err(error) => return Err(error),
+        }
     };
     let source = Source::new(Arc::clone(handle), address.into(), options.visibility);
     let batches = received.batches.into_iter();
     let batches = batches.map(|batch| DeliveredBatch::new(&source, batch));
-    batches.collect::<Option<_>>().ok_or(misfit())
+    Ok(Received {
+        batches: batches.collect::<Option<_>>().ok_or(misfit())?,
+        gap: received.gap.map(notice::range),
+    })
 }

@@ -4,6 +4,7 @@ mod bad_input;
 mod exit_codes;
 mod kill;
 mod leases;
+mod lost;
 mod pipes;
 mod planted;
 mod quickstart;

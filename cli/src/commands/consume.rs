@@ -16,6 +16,7 @@ use crate::connect::{connect, leave, name_of};
 use crate::drain::{self, LOOK_EVERY, Next};
 use crate::ephemeral;
 use crate::exit::{Exit, failure};
+use crate::gap;
 use crate::output::{Format, Output};
 use crate::shown::Shown;
 use crate::signals::Stop;
@@ -166,10 +167,14 @@ async fn poll(
             visibility: args.visibility,
             ..ReceiveOptions::default()
         };
-        let batches = tokio::select! {
-            batches = client.receive(&args.address, options) => batches?,
+        let received = tokio::select! {
+            received = client.receive(&args.address, options) => received?,
             exit = stop.asked() => return Ok(exit),
         };
+        if let Some(gap) = &received.gap {
+            gap::tell(&args.address, gap);
+        }
+        let batches = received.batches;
         idle = if batches.is_empty() {
             idle + wait
         } else {
@@ -223,9 +228,11 @@ async fn pour(
         args.wait
     };
     let mut idle = idle_max;
+    let mut notices = consumer.notices();
     loop {
         tokio::select! {
             biased;
+            Some(notice) = notices.next() => gap::tell_notice(&args.address, &notice),
             batch = consumer.next_batch() => {
                 let Some(batch) = batch else { return Ok(Exit::Ok) };
                 let batches = with_waiting(batch?, consumer).await?;

@@ -20,6 +20,7 @@ use crate::clock;
 use crate::connect::{connect_worker, leave, name_of};
 use crate::drain::{self, LOOK_EVERY, Next};
 use crate::exit::{Exit, failure};
+use crate::gap;
 use crate::signals::Stop;
 
 /// `siding help work`.
@@ -157,12 +158,14 @@ impl Bench {
         stop: &mut Stop,
     ) -> Result<Exit> {
         let mut idle = LOOK_EVERY;
+        let mut notices = consumer.notices();
         loop {
             let free = self.running.len() < self.jobs;
             let drains = args.drain && self.running.is_empty();
             tokio::select! {
                 biased;
                 exit = stop.asked() => return Ok(exit),
+                Some(notice) = notices.next() => gap::tell_notice(&args.address, &notice),
                 Some(ended) = self.running.join_next() => self.counts.add(ended??),
                 delivery = consumer.next(), if free => {
                     let Some(delivery) = delivery else { return Ok(Exit::Ok) };

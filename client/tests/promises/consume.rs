@@ -311,18 +311,51 @@ async fn a_receive_gives_batches_that_are_settled_like_any_other() {
         };
         assert_eq!((receive.max_messages, receive.wait_ms), (1, 20_000));
         let batches = vec![batch(5, 10, &["a"])];
-        link.say(
-            correlation,
-            Kind::Received(wire::Received { batches, gap: None }),
-        )
-        .await;
+        let gap = Some(wire::OffsetRange { first: 7, count: 3 });
+        link.say(correlation, Kind::Received(wire::Received { batches, gap }))
+            .await;
     });
-    let batch = received.expect("received").remove(0);
+    let received = received.expect("received");
+    assert_eq!(received.gap, Some(7..10));
+    let batch = received.batches.into_iter().next().expect("one");
     let delivery = batch.into_deliveries().next().expect("one");
     assert_eq!(delivery.body_bytes(), "a");
     delivery.ack_detached();
     let (_, settle) = link.next_settle().await;
     assert_eq!(ranges(&settle), [(10, 1)]);
+}
+
+async fn next_receive(link: &mut Link) -> (u64, wire::Receive) {
+    match link.next().await {
+        (correlation, Kind::Receive(receive)) => (correlation, receive),
+        (_, kind) => panic!("a receive: {kind:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_receive_asks_again_by_its_name_when_the_connection_is_lost() {
+    let broker = Broker::start().await;
+    let (client, mut link) = broker.client().await;
+    let nothing = || wire::Received::default();
+    let ask = async {
+        for _ in 0..2 {
+            let received = client.receive("jobs", ReceiveOptions::default()).await;
+            assert!(received.expect("not interrupted").batches.is_empty());
+        }
+    };
+    let ((), ()) = tokio::join!(ask, async {
+        let (_, first) = next_receive(&mut link).await;
+        assert_eq!(first.request_id.len(), 16);
+        drop(link);
+        let (mut link, _) = broker.welcome().await;
+        let (correlation, again) = next_receive(&mut link).await;
+        assert_eq!(again.request_id, first.request_id);
+        assert!(again.wait_ms <= first.wait_ms, "what is left of its wait");
+        link.say(correlation, Kind::Received(nothing())).await;
+        let (correlation, next) = next_receive(&mut link).await;
+        assert_ne!(next.request_id, first.request_id, "a name of its own");
+        link.say(correlation, Kind::Received(nothing())).await;
+    });
 }
 
 pub(crate) async fn pong(link: &mut Link) {
