@@ -115,6 +115,9 @@ fn sub_record(sub: &SubscriptionInfo) -> Vec<(&'static str, Value)> {
     if let Some(left) = sub.redriving {
         record.push(("redriving", left.into()));
     }
+    if !sub.blocked_by.is_empty() {
+        record.push(("blocked_by", sub.blocked_by.as_str().into()));
+    }
     if let Some(due) = sub.next_due_ms {
         record.push(("next_due", clock::rfc3339(due).into()));
     }

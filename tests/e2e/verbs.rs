@@ -1,5 +1,8 @@
 //! Every verb as a user types it: what it does, and what it says when it cannot.
 
+mod clock;
+mod topics;
+
 use anyhow::{Context, Result};
 use serde_json::Value;
 use siding_tests::binaries::{Ran, siding};

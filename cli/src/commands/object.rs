@@ -1,9 +1,9 @@
 //! What `siding queue`, `topic` and `sub` share: list, show, remove, purge, pause, seek.
 
 use anyhow::Result;
-use siding::wire::NameInfo;
 use siding::wire::name_info::Settings;
-use siding::{Client, PurgeOptions, Start};
+use siding::wire::{DeliverySettings, NameInfo};
+use siding::{Client, Error, PurgeOptions, Refusal, Start};
 
 use crate::args::{Consent, Global};
 use crate::books::{books, record, sub_rows, topic_rows};
@@ -107,6 +107,21 @@ pub(super) async fn list(target: &Target<'_>) -> Result<Exit> {
     output.rows(&rows);
     output.flush().await?;
     Ok(matched(rows.rows.len() as u64))
+}
+
+/// Where messages go on to may be created later, and they wait until then: a name that is only mistyped
+/// is told at once.
+pub(super) async fn tell_if_missing(client: &Client, settings: &DeliverySettings) -> Result<()> {
+    let onward = [&settings.forward_to, &settings.dead_letter_to];
+    for name in onward.into_iter().filter(|name| !name.is_empty()) {
+        match client.describe(name).await {
+            Err(Error::Refused(refusal @ Refusal::NotFound { .. })) => {
+                eprintln!("{refusal}: what goes there waits until it is created");
+            }
+            there => drop(there?),
+        }
+    }
+    Ok(())
 }
 
 /// Shows books and settings.

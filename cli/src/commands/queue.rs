@@ -87,7 +87,9 @@ pub(crate) async fn run(global: &Global, verb: QueueCommand) -> Result<Exit> {
     let at = |name| Target::new(global, &client, Kind::Queue, name);
     match verb {
         QueueCommand::Create { name, settings } => {
-            client.create_queue(&name, settings.to_wire()).await?;
+            let wire = settings.to_wire();
+            client.create_queue(&name, wire.clone()).await?;
+            object::tell_if_missing(&client, &wire.delivery.unwrap_or_default()).await?;
             Ok(Exit::Ok)
         }
         QueueCommand::Ls { prefix } => object::list(&at(prefix)).await,

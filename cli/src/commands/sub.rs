@@ -128,7 +128,10 @@ async fn create(global: &Global, address: &str, settings: &SubArgs, from: Start)
     let mut stop = Stop::listen()?;
     let client = connect(global).await?;
     let wire = settings.to_wire();
-    client.create_subscription(address, wire, from).await?;
+    client
+        .create_subscription(address, wire.clone(), from)
+        .await?;
+    object::tell_if_missing(&client, &wire).await?;
     if !settings.ephemeral {
         return Ok(Exit::Ok);
     }
