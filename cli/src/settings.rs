@@ -19,7 +19,8 @@ pub(crate) struct DeliveryArgs {
     /// How long a delivered message is leased, 1s to 12h [default: 30s].
     #[arg(long, value_parser = args::duration)]
     pub(super) visibility: Option<Duration>,
-    /// No lease is extended past so long after its hand-over [default: no limit].
+    /// No lease is extended past so long after its hand-over; at least --visibility
+    /// [default: no limit].
     #[arg(long, value_parser = args::duration)]
     max_hold: Option<Duration>,
     /// Attempts before a message is dead, 1 to 1000 [default: 10].

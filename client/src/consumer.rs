@@ -106,7 +106,8 @@ impl ConsumerBuilder {
         self
     }
 
-    /// How long a lease lasts: 1 s to 12 h. Default: as the subscription says.
+    /// How long a lease lasts: 1 s to 12 h, and no longer than `max_hold` where the queue or subscription
+    /// has one. Default: as it says itself.
     pub fn visibility(mut self, visibility: Duration) -> Self {
         self.visibility = Some(visibility);
         self.consume.visibility_timeout_ms = Some(millis(visibility));

@@ -208,10 +208,11 @@ impl DeliveredBatch {
         self.lease.settle(reject(reason), Rider::default()).await
     }
 
-    /// Sets the remaining time of the lease: 1 s to 12 h.
+    /// Sets the remaining time of the lease: 1 s to 12 h, and no further than `max_hold` after the
+    /// hand-over, where the queue or subscription has one.
     ///
     /// # Errors
-    /// As [`ack`](Self::ack); another duration is refused.
+    /// As [`ack`](Self::ack); another duration is refused, with the most that is left.
     ///
     /// # Cancel safety
     /// As [`ack`](Self::ack).
@@ -342,10 +343,11 @@ impl Delivery {
         self.settle(reject(reason)).await
     }
 
-    /// Sets the remaining time of the lease: 1 s to 12 h.
+    /// Sets the remaining time of the lease: 1 s to 12 h, and no further than `max_hold` after the
+    /// hand-over, where the queue or subscription has one.
     ///
     /// # Errors
-    /// As [`ack`](Self::ack); another duration is refused.
+    /// As [`ack`](Self::ack); another duration is refused, with the most that is left.
     ///
     /// # Cancel safety
     /// As [`ack`](Self::ack).
@@ -354,8 +356,8 @@ impl Delivery {
         Ok(extended(&settled))
     }
 
-    /// Extends the lease at every half of its visibility timeout until the guard is dropped, or the
-    /// lease is lost. Must be called within a tokio runtime.
+    /// Extends the lease at every half of its visibility timeout until the guard is dropped, the lease
+    /// is lost, or the message has been held for `max_hold`. Must be called within a tokio runtime.
     pub fn keep_alive(&self) -> KeepAlive {
         let Lease {
             source,

@@ -3,19 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use siding_protocol::request::{Action, Rider};
+use siding_protocol::request::Rider;
 use siding_protocol::types::{Grant, OffsetRange};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::delivery::{self, Extended};
 use crate::error::Error;
-use crate::lease::{Source, millis};
+use crate::lease::Source;
 
 /// A broker's shortest visibility timeout is twice this.
 const SHORTEST: Duration = Duration::from_millis(500);
 
-/// Extends a lease at every half of its visibility timeout until it is dropped.
+/// Extends a lease at every half of its visibility timeout until it is dropped, or the message has been
+/// held for as long as its queue or subscription says (`max_hold`): then the lease runs out.
 #[derive(Debug)]
 #[must_use = "dropped, it stops"]
 pub struct KeepAlive {
@@ -51,11 +52,8 @@ async fn keep(source: &Source, grant: Grant, range: OffsetRange) -> Result<(), E
     ticks.tick().await;
     loop {
         ticks.tick().await;
-        let action = Action::Extend {
-            remaining_ms: millis(visibility),
-        };
         let held = (grant, range.clone());
-        let extended = source.settled(held, (action, Rider::default())).await?;
+        let extended = source.prolong(held, Rider::default()).await?;
         if let Extended::LeaseLost(_) = delivery::extended(&extended) {
             return Ok(());
         }

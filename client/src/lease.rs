@@ -4,7 +4,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use siding_protocol::event::Settled;
-use siding_protocol::limits::VISIBILITY_MS_DEFAULT;
+use siding_protocol::limits::{VISIBILITY_MS_DEFAULT, VISIBILITY_MS_MIN};
+use siding_protocol::refusal::Refusal;
 use siding_protocol::request::{Action, Rider, Settle};
 use siding_protocol::types::{Grant, OffsetRange};
 use tokio::sync::oneshot;
@@ -88,6 +89,28 @@ impl Source {
         self.settle(held, done, Listener::Waiter(reply));
         answer.await.unwrap_or(Err(CLOSED))
     }
+
+    /// Extends by the visibility timeout, or by what is left where that is longer than the messages may
+    /// be held; time goes on meanwhile, so by a little less.
+    pub(crate) async fn prolong(
+        &self,
+        held: (Grant, OffsetRange),
+        rider: Rider,
+    ) -> Result<Settled, Error> {
+        const MEANWHILE_MS: u64 = 1_000;
+        let extend = |remaining_ms| Action::Extend { remaining_ms };
+        let usual = extend(millis(self.visibility().await?));
+        let extended = self.settled(held.clone(), (usual, rider.clone())).await;
+        match &extended {
+            Err(Error::Refused(Refusal::Invalid { field, max, .. }))
+                if field == "remaining_ms" && *max >= MEANWHILE_MS + VISIBILITY_MS_MIN =>
+            {
+                let left = extend(max - MEANWHILE_MS);
+                self.settled(held, (left, rider)).await
+            }
+            _ => extended,
+        }
+    }
 }
 
 impl Lease {
@@ -126,6 +149,12 @@ impl Lease {
         };
         let held = (self.grant, self.range.clone());
         self.source.settled(held, (action, rider)).await
+    }
+
+    /// Extends by the visibility timeout, or by what is left of how long it may be held.
+    pub(crate) async fn prolong(&self, rider: Rider) -> Result<Settled, Error> {
+        let held = (self.grant, self.range.clone());
+        self.source.prolong(held, rider).await
     }
 
     /// Takes the range out: dropping the lease does nothing more.

@@ -72,7 +72,7 @@ impl Delivery {
     }
 
     /// Says how far the work is: percent, 0 to 100, and a note. Extends the lease by its visibility
-    /// timeout; [`Extended::CancelRequested`] says that the work is not wanted any more.
+    /// timeout, or by what `max_hold` leaves of it; [`Extended::CancelRequested`] says that the work is not wanted any more.
     ///
     /// # Errors
     /// As [`extend_with`](Self::extend_with).
@@ -85,12 +85,11 @@ impl Delivery {
             note: note.to_owned(),
             ..Rider::default()
         };
-        self.extend_with(self.lease().source.visibility().await?, rider)
-            .await
+        Ok(extended(&self.lease().prolong(rider).await?))
     }
 
     /// Keeps this for the next attempt, should this one fail. Extends the lease by its visibility
-    /// timeout.
+    /// timeout, or by what `max_hold` leaves of it.
     ///
     /// # Errors
     /// As [`extend_with`](Self::extend_with).
@@ -102,7 +101,6 @@ impl Delivery {
             checkpoint: Some(checkpoint.into()),
             ..Rider::default()
         };
-        self.extend_with(self.lease().source.visibility().await?, rider)
-            .await
+        Ok(extended(&self.lease().prolong(rider).await?))
     }
 }

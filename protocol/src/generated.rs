@@ -250,7 +250,7 @@ pub struct Consume {
     /// Window: 1 to 8 MiB; at least one message is always sent.
     #[prost(uint64, tag = "4")]
     pub credit_bytes: u64,
-    /// 1 s to 12 h. Absent: the subscription's.
+    /// 1 s to 12 h, at most the subscription's `max_hold_ms`. Absent: the subscription's.
     #[prost(uint64, optional, tag = "5")]
     pub visibility_timeout_ms: ::core::option::Option<u64>,
     /// At most once: what is delivered was acked before its bytes left.
@@ -322,7 +322,8 @@ pub struct DeliverySettings {
     /// Default ON_EXPIRED_DROP.
     #[prost(enumeration = "OnExpired", tag = "12")]
     pub on_expired: i32,
-    /// No lease is extended past so long after its hand-over: 1 s to 10 years; 0, the default: no limit.
+    /// No lease is extended past so long after its hand-over: the visibility timeout to 10 years; 0, the
+    /// default: no limit.
     #[prost(uint64, optional, tag = "13")]
     pub max_hold_ms: ::core::option::Option<u64>,
     /// Keep a record of what has ended, for `Get`.

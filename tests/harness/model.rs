@@ -174,6 +174,8 @@ enum Place {
         grant: Grant,
         deadline: u64,
         visibility_timeout_ms: u64,
+        /// 0: no limit.
+        hold_until: u64,
         holder: String,
         begun: bool,
     },
@@ -376,7 +378,13 @@ impl Model {
             };
             message.lapsed = None;
             message.holds_key = true;
+            let handed_over = lease.deadline_ms - lease.visibility_timeout_ms;
+            let max_hold = subscription.settings.max_hold_ms;
             message.place = Place::Leased {
+                hold_until: match max_hold {
+                    0 => 0,
+                    _ => handed_over + max_hold,
+                },
                 grant: lease.grant(),
                 deadline: lease.deadline_ms,
                 visibility_timeout_ms: lease.visibility_timeout_ms,

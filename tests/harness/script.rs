@@ -154,6 +154,7 @@ impl Words {
         let steps = self.text("backoff").map(|steps| steps.split(','));
         wire::DeliverySettings {
             visibility_timeout_ms: self.ms("visibility"),
+            max_hold_ms: self.ms("hold"),
             max_attempts: self.number("attempts"),
             backoff_ms: steps.into_iter().flatten().map(duration_ms).collect(),
             max_dead: self.number("max_dead"),
@@ -179,7 +180,6 @@ impl Words {
             ephemeral: self.has("ephemeral"),
             forward_to: self.text("to").unwrap_or("").to_owned(),
             dead_letter_to: self.text("dead_to").unwrap_or("").to_owned(),
-            ..Default::default()
         }
     }
 
@@ -404,6 +404,9 @@ pub fn refusal_text(refusal: &Refusal) -> String {
             format!("not found {name}, nearest {}", nearest.join(", "))
         }
         Refusal::Exists { name } => format!("exists {name}"),
+        Refusal::Invalid {
+            field, min, max, ..
+        } if min < max => format!("invalid {field}, {min} to {max}"),
         Refusal::Invalid { field, .. } => format!("invalid {field}"),
         Refusal::LeaseLost { state } => format!("lease lost: {}", state.name()),
         Refusal::DedupConflict { index, offset } => format!("dedup conflict: {index} is @{offset}"),

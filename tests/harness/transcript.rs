@@ -9,6 +9,7 @@
 //! publish NAME [n=1] [size=1] [producer=1] [sequence=next]     -> confirm NAME@0-2
 //!         [keys=ROUTING_KEY,...] [key=KEY,...] [priority=4] [delay=] [at=AFTER_THE_BEGINNING] [ttl=]
 //!         [body=x] [dedup=ID,-,ID]                             -> confirm NAME@3, 0 is @1, 2 is @2
+//! queue NAME hold=60s: a lease may be held for so long
 //! consume WHO ADDRESS [credit=100] [bytes=] [visibility=]      -> WHO gets NAME@0-2 attempt 1
 //!                                                              -> WHO ended: not found (deleted)
 //! receive WHO ADDRESS [max=10] [bytes=] [wait=0s]              -> WHO receives NAME@0 attempt 1

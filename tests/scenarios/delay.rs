@@ -91,7 +91,7 @@ fn an_instant_more_than_ten_years_ahead_is_refused() {
         "
         queue jobs
         publish jobs at=87840h       -> confirm jobs@0
-        publish jobs at=87841h       -> refuse: invalid deliver_at_ms
+        publish jobs at=87841h       -> refuse: invalid deliver_at_ms, 0 to 316225000000
         ",
     );
 }

@@ -11,6 +11,7 @@ mod ephemeral;
 mod expiring;
 mod filter;
 mod forward;
+mod hold;
 mod jobs;
 mod keys;
 mod lease;

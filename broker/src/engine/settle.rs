@@ -4,7 +4,8 @@
 //! acted on. A transaction only asks the first question, for all its settles, before it acts.
 
 use siding_protocol::event::{SettleOutcome, SettleOutcomeKind, Settled};
-use siding_protocol::refusal::State;
+use siding_protocol::limits::VISIBILITY_MS_MIN;
+use siding_protocol::refusal::{Refusal, State};
 use siding_protocol::types::{OffsetRange, Timestamp};
 
 use super::command::{Settle, SettleKind};
@@ -108,6 +109,30 @@ impl Subscription {
         let leased = leased.flat_map(|(range, _)| ranges.within(range));
         states.extend(leased.map(|part| (part, State::Leased)));
         states
+    }
+
+    /// Nothing is extended past how long it may be held; what the grant does not hold is not asked.
+    pub(super) fn judge_hold(&self, settle: &Settle, now: Timestamp) -> Result<(), Refusal> {
+        if settle.kind() != SettleKind::Extend {
+            return Ok(());
+        }
+        let Some(lease) = self.leases.get(&settle.grant()) else {
+            return Ok(());
+        };
+        let left = lease.hold_left_ms(now);
+        let Some(left) = left.filter(|left| settle.delay_ms.unwrap_or(0) > *left) else {
+            return Ok(());
+        };
+        let mut asked = settle.ranges.iter().map(|range| OffsetRange::from(*range));
+        if !asked.any(|range| lease.ranges.overlap(range).next().is_some()) {
+            return Ok(());
+        }
+        Err(Refusal::Invalid {
+            field: "remaining_ms".into(),
+            min: VISIBILITY_MS_MIN.min(left),
+            max: left,
+            why: "past max_hold_ms after the hand-over".into(),
+        })
     }
 
     /// Settles what the grant still may settle; what it may not is told, part by part.

@@ -5,6 +5,7 @@
 
 mod job;
 mod lanes;
+mod lease;
 mod producer;
 mod schedule;
 mod subscription;

@@ -237,9 +237,16 @@ impl State {
             return;
         };
         let ranges = lease.ranges.iter().map(|range| (*range).into());
+        let handed_over_ms = lease
+            .deadline_ms
+            .saturating_sub(lease.visibility_timeout_ms);
         let held = Lease {
             ranges: super::runs::RangeMap::default(),
             visibility_timeout_ms: lease.visibility_timeout_ms,
+            hold_until: match subscription.settings.max_hold_ms {
+                0 => Timestamp(0),
+                most => Timestamp(handed_over_ms).plus_ms(most),
+            },
             holder: lease.holder.clone(),
             begun: RangeSet::default(),
             asked: (!lease.request_id.is_empty()).then(|| Asked {

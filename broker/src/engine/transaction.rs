@@ -105,6 +105,7 @@ impl State {
             _ => None,
         });
         lost.map_or(Ok(()), |state| Err(Refusal::LeaseLost { state }))?;
+        subscription.judge_hold(settle, self.now)?;
         subscription.judge_rider(settle, riders.entry(settle.subscription).or_default())
     }
 
@@ -153,6 +154,7 @@ impl State {
         touched: &mut BTreeSet<u64>,
     ) -> Result<Settled, Refusal> {
         if let Some(subscription) = self.subscriptions.get(&settle.subscription) {
+            subscription.judge_hold(settle, self.now)?;
             subscription.judge_rider(settle, &mut 0)?;
         }
         self.settle_judged(settle, effects, touched)

@@ -8,7 +8,7 @@ use anyhow::Result;
 use bytes::Bytes;
 use clap::Args;
 use serde_json::Value;
-use siding::{Action, Client, Error, Grant, Refusal, Rider, Settle, SettleOutcomeKind, Settled};
+use siding::{Action, Client, Grant, Rider, Settle, SettleOutcomeKind, Settled};
 
 use crate::args::{self, Global};
 use crate::connect::connect;
@@ -107,7 +107,7 @@ Example:
 pub(crate) struct ExtendArgs {
     #[command(flatten)]
     held: HeldArgs,
-    /// The lease then lasts so long from now, 1s to 12h.
+    /// The lease then lasts so long from now, 1s to 12h, and no further than the queue's --max-hold.
     #[arg(long = "for", value_parser = args::duration, default_value = "30s")]
     remaining: Duration,
     #[command(flatten)]
@@ -277,11 +277,7 @@ impl Hand {
                 action: self.action.clone(),
                 rider: self.rider.clone(),
             };
-            let settled = self
-                .client
-                .settle(settle)
-                .await
-                .map_err(in_words_of_extend)?;
+            let settled = self.client.settle(settle).await?;
             for offset in offsets {
                 let outcome = self.outcome(&settled, offset);
                 let id = format!("{address}@{offset}");
@@ -303,24 +299,6 @@ impl Hand {
                 format!("lease lost: {}", state.name())
             }
         }
-    }
-}
-
-/// The remaining time of a lease is a delay on the wire.
-fn in_words_of_extend(error: Error) -> Error {
-    match error {
-        Error::Refused(Refusal::Invalid {
-            field,
-            min,
-            max,
-            why,
-        }) if field == "delay_ms" && min > 0 => Error::Refused(Refusal::Invalid {
-            field: "remaining_ms".into(),
-            min,
-            max,
-            why,
-        }),
-        other => other,
     }
 }
 

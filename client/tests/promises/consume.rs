@@ -265,6 +265,48 @@ async fn a_lease_kept_alive_is_extended_at_every_half_of_its_timeout() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_kept_alive_until_it_may_be_held_no_longer() {
+    let mut broker = Broker::start().await;
+    broker.limits.heartbeat_ms = 0;
+    let (client, mut link) = broker.client().await;
+    let builder = client.consumer("jobs").visibility(Duration::from_secs(30));
+    let (consumer, _) = tokio::join!(builder.open(), link.subscribe());
+    let mut consumer = consumer.expect("subscribed");
+    link.deliver(1, vec![batch(5, 10, &["a"])]).await;
+    let delivery = consumer.next().await.expect("open").expect("delivered");
+    let _keep_alive = delivery.keep_alive();
+    let past = |left_ms| {
+        let refusal = Refusal::out_of_range("remaining_ms", 1_000, left_ms);
+        Kind::Error(refusal.to_wire())
+    };
+    let (correlation, settle) = link.next_settle().await;
+    assert_eq!(settle.delay_ms, Some(30_000));
+    link.say(correlation, past(25_000)).await;
+    let (correlation, settle) = link.next_settle().await;
+    assert_eq!(settle.delay_ms, Some(24_000), "what is left, but a second");
+    link.settled(correlation, 1).await;
+    let (correlation, settle) = link.next_settle().await;
+    assert_eq!(settle.delay_ms, Some(30_000));
+    link.say(correlation, past(10_000)).await;
+    let (correlation, settle) = link.next_settle().await;
+    assert_eq!(settle.delay_ms, Some(9_000));
+    link.settled(correlation, 1).await;
+    let (correlation, settle) = link.next_settle().await;
+    assert_eq!(settle.delay_ms, Some(30_000));
+    link.say(correlation, past(1_500)).await;
+    let since = tokio::time::Instant::now();
+    tokio::time::advance(Duration::from_mins(1)).await;
+    drop(delivery);
+    let (_, settle) = link.next_settle().await;
+    assert_eq!(
+        settle.action(),
+        wire::Action::Release,
+        "{:?}",
+        since.elapsed()
+    );
+}
+
 #[tokio::test]
 async fn a_lease_is_kept_alive_although_the_connection_breaks_before_its_timeout_is_known() {
     let broker = Broker::start().await;

@@ -92,7 +92,7 @@ fn parse_action(wire: &wire::Settle) -> Result<Action, Refusal> {
         wire::Action::Extend => {
             let (min, max) = (limits::VISIBILITY_MS_MIN, limits::VISIBILITY_MS_MAX);
             Action::Extend {
-                remaining_ms: within("delay_ms", wire.delay_ms, 0, min, max)?,
+                remaining_ms: within("remaining_ms", wire.delay_ms, 0, min, max)?,
             }
         }
     })

@@ -117,11 +117,10 @@ impl DeliverySettings {
             limits::DONE_RETENTION_MS_DEFAULT,
         );
         let (second, years) = (limits::SECOND_MS, limits::DELAY_MS_MAX);
+        let visibility_timeout_ms =
+            visibility_timeout(wire.visibility_timeout_ms, limits::VISIBILITY_MS_DEFAULT)?;
         Ok(Self {
-            visibility_timeout_ms: visibility_timeout(
-                wire.visibility_timeout_ms,
-                limits::VISIBILITY_MS_DEFAULT,
-            )?,
+            visibility_timeout_ms,
             max_attempts: u32::try_from(attempts).unwrap_or(limits::MAX_ATTEMPTS_MAX),
             max_dead: within("max_dead", wire.max_dead, dead, 1, dead_max)?,
             max_dead_bytes: within("max_dead_bytes", wire.max_dead_bytes, bytes, 1, bytes_max)?,
@@ -134,10 +133,11 @@ impl DeliverySettings {
             )?,
             order: parse_order(wire.order)?.into(),
             on_dead: parse_on_dead(wire.on_dead)?.into(),
-            age_step_ms: optional_duration("age_step_ms", wire.age_step_ms)?,
+            age_step_ms: optional_duration("age_step_ms", wire.age_step_ms, second)?,
             ttl_ms: within("ttl_ms", wire.ttl_ms, 0, 0, years)?,
             on_expired: parse_on_expired(wire.on_expired)?.into(),
-            max_hold_ms: optional_duration("max_hold_ms", wire.max_hold_ms)?,
+            // A lease that is not extended is held for its visibility timeout.
+            max_hold_ms: optional_duration("max_hold_ms", wire.max_hold_ms, visibility_timeout_ms)?,
             track: wire.track,
             done_retention_ms: within(
                 "done_retention_ms",
@@ -216,11 +216,11 @@ fn parse_backoff(steps: Vec<u64>) -> Result<Vec<u64>, Refusal> {
     Ok(steps)
 }
 
-/// 0, which turns it off, or a second to ten years.
-fn optional_duration(field: &'static str, value: Option<u64>) -> Result<u64, Refusal> {
+/// 0, which turns it off, or `min` to ten years.
+fn optional_duration(field: &'static str, value: Option<u64>, min: u64) -> Result<u64, Refusal> {
     match value {
         None | Some(0) => Ok(0),
-        some => within(field, some, 0, limits::SECOND_MS, limits::DELAY_MS_MAX),
+        some => within(field, some, 0, min, limits::DELAY_MS_MAX),
     }
 }
 
@@ -254,5 +254,35 @@ fn parse_on_expired(on_expired: i32) -> Result<OnExpired, Refusal> {
         Ok(wire::OnExpired::Unspecified | wire::OnExpired::Drop) => Ok(OnExpired::Drop),
         Ok(wire::OnExpired::Dead) => Ok(OnExpired::Dead),
         Err(_) => Err(Refusal::malformed("on_expired", "no such choice")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_lease_begins_longer_than_it_may_be_held() {
+        let parse = |visibility_timeout_ms, max_hold_ms| {
+            let wire = wire::DeliverySettings {
+                visibility_timeout_ms,
+                max_hold_ms,
+                ..wire::DeliverySettings::default()
+            };
+            DeliverySettings::parse(Some(wire)).map(|settings| settings.max_hold_ms)
+        };
+        let refused = |min| {
+            let max = limits::DELAY_MS_MAX;
+            Err(Refusal::out_of_range("max_hold_ms", min, max))
+        };
+        assert_eq!(parse(None, None), Ok(0));
+        assert_eq!(parse(None, Some(0)), Ok(0));
+        assert_eq!(parse(None, Some(30_000)), Ok(30_000));
+        assert_eq!(parse(None, Some(29_999)), refused(30_000));
+        assert_eq!(parse(Some(60_000), Some(59_999)), refused(60_000));
+        assert_eq!(
+            parse(Some(1_000), Some(limits::DELAY_MS_MAX + 1)),
+            refused(1_000)
+        );
     }
 }

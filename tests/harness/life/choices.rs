@@ -68,6 +68,7 @@ pub(super) fn parse<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T
 pub(super) fn delivery_settings(choice: usize) -> DeliverySettings {
     DeliverySettings {
         visibility_timeout_ms: [1_000, 30_000, 5_000][choice],
+        max_hold_ms: [3_000, 0, 6_000][choice],
         max_attempts: [2, 10, 3][choice],
         backoff_ms: [vec![0], vec![1_000, 5_000], vec![0, 1_000]][choice].clone(),
         max_dead: [3, 100, 1][choice],

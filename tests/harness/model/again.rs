@@ -110,10 +110,15 @@ impl Model {
             if let Place::Leased {
                 deadline,
                 visibility_timeout_ms,
+                hold_until,
                 ..
             } = &mut message.place
             {
-                *deadline += downtime.min(*visibility_timeout_ms);
+                let more = downtime.min(*visibility_timeout_ms);
+                *deadline += more;
+                if *hold_until > 0 {
+                    *hold_until += more;
+                }
             }
         }
     }

@@ -271,12 +271,19 @@ fn plain(refusal: Refusal) -> Refusal {
             current,
             retry_after_ms: 0,
         },
-        Refusal::Invalid { field, .. } => Refusal::Invalid {
-            field,
-            min: 0,
-            max: 0,
-            why: "".into(),
-        },
+        Refusal::Invalid {
+            field, min, max, ..
+        } => {
+            // Where what is allowed depends on the moment, it is part of the answer.
+            let told = field == "remaining_ms";
+            let (min, max) = if told { (min, max) } else { (0, 0) };
+            Refusal::Invalid {
+                field,
+                min,
+                max,
+                why: "".into(),
+            }
+        }
         other => other,
     }
 }

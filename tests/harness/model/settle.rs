@@ -104,6 +104,7 @@ impl Model {
                         return Err(at(Refusal::LeaseLost { state }));
                     }
                 }
+                self.judge_hold(settle).map_err(at)?;
             }
         }
         Ok((accepted, asked))
@@ -118,7 +119,27 @@ impl Model {
         fates.into_iter().flatten().collect()
     }
 
+    /// Nothing is held longer than it may be, from its hand-over.
+    fn judge_hold(&self, settle: &Settle) -> Result<(), Refusal> {
+        let subscription = self.subscriptions.get(&settle.subscription);
+        let asked = settle.delay_ms.unwrap_or(0);
+        for (offset, fate) in self.fates(settle) {
+            let message = subscription.and_then(|found| found.messages.get(&offset));
+            if settle.kind() == SettleKind::Extend
+                && fate == Fate::Live
+                && let Some(Place::Leased { hold_until, .. }) = message.map(|one| &one.place)
+                && *hold_until > 0
+                && self.now + asked > *hold_until
+            {
+                let left = hold_until.saturating_sub(self.now);
+                return Err(Refusal::out_of_range("remaining_ms", left.min(1_000), left));
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn settle(&mut self, settle: &Settle) -> Result<Settled, Refusal> {
+        self.judge_hold(settle)?;
         let now = self.now;
         let fates = self.fates(settle);
         let subscription = self.subscriptions.get_mut(&settle.subscription);

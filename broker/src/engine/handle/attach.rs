@@ -3,9 +3,11 @@
 use siding_protocol::event::Answer;
 use siding_protocol::limits::{
     CONSUMERS_PER_CONNECTION_MAX, CREDIT_BYTES_PER_CONNECTION_MAX, RECEIVES_PER_CONNECTION_MAX,
+    VISIBILITY_MS_MAX, VISIBILITY_MS_MIN,
 };
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request;
+use siding_protocol::settings::within;
 use siding_protocol::types::{Address, Grant, OffsetRange, Timestamp};
 
 use super::Next;
@@ -16,14 +18,17 @@ use crate::engine::effect::{DeliverTo, Delivery, Effect, Effects, Origin, Sessio
 use crate::engine::forward::refuse_reader;
 use crate::engine::job::carry::apart;
 use crate::engine::select::push_attempts;
+use crate::engine::subscription::Subscription;
 use crate::engine::{Engine, PARTS_PER_COMMAND_MAX, propose};
 
 impl Engine {
-    /// The subscription at an address that consumers may read.
-    fn readable_at(&self, address: &Address) -> Result<u64, Refusal> {
+    /// The subscription at an address that may be read with such a visibility timeout.
+    fn readable_at(&self, address: &Address, visibility_ms: Option<u64>) -> Result<u64, Refusal> {
         let id = self.subscription_at(address)?;
-        let found = self.state.subscriptions.get(&id);
-        found.map_or(Ok(()), refuse_reader)?;
+        if let Some(found) = self.state.subscriptions.get(&id) {
+            refuse_reader(found)?;
+            refuse_past_hold(found, visibility_ms)?;
+        }
         Ok(id)
     }
 
@@ -32,7 +37,7 @@ impl Engine {
         session: SessionId,
         consume: &request::Consume,
     ) -> Result<Next, Refusal> {
-        let subscription = self.readable_at(&consume.address)?;
+        let subscription = self.readable_at(&consume.address, consume.visibility_timeout_ms)?;
         let Some(open) = self.volatile.sessions.get_mut(&session) else {
             return Ok(Next::Nothing);
         };
@@ -125,7 +130,7 @@ impl Engine {
         receive: &request::Receive,
         effects: &mut Effects,
     ) -> Result<Next, Refusal> {
-        let subscription = self.readable_at(&receive.address)?;
+        let subscription = self.readable_at(&receive.address, receive.visibility_timeout_ms)?;
         let request_id = &receive.request_id;
         if !request_id.is_empty() {
             if let Some(delivery) = self.given_before(now, subscription, request_id) {
@@ -214,6 +219,24 @@ impl Engine {
         propose(Command::Mark(mark), Urgency::Lazy, effects);
         Ok(Next::Reply(Answer::Done))
     }
+}
+
+/// A lease may not last longer than it may be held.
+fn refuse_past_hold(found: &Subscription, visibility_ms: Option<u64>) -> Result<(), Refusal> {
+    let most = match found.settings.max_hold_ms {
+        0 => VISIBILITY_MS_MAX,
+        most => most.min(VISIBILITY_MS_MAX),
+    };
+    visibility_ms.map_or(Ok(()), |ms| {
+        within(
+            "visibility_timeout_ms",
+            Some(ms),
+            ms,
+            VISIBILITY_MS_MIN,
+            most,
+        )
+        .map(drop)
+    })
 }
 
 /// One connection has as many as it may.

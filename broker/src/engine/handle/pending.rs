@@ -2,13 +2,12 @@
 
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request::Request;
-use siding_protocol::settings::{DeliverySettings, QueueSettings};
+use siding_protocol::settings::QueueSettings;
 
 /// Refuses what would be stored or answered as if it had been done.
 pub(super) fn check(request: &Request) -> Result<(), Refusal> {
     match request {
         Request::CreateQueue { settings, .. } => check_queue(settings),
-        Request::CreateSubscription { settings, .. } => check_delivery(settings),
         Request::Redrive { sieve, rate } => {
             none_of(&[("rate", *rate > 0 && !sieve.filter.is_empty())])
         }
@@ -33,12 +32,7 @@ pub(super) fn unsupported(field: &'static str) -> Refusal {
 }
 
 fn check_queue(settings: &QueueSettings) -> Result<(), Refusal> {
-    check_delivery(&settings.delivery)?;
     none_of(&[("retain_settled_ms", settings.retain_settled_ms > 0)])
-}
-
-fn check_delivery(settings: &DeliverySettings) -> Result<(), Refusal> {
-    none_of(&[("max_hold_ms", settings.max_hold_ms > 0)])
 }
 
 fn none_of(fields: &[(&'static str, bool)]) -> Result<(), Refusal> {

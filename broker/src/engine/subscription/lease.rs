@@ -14,6 +14,8 @@ pub struct Lease {
     pub ranges: RangeMap<Timestamp>,
     /// What the deadlines were reckoned with, ms.
     pub visibility_timeout_ms: u64,
+    /// It is extended no further than this; 0: as far as its holder likes.
+    pub hold_until: Timestamp,
     /// The client instance.
     pub holder: String,
     /// What of it the holder has begun.
@@ -34,6 +36,11 @@ pub struct Asked {
 }
 
 impl Lease {
+    /// ms that it may be extended by at `now`; `None`: any.
+    pub(in crate::engine) fn hold_left_ms(&self, now: Timestamp) -> Option<u64> {
+        (self.hold_until > Timestamp(0)).then(|| self.hold_until.ms_since(now))
+    }
+
     fn earliest(&self) -> Option<Timestamp> {
         self.ranges.iter().map(|(_, deadline)| *deadline).min()
     }
@@ -214,7 +221,8 @@ impl Subscription {
         ended
     }
 
-    /// Lengthens every lease by `downtime_ms`, at most by what it was reckoned with.
+    /// Lengthens every lease by `downtime_ms`, at most by what it was reckoned with, and with it how long
+    /// it may be held.
     pub fn lengthen_leases(&mut self, downtime_ms: u64) {
         let grants: Vec<_> = self.leases.keys().copied().collect();
         for grant in grants {
@@ -225,6 +233,9 @@ impl Subscription {
                     .iter()
                     .map(|(range, at)| (range, at.plus_ms(more)));
                 lease.ranges = longer.collect();
+                if lease.hold_until > Timestamp(0) {
+                    lease.hold_until = lease.hold_until.plus_ms(more);
+                }
             });
         }
     }
