@@ -363,6 +363,35 @@ mod tests {
     }
 
     #[test]
+    fn every_number_is_valid_at_both_ends_of_its_range_and_not_beyond() {
+        for (flag, min, max) in [
+            ("journal-file-bytes", 64 * KIB, GIB),
+            ("checkpoint-bytes", 64 * KIB, 64 * GIB),
+            ("flush-interval-ms", 1, 1_000),
+            ("tail-bytes", 0, 64 * GIB),
+            ("read-bytes", MIB, 64 * GIB),
+            ("max-body-bytes", KIB, 8 * MIB),
+            ("max-in-flight-bytes", 64 * KIB, 64 * MIB),
+            ("max-waiting-bytes", 64 * KIB, GIB),
+            ("max-connections", 1, 1_000_000),
+            ("max-connections-per-ip", 1, 1_000_000),
+            ("max-connections-before-hello", 1, 1_000_000),
+        ] {
+            let check = |value: u64| parsed(&[&format!("--{flag}"), &value.to_string()]).check();
+            for within in [min, max] {
+                check(within).unwrap_or_else(|error| panic!("{error}"));
+            }
+            for beyond in min.checked_sub(1).into_iter().chain([max + 1]) {
+                let error = check(beyond).expect_err(flag).to_string();
+                assert_eq!(
+                    error,
+                    format!("--{flag} = {beyond}: must be {min} to {max}")
+                );
+            }
+        }
+    }
+
+    #[test]
     fn the_largest_frame_fits_a_record_of_the_smallest_journal_file() {
         let limits = parsed(&["--journal-file-bytes", "64KiB"]).session_limits();
         assert!(limits.frame_bytes_max <= (16 << 10) - 4096 && limits.body_bytes_max <= 16 << 10);

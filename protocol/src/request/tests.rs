@@ -1,5 +1,7 @@
 //! What a client asks, at the edges of what it may.
 
+mod ranges;
+
 use super::*;
 
 const LIMITS: RunLimits = RunLimits {
@@ -42,7 +44,7 @@ fn a_browse_of_a_state_that_is_none_is_invalid() {
 }
 
 #[test]
-fn a_transaction_has_1_to_1000_operations_and_none_is_empty() {
+fn an_operation_of_a_transaction_that_is_empty_is_named_by_its_place() {
     let transaction = |count| {
         let transaction = wire::Transaction {
             producer: 1,
@@ -51,44 +53,9 @@ fn a_transaction_has_1_to_1000_operations_and_none_is_empty() {
         };
         Request::parse(Kind::Transaction(transaction), LIMITS)
     };
-    let out_of_range = Refusal::out_of_range("operations", 1, 1_000);
-    assert_eq!(transaction(0), Err(out_of_range.clone()));
-    assert_eq!(transaction(1_001), Err(out_of_range));
     let refusal = Box::new(Refusal::malformed("operations", "empty operation"));
     assert_eq!(
         transaction(1_000),
         Err(Refusal::Operation { index: 0, refusal })
     );
-}
-
-#[test]
-fn a_dedup_window_its_ids_and_an_overflow_out_of_range_are_refused_with_the_range() {
-    let queue = |dedup_window_ms, max_dedup_ids, overflow| {
-        let settings = wire::QueueSettings {
-            dedup_window_ms: Some(dedup_window_ms),
-            max_dedup_ids: Some(max_dedup_ids),
-            overflow,
-            ..wire::QueueSettings::default()
-        };
-        QueueSettings::parse(Some(settings)).err()
-    };
-    let topic = |dedup_window_ms, max_dedup_ids| {
-        let settings = wire::TopicSettings {
-            dedup_window_ms: Some(dedup_window_ms),
-            max_dedup_ids: Some(max_dedup_ids),
-            ..wire::TopicSettings::default()
-        };
-        TopicSettings::parse(Some(settings)).err()
-    };
-    let week = 7 * 86_400_000;
-    assert_eq!((queue(0, 1, 0), topic(week, 10_000_000)), (None, None));
-    let window = Some(Refusal::out_of_range("dedup_window_ms", 0, week));
-    assert_eq!(
-        (queue(week + 1, 1, 0), topic(week + 1, 1)),
-        (window.clone(), window)
-    );
-    let ids = Some(Refusal::out_of_range("max_dedup_ids", 1, 10_000_000));
-    assert_eq!((queue(0, 0, 0), topic(0, 10_000_001)), (ids.clone(), ids));
-    let choice = Some(Refusal::malformed("overflow", "no such choice"));
-    assert_eq!(queue(0, 1, 99), choice);
 }
