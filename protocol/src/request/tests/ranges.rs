@@ -25,7 +25,7 @@ const DELIVERY: [Ranged; 10] = [
     ("dead_retention_ms", 1_000, YEARS, |v| delivery(|d| d.dead_retention_ms = Some(v))),
     ("age_step_ms", 1_000, YEARS, |v| delivery(|d| d.age_step_ms = Some(v))),
     ("ttl_ms", 0, YEARS, |v| delivery(|d| d.ttl_ms = Some(v))),
-    ("max_hold_ms", 1_000, YEARS, |v| delivery(|d| d.max_hold_ms = Some(v))),
+    ("max_hold_ms", 30_000, YEARS, |v| delivery(|d| d.max_hold_ms = Some(v))),
     ("done_retention_ms", 0, 30 * DAY, |v| delivery(|d| d.done_retention_ms = Some(v))),
 ];
 
@@ -62,7 +62,7 @@ const REQUESTS: [Ranged; 20] = [
     ("wait_ms", 0, 60_000, |v| Kind::Await(wire::Await { address: "q".into(), wait_ms: v, ..Default::default() })),
     ("delay_ms", 0, YEARS, |v| settle(Action::Nack, |s| s.delay_ms = Some(v))),
     ("delay_ms", 0, YEARS, |v| settle(Action::Release, |s| s.delay_ms = Some(v))),
-    ("delay_ms", 1_000, DAY / 2, |v| settle(Action::Extend, |s| s.delay_ms = Some(v))),
+    ("remaining_ms", 1_000, DAY / 2, |v| settle(Action::Extend, |s| s.delay_ms = Some(v))),
     ("progress", 0, 100, |v| settle(Action::Release, |s| s.progress = Some(small(v)))),
     ("ranges", 1, 10_000, |v| settle(Action::Ack, |s| s.ranges = (0..v).map(|at| range(2 * at, 1)).collect())),
     ("operations", 1, 1_000, |v| transaction(|t| t.operations = vec![cancel(); small(v) as usize])),
