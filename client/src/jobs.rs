@@ -90,9 +90,34 @@ impl Client {
         address: &str,
         offset: Option<u64>,
     ) -> Result<wire::Explanation, Error> {
-        let address = address.to_owned();
-        let explain = Kind::Explain(wire::Explain { address, offset });
-        match self.look(explain).await? {
+        self.explanation(wire::Explain {
+            address: address.to_owned(),
+            offset,
+            dedup_id: String::new(),
+        })
+        .await
+    }
+
+    /// Whether a publish under this dedup id would be stored: `DUPLICATE` with the offset of the original
+    /// and the end of its window if it would not, no cause if it would.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`; `TOO_LARGE` past 128 bytes; `Interrupted`.
+    pub async fn explain_dedup_id(
+        &self,
+        name: &str,
+        dedup_id: &str,
+    ) -> Result<wire::Explanation, Error> {
+        self.explanation(wire::Explain {
+            address: name.to_owned(),
+            offset: None,
+            dedup_id: dedup_id.to_owned(),
+        })
+        .await
+    }
+
+    async fn explanation(&self, explain: wire::Explain) -> Result<wire::Explanation, Error> {
+        match self.look(Kind::Explain(explain)).await? {
             Kind::Explanation(explanation) => Ok(explanation),
             _ => Err(misfit()),
         }

@@ -1,5 +1,6 @@
 //! What the broker answers: domain types and their wire form.
 
+mod explain;
 mod job;
 mod schedule;
 
@@ -9,6 +10,7 @@ use crate::types::{Level, Offset, OffsetRange, Timestamp};
 use crate::wire;
 use crate::wire::frame::Kind;
 
+pub use explain::{Cause, CauseCode, Explanation};
 pub use job::JobInfo;
 pub use schedule::ScheduleInfo;
 
@@ -32,6 +34,7 @@ pub enum Answer {
     },
     Counted(u64),
     Job(Box<JobInfo>),
+    Explained(Explanation),
     Schedules {
         schedules: Vec<ScheduleInfo>,
         more: bool,
@@ -239,6 +242,7 @@ impl Answer {
                 let schedules = schedules.iter().map(ScheduleInfo::to_wire).collect();
                 Kind::ScheduleList(wire::ScheduleList { schedules, more })
             }
+            Self::Explained(explanation) => Kind::Explanation(explanation.into_wire()),
             Self::Job(info) => Kind::JobInfo(Box::new(info.into_wire())),
         }
     }

@@ -569,13 +569,18 @@ pub struct Cancel {
     #[prost(uint64, tag = "2")]
     pub offset: u64,
 }
-/// Why does it not move? Of one message, or of a whole queue or subscription.
+/// Why does it not move? Of one message, of a whole queue or subscription, or of what would be published
+/// under a dedup id; offset and dedup_id together are INVALID.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Explain {
+    /// With dedup_id: a queue or topic.
     #[prost(string, tag = "1")]
     pub address: ::prost::alloc::string::String,
     #[prost(uint64, optional, tag = "2")]
     pub offset: ::core::option::Option<u64>,
+    /// UTF-8, at most 128 bytes; empty: none.
+    #[prost(string, tag = "3")]
+    pub dedup_id: ::prost::alloc::string::String,
 }
 /// A message that is published by the clock, once for each nominal time.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1241,10 +1246,10 @@ pub struct Explanation {
 pub struct Cause {
     #[prost(enumeration = "CauseCode", tag = "1")]
     pub code: i32,
-    /// BEHIND: messages before it; KEY_BLOCKED: the offset that holds the key; NO_CREDIT: consumers; ...
+    /// What each code says of a message, and of a name.
     #[prost(uint64, tag = "2")]
     pub number: u64,
-    /// NOT_DUE, LEASED: until; DEAD, SETTLED: since.
+    /// NOT_DUE, LEASED, KEY_BLOCKED, DUPLICATE: until; DEAD, SETTLED: since.
     #[prost(uint64, optional, tag = "3")]
     pub at_ms: ::core::option::Option<u64>,
     /// For people.
@@ -1323,21 +1328,32 @@ pub struct Error {
     #[prost(uint64, tag = "15")]
     pub offset: u64,
 }
-/// The closed list of causes.
+/// The closed list of causes, each with its number: of a message; of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum CauseCode {
     Unspecified = 0,
+    /// Delayed, or backing off. Its attempts so far; messages delayed.
     NotDue = 1,
+    /// In somebody's hands. Which attempt this is; messages leased.
     Leased = 2,
+    /// Another of its key goes first. The offset that has the key; messages behind others of their key.
     KeyBlocked = 3,
+    /// Messages that are ready.
     Paused = 4,
+    /// Nobody reads. Messages that are ready.
     NoConsumer = 5,
+    /// All who read have their windows full, or what it is forwarded to has no room. Those who read.
     NoCredit = 6,
+    /// The filter passed it over. 0; messages passed over.
     Filtered = 7,
+    /// Others go first. How many; messages that wait for the verdict of the filter.
     Behind = 8,
+    /// Its attempts; dead letters.
     Dead = 9,
+    /// It has left. Its attempts, where they are known.
     Settled = 10,
+    /// Stored before under this dedup id, and not again. The offset of the original.
     Duplicate = 11,
 }
 impl CauseCode {

@@ -116,7 +116,7 @@ pub enum Request {
     Cancel(MessageId),
     Explain {
         address: Address,
-        offset: Option<Offset>,
+        about: About,
     },
     CreateSchedule {
         name: Name,
@@ -143,6 +143,17 @@ pub struct MessageId {
     pub address: Address,
     /// In its log.
     pub offset: Offset,
+}
+
+/// What is to be explained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum About {
+    /// Everything at the address.
+    All,
+    /// One message.
+    Message(Offset),
+    /// What would be published under this dedup id.
+    DedupId(String),
 }
 
 /// Which messages an operation takes.

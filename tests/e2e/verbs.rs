@@ -1,6 +1,7 @@
 //! Every verb as a user types it: what it does, and what it says when it cannot.
 
 mod clock;
+mod explain;
 mod topics;
 
 use anyhow::{Context, Result};

@@ -9,6 +9,7 @@ mod compare;
 mod coverage;
 mod dead;
 mod dedup;
+mod explain;
 pub mod filters;
 mod forward;
 mod job;
@@ -54,6 +55,8 @@ pub struct Model {
     runs: VecDeque<Bytes>,
     /// Who waits for what, and holds what.
     pub readers: Readers,
+    /// Messages asked about.
+    explained: u64,
     /// What was tried so far, restarts included.
     pub coverage: Coverage,
 }
@@ -423,7 +426,7 @@ impl Witness for Model {
         self.check_expiring(expiring);
     }
 
-    fn dispatched(&mut self, _: &Engine, now: Timestamp) {
+    fn dispatched(&mut self, engine: &Engine, now: Timestamp) {
         for (id, subscription) in &self.subscriptions {
             if subscription.paused {
                 continue;
@@ -434,6 +437,7 @@ impl Witness for Model {
                 .assert_served(*id, line.map(|candidate| candidate.offset));
         }
         self.readers.dispatched();
+        self.compare_explanation(engine, now.0);
     }
 
     fn restarted(&mut self) {

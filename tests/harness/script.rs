@@ -1,5 +1,6 @@
 //! The words of a transcript: lines, settings, durations, ranges, and events as text.
 
+mod explain;
 mod job;
 mod schedule;
 
@@ -296,6 +297,7 @@ pub fn answer_text(answer: &Answer, name: &impl Fn(u64) -> String) -> Vec<String
             schedules.iter().map(schedule::schedule_text).collect()
         }
         Answer::Job(info) => vec![job::job_text(info)],
+        Answer::Explained(explanation) => explain::explanation_text(explanation),
     }
 }
 

@@ -248,6 +248,7 @@ impl Transcript {
                 after: words.text("after").unwrap_or("").to_owned(),
                 limit: words.number("limit").unwrap_or(100),
             },
+            "explain" => words.explain(),
             "get" => Request::Get(words.message(1)),
             "wait" => Request::Await {
                 id: words.message(1),

@@ -9,6 +9,7 @@ mod dedup;
 mod delay;
 mod ephemeral;
 mod expiring;
+mod explain;
 mod filter;
 mod forward;
 mod hold;

@@ -110,7 +110,7 @@ impl Engine {
         }
     }
 
-    fn takes(&self, consumer: &Consumer) -> bool {
+    pub(super) fn takes(&self, consumer: &Consumer) -> bool {
         consumer.room().is_some() && self.volatile.listens(consumer.session)
     }
 

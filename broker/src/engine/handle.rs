@@ -139,6 +139,10 @@ impl Engine {
                 let answer = self.wait_for_end(now, from, (&id, wait_ms))?;
                 Ok(answer.map_or(Next::Nothing, Next::Reply))
             }
+            Request::Explain { address, about } => {
+                let answer = self.explain(now, from, &address, about, effects)?;
+                Ok(answer.map_or(Next::Nothing, Next::Reply))
+            }
             Request::ListSchedules {
                 prefix,
                 after,
@@ -233,7 +237,10 @@ impl Engine {
                 subscription: self.subscription_at(&sieve.address)?,
                 limit: sieve.limit,
             }),
-            other => return Err(pending::refuse(&other)),
+            _ => {
+                let why = "a request without an answer".into();
+                return Err(Refusal::Protocol(why));
+            }
         })
     }
 

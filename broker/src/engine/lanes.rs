@@ -73,6 +73,24 @@ impl Lanes {
         self.heads.get(&lane).copied()
     }
 
+    /// The lane of a message. Costs the line if it just stands there.
+    pub fn lane_of(&self, offset: Offset) -> Option<u64> {
+        let known = self.known.get(&offset).copied();
+        known.or_else(|| {
+            let found = self.line.iter().find(|(_, turn)| turn.offset() == offset);
+            found.map(|(lane, _)| *lane)
+        })
+    }
+
+    /// How many stand in the line of a lane before `offset`, which does too.
+    pub fn before(&self, lane: u64, offset: Offset) -> usize {
+        let all = (lane, Turn(0))..=(lane, Turn(u64::MAX));
+        let waiting = self.line.range(all);
+        waiting
+            .take_while(|(_, turn)| turn.offset() != offset)
+            .count()
+    }
+
     /// Whether the message is the head of its lane.
     pub fn is_head(&self, offset: Offset) -> bool {
         let lane = self.known.get(&offset);

@@ -13,6 +13,7 @@ mod dispatch;
 pub mod effect;
 pub mod entry;
 mod ephemeral;
+mod explain;
 mod forward;
 mod handle;
 pub mod job;

@@ -15,6 +15,7 @@ use siding_protocol::types::{Offset, OffsetRange, Timestamp};
 
 use super::command::{Command, Judge, LoggedRange, Verdict};
 use super::effect::{Effect, Effects, Urgency};
+use super::explain::Explaining;
 use super::log::{Kind, Log};
 use super::runs::RangeSet;
 use super::sift::{Browsing, Sifting};
@@ -72,6 +73,8 @@ pub(super) enum Job {
     Sift(Box<Sifting>, Vec<OffsetRange>),
     /// A browse with a filter.
     Browse(Box<Browsing>, Vec<OffsetRange>),
+    /// Whether the filter passed a message over.
+    Explain(Box<Explaining>),
 }
 
 impl Default for Reads {
@@ -95,7 +98,7 @@ impl Job {
             Self::Judge { subscription, .. } | Self::Forward { subscription, .. } => {
                 Some(*subscription)
             }
-            Self::Sift(..) | Self::Browse(..) => None,
+            Self::Sift(..) | Self::Browse(..) | Self::Explain(_) => None,
         }
     }
 
@@ -105,6 +108,7 @@ impl Job {
             | Self::Forward { ranges, .. }
             | Self::Sift(_, ranges)
             | Self::Browse(_, ranges) => ranges.clone(),
+            Self::Explain(explaining) => vec![explaining.range()],
         }
     }
 }
@@ -142,7 +146,7 @@ impl Reads {
     }
 
     /// A filter of a subscription; every text was parsed before it was stored.
-    fn filter(&mut self, text: &str) -> Option<&Filter> {
+    pub(super) fn filter(&mut self, text: &str) -> Option<&Filter> {
         if !self.filters.contains_key(text) {
             let filter = Filter::parse(text, Scope::Subscription).ok()?;
             self.filters.insert(text.to_owned(), filter);
@@ -274,6 +278,7 @@ impl Engine {
             Some(Job::Browse(browsing, ranges)) => {
                 self.browse_read(*browsing, &ranges, bodies, effects);
             }
+            Some(Job::Explain(explaining)) => self.explain_read(*explaining, bodies, effects),
             None => {}
         }
     }

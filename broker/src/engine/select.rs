@@ -44,12 +44,45 @@ pub fn select(
     if subscription.paused {
         return choice.selection;
     }
-    let free = Free::of(subscription, reserved, now);
-    match subscription.settings.age_step_ms {
-        0 => choice.take_by_level(&free),
-        step_ms => choice.take_by_age(&free, now, step_ms),
-    }
+    Free::of(subscription, reserved, now).in_turn(now, |range| choice.take(range));
     choice.selection
+}
+
+/// How many messages go before `offset`, which is ready, looked for in the first `pieces_max` ranges:
+/// so many, or at least so many. `None`: it is not free to go.
+pub fn before(
+    subscription: &Subscription,
+    reserved: &RangeSet,
+    now: Timestamp,
+    offset: Offset,
+    pieces_max: usize,
+) -> Option<Before> {
+    let free = Free::of(subscription, reserved, now);
+    if free.taken().get(offset).is_some() {
+        return None;
+    }
+    let (mut messages, mut pieces, mut found) = (0, 0, false);
+    free.in_turn(now, |range| {
+        found = range.contains(&offset);
+        let end = if found { offset } else { range.end };
+        messages += end - range.start;
+        pieces += 1;
+        !found && pieces < pieces_max
+    });
+    Some(if found {
+        Before::Exactly(messages)
+    } else {
+        Before::AtLeast(messages)
+    })
+}
+
+/// How many messages go before one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// So many.
+    Exactly(u64),
+    /// It was not looked for any further.
+    AtLeast(u64),
 }
 
 /// How many messages can be chosen.
@@ -98,22 +131,19 @@ impl<'a> Free<'a> {
             (rank, free)
         })
     }
-}
 
-/// A selection in the making.
-struct Choice<'a> {
-    log: &'a Log,
-    subscription: &'a Subscription,
-    room: Room,
-    left: Room,
-    selection: Selection,
-}
+    /// What is free, in the order of its turn, piece by piece, until `visit` says no.
+    fn in_turn(&self, now: Timestamp, visit: impl FnMut(&OffsetRange) -> bool) {
+        match self.subscription.settings.age_step_ms {
+            0 => self.by_level(visit),
+            step_ms => self.by_age(now, step_ms, visit),
+        }
+    }
 
-impl Choice<'_> {
-    fn take_by_level(&mut self, free: &Free<'_>) {
-        for (_, level) in free.levels() {
+    fn by_level(&self, mut visit: impl FnMut(&OffsetRange) -> bool) {
+        for (_, level) in self.levels() {
             for range in level {
-                if !self.take(&range) {
+                if !visit(&range) {
                     return;
                 }
             }
@@ -122,8 +152,8 @@ impl Choice<'_> {
 
     /// Waiting raises the head of a level: what it ranks like then is compared, of equals the lowest
     /// offset goes first.
-    fn take_by_age(&mut self, free: &Free<'_>, now: Timestamp, step_ms: u64) {
-        let heads = free.levels().filter_map(|(rank, mut rest)| {
+    fn by_age(&self, now: Timestamp, step_ms: u64, mut visit: impl FnMut(&OffsetRange) -> bool) {
+        let heads = self.levels().filter_map(|(rank, mut rest)| {
             let range = rest.next()?;
             Some(Head { rank, range, rest })
         });
@@ -144,7 +174,7 @@ impl Choice<'_> {
             let rivals = equal.map(|(_, rival)| rival.start);
             let end = rivals.filter(|rival| *rival > range.start).min();
             let end = end.map_or(range.end, |rival| rival.min(range.end));
-            if !self.take(&(range.start..end)) {
+            if !visit(&(range.start..end)) {
                 return;
             }
             let spent = heads.get_mut(at).is_some_and(|head| !head.advance(end));
@@ -160,7 +190,18 @@ impl Choice<'_> {
         let first = arrivals.next().map(|(alike, since)| (*since, alike));
         first.unwrap_or((now, range.clone()))
     }
+}
 
+/// A selection in the making.
+struct Choice<'a> {
+    log: &'a Log,
+    subscription: &'a Subscription,
+    room: Room,
+    left: Room,
+    selection: Selection,
+}
+
+impl Choice<'_> {
     /// Takes the beginning of `free` that there is room for; false: that was the last.
     fn take(&mut self, free: &OffsetRange) -> bool {
         let part = self

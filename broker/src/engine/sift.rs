@@ -271,7 +271,7 @@ impl Engine {
 }
 
 /// Every message that was read, with its offset.
-fn messages(bodies: &[Body]) -> impl Iterator<Item = (Offset, run::MessageView<'_>)> {
+pub(super) fn messages(bodies: &[Body]) -> impl Iterator<Item = (Offset, run::MessageView<'_>)> {
     let bodies = bodies.iter();
     bodies.flat_map(|body| (body.first..).zip(run::messages(&body.run)))
 }

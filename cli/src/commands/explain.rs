@@ -8,7 +8,7 @@ use siding::wire::{Cause, Explanation};
 use crate::args::Global;
 use crate::clock;
 use crate::connect::connect;
-use crate::exit::Exit;
+use crate::exit::{Exit, failure};
 use crate::id::Place;
 use crate::output::{Format, Output, Rows};
 use crate::units;
@@ -19,17 +19,29 @@ use crate::units;
 Causes: NOT_DUE LEASED KEY_BLOCKED PAUSED NO_CONSUMER NO_CREDIT FILTERED BEHIND DEAD SETTLED DUPLICATE
 Examples:
   siding explain jobs
-  siding explain orders/billing@17 -o json")]
+  siding explain orders/billing@17 -o json
+  siding explain jobs --dedup invoice-7")]
 pub(crate) struct ExplainArgs {
     /// A queue, TOPIC/SUBSCRIPTION, or one message of it: ADDRESS@OFFSET.
     place: Place,
+
+    /// Whether a publish under this dedup id would be stored: with the name of a queue or topic.
+    #[arg(long, value_name = "ID")]
+    dedup: Option<String>,
 }
 
 /// Runs the verb: exit code 1 where nothing holds it back.
 pub(crate) async fn run(global: &Global, args: ExplainArgs) -> Result<Exit> {
     let client = connect(global).await?;
     let Place { address, offset } = &args.place;
-    let explanation = client.explain(address, *offset).await?;
+    let explanation = match (&args.dedup, offset) {
+        (None, _) => client.explain(address, *offset).await?,
+        (Some(id), None) => client.explain_dedup_id(address, id).await?,
+        (Some(_), Some(_)) => {
+            let words = "--dedup is asked of a name, not of a message · leave out @OFFSET";
+            return Err(failure(Exit::Usage, words));
+        }
+    };
     let mut output = Output::new(global.output);
     match global.output {
         Some(Format::Json | Format::Ndjson) => output.record(&record(&explanation)),

@@ -1,10 +1,12 @@
 //! Requests beside the hot path: dead letters, jobs, looks, schedules.
 
-use super::{MessageId, Request, ScheduleSettings, Sieve, address, name, page, parse_ranges};
+use super::{
+    About, MessageId, Request, ScheduleSettings, Sieve, address, name, page, parse_ranges,
+};
 use super::{limits, look_filter, parse_run, within};
 use crate::refusal::Refusal;
 use crate::run::RunLimits;
-use crate::settings::StartAt;
+use crate::settings::{StartAt, at_most};
 use crate::types::Grant;
 use crate::wire;
 use crate::wire::frame::Kind;
@@ -47,7 +49,7 @@ pub(super) fn parse(kind: Kind, run_limits: RunLimits) -> Result<Request, Refusa
         Kind::Cancel(wire) => Request::Cancel(id(&wire.address, wire.offset)?),
         Kind::Explain(wire) => Request::Explain {
             address: address(&wire.address)?,
-            offset: wire.offset,
+            about: about(&wire)?,
         },
         Kind::CreateSchedule(wire) => Request::CreateSchedule {
             name: name(&wire.name)?,
@@ -84,6 +86,22 @@ fn sieve(at: &str, limit: u64, filter: String, dry_run: bool) -> Result<Sieve, R
 fn id(at: &str, offset: u64) -> Result<MessageId, Refusal> {
     let address = address(at)?;
     Ok(MessageId { address, offset })
+}
+
+fn about(wire: &wire::Explain) -> Result<About, Refusal> {
+    let dedup_id = &wire.dedup_id;
+    match wire.offset {
+        None if dedup_id.is_empty() => Ok(About::All),
+        None => {
+            at_most("dedup_id", dedup_id.len(), limits::DEDUP_ID_BYTES_MAX)?;
+            Ok(About::DedupId(dedup_id.clone()))
+        }
+        Some(offset) if dedup_id.is_empty() => Ok(About::Message(offset)),
+        Some(_) => Err(Refusal::malformed(
+            "dedup_id",
+            "beside an offset: one of them",
+        )),
+    }
 }
 
 fn parse_started(wire: &wire::Started) -> Result<Request, Refusal> {

@@ -23,8 +23,8 @@ pub(super) struct Said {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Ending {
     state: State,
-    at: u64,
-    attempts: u32,
+    pub(super) at: u64,
+    pub(super) attempts: u32,
     generation: u32,
     reason: &'static str,
     words: String,

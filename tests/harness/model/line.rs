@@ -35,7 +35,7 @@ impl Subscription {
         candidates.collect()
     }
 
-    fn ready_of(&self, key: u64) -> impl Iterator<Item = (u64, &Message)> {
+    pub(super) fn ready_of(&self, key: u64) -> impl Iterator<Item = (u64, &Message)> {
         let messages = self.messages.iter();
         let alike = messages.filter(move |(_, one)| one.key == Some(key));
         let ready = alike.filter(|(_, one)| one.place == Place::Ready);

@@ -249,6 +249,16 @@ impl Readers {
         consumers.map(|(who, _)| *who).collect()
     }
 
+    /// How many read, and whether one of them has room.
+    pub(super) fn who_reads(&self, id: u64) -> (usize, bool) {
+        let consumers = self.consumers.values();
+        let consumers = consumers.filter(|consumer| consumer.subscription == id);
+        let polls = self.polls.iter().filter(|poll| poll.subscription == id);
+        let polled = self.polls.iter().any(|poll| self.polls_now(poll, id));
+        let willing = polled || !self.willing(id).is_empty();
+        (consumers.count() + polls.count(), willing)
+    }
+
     /// Nobody who has room is left without what is ready.
     pub(super) fn assert_served(&self, id: u64, ready: impl Iterator<Item = u64>) {
         let mut free = ready.filter(|offset| !self.reserved.contains(&(id, *offset)));

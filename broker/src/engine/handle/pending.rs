@@ -16,14 +16,6 @@ pub(super) fn check(request: &Request) -> Result<(), Refusal> {
     }
 }
 
-/// A request that nothing answers yet.
-pub(super) fn refuse(request: &Request) -> Refusal {
-    unsupported(match request {
-        Request::Explain { .. } => "explain",
-        _ => "frame",
-    })
-}
-
 /// A field that this engine does not act on yet.
 pub(super) fn unsupported(field: &'static str) -> Refusal {
     Refusal::Unsupported {

@@ -127,6 +127,19 @@ impl Subscription {
         self.lanes.known(range).collect()
     }
 
+    /// Which message, handed over before it stood aside, keeps the head of its lane from going.
+    pub fn blocker_of(
+        &self,
+        head: Offset,
+        handed_over: impl Iterator<Item = OffsetRange>,
+    ) -> Option<Offset> {
+        let lane = self.lanes.lane_of(head)?;
+        let aside = handed_over.flat_map(|range| self.lanes.waiting().within(range));
+        let mut known = aside.flat_map(|range| self.lanes.known(range));
+        let found = known.find(|(_, other)| *other == lane);
+        found.map(|(offset, _)| offset)
+    }
+
     /// Heads that may not go yet although they are ready: another of their key was handed over before it
     /// stood aside, and its lease is on its way.
     pub fn blocked_heads(&self, handed_over: impl Iterator<Item = OffsetRange>) -> Vec<Offset> {

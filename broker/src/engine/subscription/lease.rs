@@ -1,7 +1,7 @@
 //! Leases: who holds what until when, and how that ends.
 
 use siding_protocol::limits::ACQUIRES_MAX;
-use siding_protocol::types::{Grant, OffsetRange, Timestamp};
+use siding_protocol::types::{Grant, Offset, OffsetRange, Timestamp};
 
 use super::{Comeback, Context, Reason, Subscription};
 use crate::engine::planted::Bug;
@@ -131,6 +131,17 @@ impl Subscription {
     /// The lease with the earliest deadline.
     pub fn first_deadline(&self) -> Option<(Timestamp, Grant)> {
         self.deadlines.first().copied()
+    }
+
+    /// When the lease of a message ends.
+    pub fn deadline_of(&self, offset: Offset) -> Option<Timestamp> {
+        let mut leases = self.leases.values();
+        leases.find_map(|lease| lease.ranges.get(offset).copied())
+    }
+
+    /// Messages leased.
+    pub fn leased_count(&self) -> u64 {
+        self.leased
     }
 
     /// Ends what of a lease is due by `until`, without a settle; its messages come back charged.
