@@ -163,3 +163,64 @@ fn what_is_larger_than_the_average_of_its_extent_waits_for_room() {
         ",
     );
 }
+
+#[test]
+fn a_forward_that_waits_for_its_target_and_for_a_read_comes_to_rest() {
+    check(
+        "
+        topic news
+        queue jobs max_messages=1
+        sub news/a to=jobs filter=routing_key_matches_a.*
+        publish news n=3 keys=a.x    -> confirm news@0-2
+        describe news                -> news/a 0..3, 2 ready, 1 forwarded, blocked by jobs
+        disk slow                    ->
+        seek news/a start=1          -> counted 2
+        advance 1s                   ->
+        advance 1s                   ->
+        describe news                -> news/a 1..3, 2 ready
+        disk quick                   ->
+        describe news                -> news/a 1..3, 2 ready, blocked by jobs
+        receive bob jobs             -> bob receives jobs@0 attempt 1
+        ack bob jobs@0               -> settled 1
+        advance 1s                   ->
+        describe news                -> news/a 1..3, 1 ready, 1 forwarded, blocked by jobs
+        ",
+    );
+}
+
+#[test]
+fn a_filter_is_asked_at_once_although_the_forward_waits_for_its_target() {
+    check(
+        "
+        topic news
+        queue jobs max_messages=2
+        sub news/a to=jobs filter=routing_key_matches_a.*
+        disk slow                    ->
+        publish news n=2 keys=a.x,b.x -> confirm news@0-1
+        publish jobs n=2             -> confirm jobs@0-1
+        seek news/a start=earliest   -> counted 2
+        describe news                -> news/a 0..2, 2 ready
+        disk quick                   ->
+        describe news                -> news/a 0..2, 1 ready, 1 filtered, blocked by jobs
+        ",
+    );
+}
+
+#[test]
+fn what_was_overtaken_in_the_line_of_its_key_while_it_was_read_is_forwarded_in_its_order() {
+    check(
+        "
+        topic news
+        queue jobs order=key
+        sub news/a to=jobs order=key
+        disk slow                    ->
+        publish news key=k body=a    -> confirm news@0
+        publish news key=k body=b priority=9 -> confirm news@1
+        disk quick                   ->
+        describe news                -> news/a 0..2, 2 forwarded
+        receive bob jobs             -> bob receives jobs@1 attempt 1
+        ack bob jobs@1               -> settled 1
+        receive bob jobs             -> bob receives jobs@0 attempt 1
+        ",
+    );
+}

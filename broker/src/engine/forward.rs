@@ -178,7 +178,7 @@ impl Engine {
         }
         let Some((publish, run)) = self.publish_again(now, target, bytes.freeze()) else {
             self.volatile.reads.finish(id);
-            return self.volatile.reads.block(id, now.plus_ms(RETRY_MS));
+            return self.wait_for_target(id, now, effects);
         };
         let forward = Forward {
             subscription: id,
@@ -195,16 +195,24 @@ impl Engine {
     }
 
     /// A forward was applied. One that moved nothing is tried again, but not at once.
-    pub(super) fn follow_forward(&mut self, forward: &Forward) {
+    pub(super) fn follow_forward(&mut self, forward: &Forward, effects: &mut Effects) {
         let id = forward.subscription;
         self.volatile.reads.finish(id);
         let mut ranges = forward.ranges.iter().map(|range| OffsetRange::from(*range));
         let found = self.state.subscriptions.get(&id);
         if found.is_some_and(|found| ranges.any(|range| found.has_all(&[range], forward.dead))) {
-            let until = self.state.now.plus_ms(RETRY_MS);
-            return self.volatile.reads.block(id, until);
+            return self.wait_for_target(id, self.state.now, effects);
         }
         self.volatile.touched.insert(id);
+    }
+
+    /// A forward is tried again, but not at once; what its filter has not been asked of does not wait.
+    fn wait_for_target(&mut self, id: u64, now: Timestamp, effects: &mut Effects) {
+        self.volatile.reads.block(id, now.plus_ms(RETRY_MS));
+        let found = self.state.subscriptions.get(&id);
+        if found.is_some_and(|found| !found.unjudged.is_empty()) {
+            self.read_behind(id, now, effects);
+        }
     }
 
     /// The same messages for another log: their delay is over and their dedup id was honoured where

@@ -233,7 +233,7 @@ impl Engine {
                     }
                 }
             }
-            Command::Forward(forward) => self.follow_forward(forward),
+            Command::Forward(forward) => self.follow_forward(forward, effects),
             Command::CreateSubscription(create) => self.follow_creation(create, effects),
             Command::CreateSchedule(_) | Command::DeleteSchedule(_) | Command::Fire(_) => {
                 self.follow_schedule(command, refused);
