@@ -164,3 +164,32 @@ fn consuming_an_unknown_name_is_refused_with_the_nearest() {
         ",
     );
 }
+
+#[test]
+fn several_consumers_share_a_batch_in_equal_chunks_and_round_robin() {
+    check(
+        "
+        queue jobs
+        publish jobs n=10            -> confirm jobs@0-9
+        pause jobs
+        consume alice jobs           ->
+        consume bob jobs             ->
+        consume carol jobs credit=2  ->
+        resume jobs                  -> alice gets jobs@0-3 attempt 1; bob gets jobs@4-7 attempt 1; carol gets jobs@8-9 attempt 1
+        publish jobs n=5             -> confirm jobs@10-14; alice gets jobs@10-12 attempt 1; bob gets jobs@13-14 attempt 1
+        ",
+    );
+}
+
+#[test]
+fn who_has_little_credit_leaves_its_share_to_the_others() {
+    check(
+        "
+        queue jobs
+        consume alice jobs credit=1  ->
+        consume bob jobs             ->
+        consume carol jobs           ->
+        publish jobs n=12            -> confirm jobs@0-11; alice gets jobs@0 attempt 1; bob gets jobs@1-4 attempt 1; carol gets jobs@5-8 attempt 1; bob gets jobs@9-11 attempt 1
+        ",
+    );
+}
