@@ -70,7 +70,12 @@ pub(crate) fn record(address: &str, info: &NameInfo) -> Vec<(&'static str, Value
     ];
     let sub = info.subscriptions.iter().find(|sub| sub.address == address);
     match (&info.settings, sub) {
-        (Some(Settings::Queue(queue)), _) => record.extend(settings::queue_told(queue)),
+        (Some(Settings::Queue(queue)), _) => {
+            if queue.retain_settled_ms() > 0 {
+                record.push(("kept_bytes", info.kept_bytes.into()));
+            }
+            record.extend(settings::queue_told(queue));
+        }
         (_, Some(sub)) => {
             let settings = sub.settings.clone().unwrap_or_default();
             record.extend(settings::delivery_told(&settings));

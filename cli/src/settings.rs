@@ -81,7 +81,7 @@ pub(crate) struct QueueArgs {
     overflow: Option<OverflowArg>,
     #[command(flatten)]
     store: StoreArgs,
-    /// How long settled messages can be sought back with `siding queue seek` [default: 0].
+    /// How long what has left is kept for `siding queue seek`, beside at most --max-bytes [default: 0s].
     #[arg(long, value_parser = args::duration, value_name = "DURATION")]
     retain_settled: Option<Duration>,
 }

@@ -169,6 +169,8 @@ pub struct NameInfo {
     pub end: Offset,
     /// Bytes held.
     pub bytes: u64,
+    /// Queue: bytes besides, of messages that have left and can be sought back.
+    pub kept_bytes: u64,
     /// The built-in subscription of a queue, or those of a topic.
     pub subscriptions: Vec<SubscriptionInfo>,
 }
@@ -349,6 +351,7 @@ impl NameInfo {
             start: self.start,
             end: self.end,
             bytes: self.bytes,
+            kept_bytes: self.kept_bytes,
             subscriptions: self
                 .subscriptions
                 .iter()

@@ -364,7 +364,8 @@ pub struct QueueSettings {
     /// 1 to 10,000,000, default 1,000,000.
     #[prost(uint64, optional, tag = "7")]
     pub max_dedup_ids: ::core::option::Option<u64>,
-    /// How long settled messages can be sought back: 0, the default, to 10 years.
+    /// How long what has left can be sought back, beside at most max_bytes: 0, the default, to 10 years.
+    /// Not with ORDER_KEY.
     #[prost(uint64, optional, tag = "8")]
     pub retain_settled_ms: ::core::option::Option<u64>,
 }
@@ -1139,6 +1140,9 @@ pub struct NameInfo {
     pub bytes: u64,
     #[prost(message, repeated, tag = "8")]
     pub subscriptions: ::prost::alloc::vec::Vec<SubscriptionInfo>,
+    /// Queue: bytes besides, of messages that have left and can be sought back.
+    #[prost(uint64, tag = "9")]
+    pub kept_bytes: u64,
     #[prost(oneof = "name_info::Settings", tags = "3, 4")]
     pub settings: ::core::option::Option<name_info::Settings>,
 }

@@ -412,6 +412,39 @@ async fn a_topic_is_read_from_anywhere_and_only_what_matches() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_keeps_what_it_settled_is_sought_back() -> Result<()> {
+    let desk = Desk::open().await?;
+    let create = ["queue", "create", "mails", "--retain-settled", "1h"];
+    desk.done(&create).await;
+    desk.done(&["publish", "mails", "one"]).await;
+    desk.done(&["publish", "mails", "two"]).await;
+    let drain = ["consume", "mails", "--drain"];
+    assert_eq!(desk.done(&drain).await, "one\ntwo\n");
+    let told = desk.done(&["queue", "show", "mails"]).await;
+    assert!(
+        told.contains("kept_bytes") && told.contains("retain_settled"),
+        "{told}"
+    );
+    let back = ["queue", "seek", "mails", "--to", "earliest", "--yes"];
+    desk.done(&back).await;
+    assert_eq!(desk.done(&drain).await, "one\ntwo\n");
+    desk.done(&["queue", "create", "jobs"]).await;
+    let seek = ["queue", "seek", "jobs", "--to", "earliest", "--yes"];
+    desk.fails(&seek, 2, "--retain-settled").await;
+    let by_key = [
+        "queue",
+        "create",
+        "by-key",
+        "--order",
+        "key",
+        "--retain-settled",
+        "1h",
+    ];
+    desk.fails(&by_key, 2, "--retain-settled").await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_verb_helps_with_an_example() -> Result<()> {
     let desk = Desk::open().await?;
     let verbs = "publish|consume|work|peek|ack|nack|release|reject|extend|get|await|cancel|explain|\

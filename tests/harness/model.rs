@@ -13,6 +13,7 @@ mod explain;
 pub mod filters;
 mod forward;
 mod job;
+mod kept;
 mod line;
 mod names;
 mod overflow;
@@ -80,8 +81,11 @@ struct Extent {
     first: u64,
     count: u64,
     bytes: u64,
-    /// When its last message was published.
+    /// When its first and last message were published.
+    first_at: u64,
     last_at: u64,
+    /// Of a queue that keeps what has left: since when it has none that anybody waits for.
+    left_at: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -213,6 +217,7 @@ impl Model {
             }
             if position == 0 {
                 self.pass_time();
+                self.skim();
             }
             self.note_before(command);
             let publishes = command.publishes().count();
@@ -222,6 +227,7 @@ impl Model {
                 self.coverage.note_answer(command, &outcome);
                 outcomes.push(outcome);
             }
+            self.skim();
         }
         outcomes
     }

@@ -199,7 +199,7 @@ impl Words {
             overflow: self.overflow().into(),
             dedup_window_ms: self.ms("window"),
             max_dedup_ids: self.number("max_ids"),
-            ..Default::default()
+            retain_settled_ms: self.ms("keep"),
         };
         QueueSettings::parse(Some(settings)).expect("valid settings")
     }

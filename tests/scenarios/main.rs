@@ -30,6 +30,7 @@ mod redrive;
 mod restart;
 mod retention;
 mod retry;
+mod rewind;
 mod schedules;
 mod seek;
 mod settle;

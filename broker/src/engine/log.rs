@@ -9,13 +9,14 @@ use siding_protocol::types::{Level, Offset, OffsetRange, Timestamp};
 use super::command::Piece;
 use super::dedup::Dedup;
 use super::effect::{Effect, Effects};
+use super::kept::Kept;
 use super::planted::Planted;
 use super::seed::Seed;
 
 /// What a log is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Keeps nothing once its one subscription has settled it.
+    /// Keeps what its one subscription has settled no longer than it says, usually not at all.
     Queue(QueueSettings),
     /// Keeps what retention allows.
     Topic(TopicSettings),
@@ -54,6 +55,13 @@ impl Extent {
     /// Bytes of `messages` of it, rounded up: the same for everybody who asks.
     pub fn bytes_of(&self, messages: u64) -> u64 {
         (u64::from(self.bytes) * messages).div_ceil(u64::from(self.count.max(1)))
+    }
+
+    /// Count and bytes with a piece more, if it has room for it.
+    pub(super) fn grown(&self, piece: Piece) -> Option<(u32, u32)> {
+        let count = self.count + piece.count;
+        let bytes = self.bytes.saturating_add(piece.bytes);
+        (count <= EXTENT_MESSAGES_MAX && bytes <= EXTENT_BYTES_MAX).then_some((count, bytes))
     }
 
     pub(super) fn charged_messages(&self) -> u64 {
@@ -104,6 +112,8 @@ pub struct Log {
     pub stored_bytes: u64,
     /// Rising. In a topic, those below `start` are held by a subscription.
     pub extents: VecDeque<Extent>,
+    /// Queue: those that everything has left, while it keeps them.
+    pub kept: Kept,
     /// Its subscriptions, rising by id.
     pub subscriptions: Vec<u64>,
     emptied: usize,
@@ -128,6 +138,7 @@ impl Log {
             bytes: 0,
             stored_bytes: 0,
             extents: VecDeque::new(),
+            kept: Kept::default(),
             subscriptions: Vec::new(),
             emptied: 0,
         }
@@ -153,10 +164,11 @@ impl Log {
     /// Stores one piece at the end; returns its first offset.
     pub fn append(&mut self, piece: Piece, now: Timestamp) -> Offset {
         let first = self.end;
+        let reopened = self.reopen(piece, now);
         self.end += u64::from(piece.count);
         self.messages += u64::from(piece.count);
         self.stored_bytes += u64::from(piece.bytes);
-        if !self.extend_last(piece, now) {
+        if !self.extend_last(piece, reopened, now) {
             self.bytes += u64::from(piece.bytes);
             self.extents.push_back(Extent {
                 first,
@@ -171,26 +183,42 @@ impl Log {
         first
     }
 
-    fn extend_last(&mut self, piece: Piece, now: Timestamp) -> bool {
+    fn extend_last(&mut self, piece: Piece, reopened: bool, now: Timestamp) -> bool {
         let end = self.end - u64::from(piece.count);
         let Some(last) = self.extents.back_mut().filter(|last| last.end() == end) else {
             return false;
         };
-        let (count, bytes) = (
-            last.count + piece.count,
-            last.bytes.saturating_add(piece.bytes),
-        );
-        // What retention has passed is not added to.
-        let is_closed = last.live == 0 || last.first < self.start;
-        if is_closed || count > EXTENT_MESSAGES_MAX || bytes > EXTENT_BYTES_MAX {
+        // What has emptied, or retention has passed, is not added to.
+        let is_closed = (last.live == 0 && !reopened) || last.first < self.start;
+        let Some((count, bytes)) = last.grown(piece).filter(|_| !is_closed) else {
             return false;
-        }
+        };
         self.bytes -= last.charged_bytes();
         (last.count, last.bytes) = (count, bytes);
         last.live += piece.count;
         last.last_at = now;
         self.bytes += last.charged_bytes();
         true
+    }
+
+    /// The last extent takes messages again after it has emptied.
+    pub(super) fn open_again(&mut self, extent: Extent) {
+        if self
+            .extents
+            .pop_back_if(|last| last.first == extent.first)
+            .is_some()
+        {
+            self.emptied = self.emptied.saturating_sub(1);
+        }
+        self.extents.push_back(extent);
+    }
+
+    /// Queue: these are its extents, all of them live, and what is charged follows.
+    pub(super) fn hold(&mut self, extents: impl Iterator<Item = Extent>) {
+        self.extents = extents.collect();
+        self.emptied = 0;
+        self.messages = self.extents.iter().map(Extent::charged_messages).sum();
+        self.bytes = self.extents.iter().map(Extent::charged_bytes).sum();
     }
 
     /// Index of the first extent that ends behind `offset`.
@@ -249,8 +277,9 @@ impl Log {
     }
 
     /// Queue: moves `change`'s messages out of, or back into, what is charged. Bodies that nobody
-    /// can ask for any more are discarded.
-    pub fn charge(&mut self, change: &Change, effects: &mut Effects) {
+    /// can ask for any more are discarded, or kept for a while.
+    pub fn charge(&mut self, change: &Change, now: Timestamp, effects: &mut Effects) {
+        let keeps = self.retain_settled_ms() > 0;
         let (range, live, dead) = match change {
             Change::Gone(range) => (range, -1, 0),
             Change::DeadGone(range) => (range, -1, -1),
@@ -273,6 +302,10 @@ impl Log {
             self.bytes += extent.charged_bytes();
             if extent.live == 0 && live != 0 {
                 self.emptied += 1;
+                if keeps {
+                    self.kept.add(now, *extent);
+                    continue;
+                }
                 let range = extent.first..extent.end();
                 effects.push(Effect::Discard {
                     log: self.id,
@@ -356,13 +389,13 @@ mod tests {
             },
             Timestamp(1),
         );
-        log.charge(&Change::Gone(2..4), &mut effects);
+        log.charge(&Change::Gone(2..4), Timestamp(2), &mut effects);
         assert_eq!((log.messages, log.bytes), (5, 72));
-        log.charge(&Change::Died(0..2), &mut effects);
+        log.charge(&Change::Died(0..2), Timestamp(2), &mut effects);
         assert_eq!((log.messages, log.bytes), (3, 43));
         assert!(effects.is_empty());
-        log.charge(&Change::DeadGone(0..2), &mut effects);
-        log.charge(&Change::Gone(4..7), &mut effects);
+        log.charge(&Change::DeadGone(0..2), Timestamp(2), &mut effects);
+        log.charge(&Change::Gone(4..7), Timestamp(2), &mut effects);
         assert_eq!((log.messages, log.bytes, log.extents.len()), (0, 0, 0));
         let discarded: Vec<_> = effects.drain().collect();
         assert_eq!(

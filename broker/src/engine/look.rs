@@ -131,15 +131,10 @@ impl Engine {
                 Kind::Queue(settings) => NameSettings::Queue(settings.clone()),
                 Kind::Topic(settings) => NameSettings::Topic(settings.clone()),
             },
-            start: match &log.kind {
-                Kind::Queue(_) => log
-                    .live_extents()
-                    .next()
-                    .map_or(log.end, |extent| extent.first),
-                Kind::Topic(_) => log.start,
-            },
+            start: log.first_kept(),
             end: log.end,
             bytes: log.bytes,
+            kept_bytes: log.kept.bytes(),
             subscriptions: all
                 .map(|found| self.subscription_info(from, log, found))
                 .collect(),

@@ -18,6 +18,7 @@ mod forward;
 mod handle;
 pub mod job;
 mod judge;
+pub mod kept;
 pub mod lanes;
 pub mod log;
 mod look;

@@ -112,7 +112,8 @@ impl State {
             return Ok(Answer::Done);
         }
         let ids = std::mem::take(&mut log.subscriptions);
-        let kept: RangeSet = log.live_extents().map(Extent::range).collect();
+        let kept = log.kept.extents().map(|(_, extent)| extent);
+        let kept: RangeSet = log.live_extents().chain(kept).map(Extent::range).collect();
         for range in kept.ranges() {
             let log = log.id;
             effects.push(Effect::Discard { log, range });

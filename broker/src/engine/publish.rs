@@ -79,7 +79,7 @@ impl State {
             }
         }
         log.retain(&mut self.subscriptions, self.now, effects);
-        if matches!(log.kind, Kind::Topic(_)) {
+        if matches!(log.kind, Kind::Topic(_)) || log.retain_settled_ms() > 0 {
             self.rearm(publish.log);
         }
         for id in timed {

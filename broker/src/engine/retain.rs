@@ -14,6 +14,7 @@ impl State {
     pub(super) fn age(&mut self, id: u64, due: Timestamp, effects: &mut Effects) {
         if let Some(log) = self.logs.get_mut(&id) {
             log.retain(&mut self.subscriptions, due, effects);
+            log.let_go(due, effects);
             log.forget_ids(self.now);
         }
         self.rearm(id);
@@ -24,7 +25,8 @@ impl Log {
     /// When time next takes something from it, or it has ids to forget.
     pub(super) fn next_due(&self) -> Option<Timestamp> {
         let ids = self.dedup.next_due(self.dedup_window_ms());
-        self.ages_at().into_iter().chain(ids).min()
+        let kept = self.ages_at().into_iter().chain(self.kept_until());
+        kept.chain(ids).min()
     }
 
     /// When the oldest extent has been kept long enough.

@@ -11,6 +11,7 @@ use super::command::{Place, Seek};
 use super::effect::Effects;
 use super::log::{Kind, Log};
 use super::planted::Bug;
+use super::runs::RangeSet;
 use super::state::{State, gone};
 use super::subscription::Subscription;
 
@@ -25,19 +26,30 @@ impl State {
         let id = seek.subscription;
         let subscription = self.subscriptions.get_mut(&id).ok_or_else(gone)?;
         let log = self.logs.get_mut(&subscription.log).ok_or_else(gone)?;
-        if matches!(log.kind, Kind::Queue(_)) {
-            let why = "a queue that keeps nothing it has settled cannot be sought back";
-            return Err(Refusal::malformed("address", why));
-        }
-        let place = log.offset_of(seek.place);
+        let (place, there_is) = match log.kind {
+            Kind::Queue(_) if log.retain_settled_ms() == 0 => return Err(keeps_nothing()),
+            Kind::Queue(_) => log.rewind(seek.place, self.now),
+            Kind::Topic(_) => {
+                let place = log.offset_of(seek.place);
+                (place, std::iter::once(place..log.end).collect())
+            }
+        };
         refuse_keyed_past(&subscription.settings, place, log)?;
-        subscription.start_over(place, log.end, self.now);
+        let before = subscription.start;
+        subscription.start_over(place, (&there_is, log.end), self.now);
         log.sweep(&self.subscriptions, effects);
-        let count = log.end - place;
+        effects.note_end(id, before..log.end);
+        let log = log.id;
         touched.insert(id);
         self.rearm(id);
-        Ok(Answer::Counted(count))
+        self.note_kept(log);
+        Ok(Answer::Counted(there_is.count()))
     }
+}
+
+fn keeps_nothing() -> Refusal {
+    let why = "it keeps nothing that has left; a queue made with --retain-settled (retain_settled_ms) can be sought";
+    Refusal::malformed("address", why)
 }
 
 /// The lanes of what was stored before are not known any more.
@@ -67,16 +79,23 @@ impl Log {
 
 impl Subscription {
     /// Forgets all that happened; of what the publishers said it keeps the priorities it knows.
-    fn start_over(&mut self, place: Offset, end: Offset, now: Timestamp) {
+    /// What is not there any more is a gap.
+    fn start_over(&mut self, place: Offset, (there_is, end): (&RangeSet, Offset), now: Timestamp) {
         let (name, settings) = (self.name.clone(), self.settings.clone());
         let fresh = Self::new(self.id, self.log, name, settings, place);
         let before = std::mem::replace(self, fresh);
         (self.planted, self.paused) = (before.planted, before.paused);
-        for plain in before.attributes.gaps(place..end) {
-            self.begin(plain, now);
+        for hole in there_is.gaps(place..end) {
+            self.evicted += hole.end - hole.start;
+            self.gaps.add(hole);
         }
-        for (part, said) in before.attributes.overlap(place..end) {
-            self.begin_with(part, said.priority, now);
+        for range in there_is.ranges() {
+            for plain in before.attributes.gaps(range.clone()) {
+                self.begin(plain, now);
+            }
+            for (part, said) in before.attributes.overlap(range) {
+                self.begin_with(part, said.priority, now);
+            }
         }
         if self.planted.has(Bug::SeekLeavesALease)
             && let Some((grant, lease)) = before.leases.into_iter().next_back()

@@ -124,6 +124,9 @@ struct StoredLog {
     /// Five numbers a dedup id.
     #[prost(fixed64, repeated, tag = "13")]
     dedup: Vec<u64>,
+    /// Eight numbers an extent: when the last of it left behind the others.
+    #[prost(uint64, repeated, tag = "14")]
+    kept: Vec<u64>,
 }
 
 impl Snapshot {
@@ -200,17 +203,11 @@ impl StoredLog {
             Kind::Queue(settings) => (Some(settings.clone()), None),
             Kind::Topic(settings) => (None, Some(settings.clone())),
         };
-        let extents = log.live_extents().flat_map(|extent| {
-            let numbers: [u64; NUMBERS_AN_EXTENT] = [
-                extent.first,
-                extent.count.into(),
-                extent.live.into(),
-                extent.dead.into(),
-                extent.bytes.into(),
-                extent.first_at.0,
-                extent.last_at.0,
-            ];
-            numbers
+        let extents = log.live_extents().flat_map(extent_numbers);
+        let kept = log.kept.extents();
+        let kept = kept.flat_map(|(left_at, extent)| {
+            let left_at = std::iter::once(left_at.0);
+            extent_numbers(extent).into_iter().chain(left_at)
         });
         Self {
             id: log.id,
@@ -226,6 +223,7 @@ impl StoredLog {
             extents: extents.collect(),
             seed: log.seed,
             dedup: log.dedup.originals().flat_map(original_numbers).collect(),
+            kept: kept.collect(),
         }
     }
 
@@ -244,9 +242,15 @@ impl StoredLog {
         log.dedup = originals
             .collect::<Option<_>>()
             .ok_or(SnapshotError::Inconsistent("a dedup id"))?;
+        let damaged = SnapshotError::Inconsistent("an extent");
         for numbers in self.extents.chunks(NUMBERS_AN_EXTENT) {
             log.extents
-                .push_back(extent(numbers).ok_or(SnapshotError::Inconsistent("an extent"))?);
+                .push_back(extent(numbers).ok_or(damaged.clone())?);
+        }
+        for numbers in self.kept.chunks(NUMBERS_AN_EXTENT + 1) {
+            let (left_at, numbers) = numbers.split_last().ok_or(damaged.clone())?;
+            let extent = extent(numbers).ok_or(damaged.clone())?;
+            log.kept.add(Timestamp(*left_at), extent);
         }
         Ok(log)
     }
@@ -269,6 +273,18 @@ fn original(numbers: &[u64]) -> Option<Original> {
         body,
         at: Timestamp(at),
     })
+}
+
+fn extent_numbers(extent: &Extent) -> [u64; NUMBERS_AN_EXTENT] {
+    [
+        extent.first,
+        extent.count.into(),
+        extent.live.into(),
+        extent.dead.into(),
+        extent.bytes.into(),
+        extent.first_at.0,
+        extent.last_at.0,
+    ]
 }
 
 fn extent(numbers: &[u64]) -> Option<Extent> {

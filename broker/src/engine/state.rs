@@ -43,6 +43,8 @@ pub struct State {
     /// When time next changes each log or subscription: derived. Their ids differ.
     timers: BTreeSet<(Timestamp, u64)>,
     armed: BTreeMap<u64, Timestamp>,
+    /// Queues that keep more than they may; none between commands.
+    brimming: BTreeSet<u64>,
     pub(super) planted: Planted,
 }
 
@@ -67,10 +69,12 @@ impl State {
             }
             if position == 0 {
                 self.pass_time(effects, touched);
+                self.skim(effects);
             }
             if let Some(answer) = self.command(command, &mut runs, effects, touched) {
                 effects.push(Effect::Outcome(position, answer));
             }
+            self.skim(effects);
         }
     }
 
@@ -219,16 +223,37 @@ impl State {
         Some(done)
     }
 
-    fn charge(&mut self, log: u64, changes: &[Change], effects: &mut Effects) {
-        let Some(log) = self.logs.get_mut(&log) else {
+    fn charge(&mut self, id: u64, changes: &[Change], effects: &mut Effects) {
+        let Some(log) = self.logs.get_mut(&id) else {
             return;
         };
         match log.kind {
             Kind::Queue(_) => changes
                 .iter()
-                .for_each(|change| log.charge(change, effects)),
+                .for_each(|change| log.charge(change, self.now, effects)),
             Kind::Topic(_) if changes.is_empty() => {}
             Kind::Topic(_) => log.sweep(&self.subscriptions, effects),
+        }
+        if log.retain_settled_ms() > 0 {
+            self.note_kept(id);
+        }
+    }
+
+    /// A queue may keep something since, or keep more.
+    pub(super) fn note_kept(&mut self, log: u64) {
+        if self.logs.get(&log).is_some_and(Log::keeps_too_much) {
+            self.brimming.insert(log);
+        }
+        self.rearm(log);
+    }
+
+    /// What queues keep past their limit goes.
+    fn skim(&mut self, effects: &mut Effects) {
+        while let Some(id) = self.brimming.pop_first() {
+            if let Some(log) = self.logs.get_mut(&id) {
+                log.let_go(Timestamp(0), effects);
+            }
+            self.rearm(id);
         }
     }
 

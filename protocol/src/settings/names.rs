@@ -1,6 +1,6 @@
 //! Settings of queues and topics.
 
-use super::{DeliverySettings, within};
+use super::{DeliverySettings, Order, within};
 use crate::limits;
 use crate::refusal::Refusal;
 use crate::types::Level;
@@ -76,7 +76,7 @@ impl QueueSettings {
         let wire = wire.unwrap_or_default();
         let (messages, bytes) = (limits::MAX_MESSAGES_MAX, limits::MAX_BYTES_MAX);
         let retained = wire.retain_settled_ms;
-        Ok(Self {
+        let settings = Self {
             max_messages: within("max_messages", wire.max_messages, messages, 1, messages)?,
             max_bytes: within(
                 "max_bytes",
@@ -91,7 +91,12 @@ impl QueueSettings {
             max_dedup_ids: dedup_ids(wire.max_dedup_ids)?,
             retain_settled_ms: within("retain_settled_ms", retained, 0, 0, limits::DELAY_MS_MAX)?,
             delivery: own_delivery(wire.delivery)?,
-        })
+        };
+        if settings.retain_settled_ms > 0 && settings.delivery.order() == Order::Key {
+            let why = "what is ordered by key cannot be sought back: the keys of what has left are not known";
+            return Err(Refusal::malformed("retain_settled_ms", why));
+        }
+        Ok(settings)
     }
 
     /// As on the wire, complete.

@@ -85,16 +85,27 @@ pub(super) fn delivery_settings(choice: usize) -> DeliverySettings {
     }
 }
 
+/// Choices of a queue's settings; the last two can be sought back.
+pub(super) const QUEUES: usize = 5;
+
 pub(super) fn queue_settings(choice: usize) -> QueueSettings {
+    let drop_oldest = Overflow::DropOldest;
     QueueSettings {
-        delivery: delivery_settings(choice),
-        max_messages: [20, 1_000, 50][choice],
-        max_bytes: [1 << 30, 100_000, 700][choice],
-        level: [Level::Synced, Level::Written, Level::Synced][choice].into(),
-        overflow: [Overflow::Reject, Overflow::DropOldest, Overflow::DeadOldest][choice].into(),
-        dedup_window_ms: [300_000, 1_000, 1_000][choice],
-        max_dedup_ids: [1_000_000, 1_000_000, 6][choice],
-        ..QueueSettings::parse(None).expect("defaults are valid")
+        delivery: delivery_settings([0, 1, 2, 0, 0][choice]),
+        max_messages: [20, 1_000, 50, 20, 1_000][choice],
+        max_bytes: [1 << 30, 100_000, 700, 200_000, 500][choice],
+        level: [Level::Synced, Level::Written][usize::from(choice == 1)].into(),
+        overflow: [
+            Overflow::Reject,
+            drop_oldest,
+            Overflow::DeadOldest,
+            Overflow::Reject,
+            drop_oldest,
+        ][choice]
+            .into(),
+        dedup_window_ms: [300_000, 1_000, 1_000, 1_000, 0][choice],
+        max_dedup_ids: [1_000_000, 1_000_000, 6, 1_000_000, 6][choice],
+        retain_settled_ms: [0, 0, 0, 1_000, 60_000][choice],
     }
 }
 

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::choices::{KINDS, NAMINGS};
+use super::choices::{KINDS, NAMINGS, QUEUES};
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -257,7 +257,7 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
         proptest::option::of(0..64_usize),
     );
     prop_oneof![
-        1 => (0..4_usize, 0..3_usize)
+        1 => (0..4_usize, 0..QUEUES)
             .prop_map(|(name, settings)| Operation::CreateQueue { name, settings }),
         1 => (0..4_usize, 0..3_usize)
             .prop_map(|(name, retention)| Operation::CreateTopic { name, retention }),
@@ -315,7 +315,7 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
         2 => (0..3_usize).prop_map(|mode| Operation::Notes { mode }),
         2 => any::<bool>().prop_map(|on| Operation::Pipeline { on }),
         2 => any::<bool>().prop_map(|slow| Operation::Disk { slow }),
-        2 => (0..5_usize, 0..6_usize, 0..40_u64)
+        3 => (prop_oneof![Just(0), 0..5_usize], 0..6_usize, 0..40_u64)
             .prop_map(|(address, place, offset)| Operation::Seek { address, place, offset }),
         2 => Just(Operation::Flush),
         2 => restart.prop_map(|(downtime, lost, kept, snapshot)| Operation::Restart {

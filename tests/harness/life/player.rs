@@ -49,7 +49,7 @@ impl Player {
         for _ in 0..3 {
             player.ask(0, Request::OpenProducer);
         }
-        for (name, settings) in [(0, 0), (1, 1)] {
+        for (name, settings) in [(0, 3), (1, 1)] {
             player.play(&Operation::CreateQueue { name, settings });
         }
         for (name, retention) in [(2, 0), (3, 1)] {

@@ -74,6 +74,8 @@ impl Model {
             if let Kind::Queue(_) = found.kind {
                 let charged = (found.messages, found.bytes);
                 assert_eq!(self.charged(*id), charged, "charged to {}", log.name);
+                let kept = found.kept.bytes();
+                assert_eq!(log.kept_bytes(), kept, "kept by {}", log.name);
             }
         }
         let ids: Vec<_> = self.subscriptions.keys().collect();
@@ -84,13 +86,13 @@ impl Model {
     }
 
     /// A body stays as long as its extent has a message that somebody may get, and no longer; a
-    /// topic keeps what retention allows besides.
+    /// topic keeps what retention allows besides, and so does a queue that can be sought back.
     pub(super) fn compare_bodies(&self, bodies: &Bodies) {
         let mut kept = Vec::new();
         for (id, log) in &self.logs {
             for extent in &log.extents {
                 let retained = log.topic.is_some() && extent.first >= log.start;
-                if retained || self.count(*id, extent, |_| true) > 0 {
+                if retained || extent.left_at.is_some() || self.count(*id, extent, |_| true) > 0 {
                     let offsets = extent.first..extent.first + extent.count;
                     kept.extend(offsets.map(|offset| (*id, offset)));
                 }

@@ -5,7 +5,7 @@ use siding_protocol::event::Answer;
 use siding_protocol::refusal::{Refusal, State};
 use siding_protocol::settings::Order;
 
-use super::{Judged, Log, Message, Model};
+use super::{Extent, Judged, Log, Message, Model};
 use crate::model::names::gone;
 
 impl Model {
@@ -50,7 +50,11 @@ impl Model {
         let id = seek.subscription;
         let subscription = self.subscriptions.get_mut(&id).ok_or_else(gone)?;
         let log = self.logs.get(&subscription.log).expect("its log");
-        if log.queue.is_some() {
+        if log
+            .queue
+            .as_ref()
+            .is_some_and(|queue| queue.retain_settled_ms == 0)
+        {
             return Err(Refusal::malformed("address", ""));
         }
         let start = log.place(&seek.place);
@@ -58,7 +62,14 @@ impl Model {
             return Err(Refusal::malformed("start", ""));
         }
         let before = std::mem::take(&mut subscription.messages);
+        subscription.evicted = 0;
+        subscription.gaps.clear();
         for offset in start..log.end {
+            if !log.has(offset) {
+                subscription.evicted += 1;
+                subscription.gaps.insert(offset);
+                continue;
+            }
             let plain = Message::default();
             let said = before.get(&offset).map(|before| before.priority);
             let priority = said.unwrap_or(plain.priority);
@@ -73,18 +84,23 @@ impl Model {
         }
         subscription.start = start;
         subscription.done.clear();
-        subscription.gaps.clear();
         (subscription.settled, subscription.purged) = (0, 0);
-        (subscription.evicted, subscription.filtered) = (0, 0);
+        subscription.filtered = 0;
         (subscription.expired, subscription.cancelled) = (0, 0);
         subscription.ended.clear();
         subscription.forwarded = 0;
         subscription.redriving = None;
-        Ok(Answer::Counted(log.end - start))
+        Ok(Answer::Counted(log.end - start - subscription.evicted))
     }
 }
 
 impl Log {
+    /// A queue that keeps what has left may have holes.
+    fn has(&self, offset: u64) -> bool {
+        let held = |extent: &Extent| (extent.first..extent.first + extent.count).contains(&offset);
+        self.topic.is_some() || self.extents.iter().any(held)
+    }
+
     /// The offset of a place, within what is kept.
     pub(super) fn place(&self, place: &siding_broker::engine::command::Place) -> u64 {
         let since = |at: u64| {
@@ -96,7 +112,11 @@ impl Log {
             (None, Some(at)) => since(at).map_or(self.end, |extent| extent.first),
             (None, None) => self.end,
         };
-        said.clamp(self.start, self.end)
+        let lowest = match &self.topic {
+            Some(_) => self.start,
+            None => self.extents.first().map_or(self.end, |extent| extent.first),
+        };
+        said.clamp(lowest, self.end)
     }
 
     fn ages_at(&self) -> Option<u64> {

@@ -107,18 +107,21 @@ impl Model {
     }
 
     fn place(&mut self, id: u64, count: u64, bytes: u64) {
+        self.note_left();
         let log = self.logs.get(&id).expect("judged before");
-        // An extent of a queue that has emptied is gone.
+        // An extent of a queue that has emptied is gone, or is open again only for a while.
         let last = log
             .extents
             .last()
             .cloned()
-            .filter(|last| last.first >= log.start)
-            .filter(|last| log.topic.is_some() || self.count(id, last, |_| true) > 0);
+            .filter(|last| last.first >= log.start && last.first + last.count == log.end)
+            .filter(|last| log.topic.is_some() || self.count(id, last, |_| true) > 0)
+            .or_else(|| log.open_again(self.now).cloned());
         let grown = last.map(|last| Extent {
             count: last.count + count,
             bytes: last.bytes + bytes,
             last_at: self.now,
+            left_at: None,
             ..last
         });
         let grown = grown.filter(|grown| grown.count <= 1_024 && grown.bytes <= 65_536);
@@ -129,7 +132,9 @@ impl Model {
                 first: log.end,
                 count,
                 bytes,
+                first_at: self.now,
                 last_at: self.now,
+                left_at: None,
             }),
         }
         log.end += count;

@@ -13,6 +13,8 @@ impl Model {
             self.retain(log, at);
         }
         self.pass_time_until(self.now);
+        self.note_left();
+        self.let_go_by_age();
     }
 
     /// What is due by then happens now.

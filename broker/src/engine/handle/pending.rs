@@ -2,12 +2,10 @@
 
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request::Request;
-use siding_protocol::settings::QueueSettings;
 
 /// Refuses what would be stored or answered as if it had been done.
 pub(super) fn check(request: &Request) -> Result<(), Refusal> {
     match request {
-        Request::CreateQueue { settings, .. } => check_queue(settings),
         Request::Redrive { sieve, rate } => {
             none_of(&[("rate", *rate > 0 && !sieve.filter.is_empty())])
         }
@@ -21,10 +19,6 @@ pub(super) fn unsupported(field: &'static str) -> Refusal {
     Refusal::Unsupported {
         field: field.into(),
     }
-}
-
-fn check_queue(settings: &QueueSettings) -> Result<(), Refusal> {
-    none_of(&[("retain_settled_ms", settings.retain_settled_ms > 0)])
 }
 
 fn none_of(fields: &[(&'static str, bool)]) -> Result<(), Refusal> {
