@@ -183,7 +183,7 @@ fn a_schedule_runs_by_hand_besides_its_times() {
         ack alice jobs@0           -> settled 1
         advance 10s                ->
         schedules                  -> tick next +20s, last +10s, fired 2
-        run tock                   -> refuse: not found tock
+        run tock                   -> refuse: not found tock, nearest tick
         ",
     );
 }
@@ -200,7 +200,7 @@ fn a_schedule_is_one_by_its_name_and_a_deleted_one_fires_no_more() {
         schedule tock jobs every=10s n=2 -> refuse: invalid run
         schedule tock jobs every=10s dedup=once -> refuse: invalid run
         unschedule tick            ->
-        unschedule tick            -> refuse: not found (deleted)
+        unschedule tick            -> refuse: not found tick
         advance 1h                 ->
         describe jobs              -> jobs 0..0
         ",

@@ -210,9 +210,11 @@ impl Engine {
                 };
                 Command::Delete(Delete { log, subscription })
             }
-            Request::DeleteSchedule { name } => Command::DeleteSchedule(DeleteSchedule {
-                name: name.to_string(),
-            }),
+            Request::DeleteSchedule { name } => {
+                self.schedule_named(&name)?;
+                let name = name.to_string();
+                Command::DeleteSchedule(DeleteSchedule { name })
+            }
             Request::Cancel(id) => Command::Cancel(self.cancel_command(&id)?),
             Request::Purge(sieve) => Command::Purge(Purge {
                 subscription: self.subscription_at(&sieve.address)?,

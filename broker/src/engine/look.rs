@@ -60,23 +60,7 @@ impl Engine {
 
     /// `NOT_FOUND`, with the nearest names.
     fn refuse_unknown(&self, name: &str) -> Refusal {
-        // Names are ASCII; that their lengths are near enough is asked first, for it costs nothing.
-        let most = |other: &str| 1 + other.len() / 4;
-        let mut near: Vec<_> = (self.state.names.keys())
-            .filter(|other| other.len().abs_diff(name.len()) <= most(other))
-            .map(|other| (strsim::damerau_levenshtein(name, other), other))
-            .filter(|(distance, other)| *distance <= most(other))
-            .collect();
-        near.sort();
-        let nearest = near
-            .into_iter()
-            .take(3)
-            .map(|(_, other)| other.clone())
-            .collect();
-        Refusal::NotFound {
-            name: name.to_owned(),
-            nearest,
-        }
+        unknown(name, self.state.names.keys())
     }
 
     pub(super) fn describe(&self, from: Origin, address: &Address) -> Result<Answer, Refusal> {
@@ -276,6 +260,23 @@ fn collect(found: &mut Vec<Found>, ranges: impl Iterator<Item = (OffsetRange, Fo
         if left == 0 {
             return;
         }
+    }
+}
+
+/// Nothing is named so; what is named nearly so is told.
+pub(super) fn unknown<'a>(name: &str, others: impl Iterator<Item = &'a String>) -> Refusal {
+    // Names are ASCII; that their lengths are near enough is asked first, for it costs nothing.
+    let most = |other: &str| 1 + other.len() / 4;
+    let mut near: Vec<_> = others
+        .filter(|other| other.len().abs_diff(name.len()) <= most(other))
+        .map(|other| (strsim::damerau_levenshtein(name, other), other))
+        .filter(|(distance, other)| *distance <= most(other))
+        .collect();
+    near.sort();
+    let nearest = near.into_iter().take(3);
+    Refusal::NotFound {
+        name: name.to_owned(),
+        nearest: nearest.map(|(_, other)| other.clone()).collect(),
     }
 }
 

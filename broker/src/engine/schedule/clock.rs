@@ -15,6 +15,7 @@ use crate::engine::Engine;
 use crate::engine::command::{Command, CreateSchedule, Fire, Publish};
 use crate::engine::effect::{Effect, Effects, Urgency};
 use crate::engine::handle::publish::inner_publish;
+use crate::engine::look::unknown;
 
 /// Firings proposed at once; the others right after.
 const FIRINGS_MAX: usize = 100;
@@ -278,10 +279,7 @@ impl Engine {
     /// There is none.
     pub(in crate::engine) fn schedule_named(&self, name: &Name) -> Result<&Schedule, Refusal> {
         let found = self.state.schedules.by_name.get(name.as_str());
-        found.ok_or_else(|| Refusal::NotFound {
-            name: name.to_string(),
-            nearest: Vec::new(),
-        })
+        found.ok_or_else(|| unknown(name.as_str(), self.state.schedules.by_name.keys()))
     }
 
     /// A page of schedules, by name.
