@@ -129,14 +129,14 @@ impl Client {
         .await
     }
 
-    /// Ends a redrive that goes on in the background; what it brought back stays. None going on is
-    /// success.
+    /// Ends a redrive that goes on in the background; what it brought back stays. Gives how many it
+    /// leaves dead: 0 if none goes on.
     ///
     /// # Errors
     /// `NOT_FOUND`; `Interrupted`.
-    pub async fn stop_redrive(&self, address: &str) -> Result<(), Error> {
+    pub async fn stop_redrive(&self, address: &str) -> Result<u64, Error> {
         let address = address.to_owned();
-        self.done(Kind::StopRedrive(wire::StopRedrive { address }))
+        self.count(Kind::StopRedrive(wire::StopRedrive { address }))
             .await
     }
 

@@ -2,6 +2,7 @@
 
 mod clock;
 mod explain;
+mod operate;
 mod topics;
 
 use anyhow::{Context, Result};

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
 use siding::wire::schedule_settings::When;
 use siding::wire::{self, ScheduleInfo, ScheduleSettings};
+use siding::{Error, Refusal};
 
 use crate::args::{self, Consent, Global};
 use crate::attributes::AttributeArgs;
@@ -116,6 +117,10 @@ pub(crate) async fn run(global: &Global, verb: CronCommand) -> Result<Exit> {
             let message = args.attributes.message(body);
             let (name, settings) = (&args.name, args.settings());
             client.create_schedule(name, settings, message).await?;
+            if let Some(at) = args.at.filter(|at| *at < clock::unix_ms()) {
+                let at = clock::rfc3339(at);
+                eprintln!("{at} is over: {name} fires only if that was less than --catch-up ago");
+            }
             Ok(Exit::Ok)
         }
         CronCommand::Ls { prefix } => {
@@ -124,18 +129,30 @@ pub(crate) async fn run(global: &Global, verb: CronCommand) -> Result<Exit> {
         }
         CronCommand::Rm { name, consent } => {
             if consent.given(&format!("end schedule {name}"))? {
-                client.delete_schedule(&name).await?;
+                let deleted = client.delete_schedule(&name).await;
+                deleted.map_err(|error| name_the_mend(error, &name))?;
             }
             Ok(Exit::Ok)
         }
         CronCommand::Run { name } => {
-            client.run_schedule(&name).await?;
+            let fired = client.run_schedule(&name).await;
+            fired.map_err(|error| name_the_mend(error, &name))?;
             Ok(Exit::Ok)
         }
         CronCommand::Next { prefix } => {
             let schedules = client.list_schedules(&prefix).await?;
             print(global, &next_rows(&schedules, clock::unix_ms())).await
         }
+    }
+}
+
+/// What is not there is a schedule, unless it is the name that the schedule publishes into.
+fn name_the_mend(error: Error, schedule: &str) -> anyhow::Error {
+    match &error {
+        Error::Refused(refusal @ Refusal::NotFound { name, .. }) if name == schedule => {
+            failure(Exit::NoSuchName, format!("{refusal} · siding cron ls"))
+        }
+        _ => error.into(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use siding::{BrowseOptions, Client, DropDeadOptions, RedriveOptions, State};
+use siding::{BrowseOptions, Client, DropDeadOptions, Error, RedriveOptions, Refusal, State};
 
 use super::object::count;
 use crate::args::{self, Consent, FilterArg, Global};
@@ -112,8 +112,8 @@ pub(crate) async fn run(global: &Global, verb: DeadCommand) -> Result<Exit> {
             stop: true,
             ..
         } => {
-            client.stop_redrive(&address).await?;
-            Ok(Exit::Ok)
+            let left = client.stop_redrive(&address).await?;
+            count(global, "left_dead", left).await
         }
         DeadCommand::Redrive {
             address,
@@ -176,11 +176,19 @@ async fn redrive(
     if !consent.given(&deed)? {
         return Ok(Exit::Ok);
     }
-    let redriven = client.redrive(address, options).await?;
-    if rate.is_some() && redriven > 0 {
-        eprintln!("goes on in the background · siding dead redrive {address} --stop");
+    let stop = format!("siding dead redrive {address} --stop");
+    let redriven = match client.redrive(address, options).await {
+        Err(Error::Refused(Refusal::Exists { .. })) => {
+            let words = format!("a redrive of {address} goes on already · {stop}");
+            return Err(failure(Exit::ExistsDifferent, words));
+        }
+        redriven => redriven?,
+    };
+    if rate.is_none() || redriven == 0 {
+        return count(global, "redriven", redriven).await;
     }
-    count(global, "redriven", redriven).await
+    eprintln!("goes on in the background · {stop}");
+    count(global, "redriving", redriven).await
 }
 
 async fn drop_dead(

@@ -73,3 +73,38 @@ async fn messages_go_on_to_where_a_subscription_and_dead_letters_send_them() -> 
     assert_eq!(blocked, "grvaes");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_subscription_judges_what_was_stored_before_it_also_from_disk() -> Result<()> {
+    let desk = Desk::open().await?;
+    desk.done(&["topic", "create", "orders"]).await;
+    // Three times what the broker keeps in memory.
+    let body = "x".repeat(30_000);
+    let line = |number: usize| {
+        let land = ["eu", "us"][number % 2];
+        let key = format!("{land}.{number}");
+        format!(
+            "{{\"body\":\"{key} {body}\",\"routing_key\":\"{key}\",\"headers\":{{\"land\":\"{land}\"}}}}\n"
+        )
+    };
+    let lines: String = (0..100).map(line).collect();
+    let published = siding(&desk.url, &["publish", "orders", "--json"], &lines).await;
+    assert_eq!(published.code, 0, "{}", published.stderr);
+    for (sub, filter, count) in [
+        ("eu", "routing_key matches eu.>", 50),
+        ("few", "header land eq us and routing_key prefix us.9", 6),
+        ("none", "header land eq fr", 0),
+    ] {
+        let address = format!("orders/{sub}");
+        let create = ["sub", "create", &address, "--from", "earliest"];
+        desk.done(&[&create[..], &["--filter", filter]].concat())
+            .await;
+        let drain = ["consume", &address, "--drain"];
+        let got = desk.done(&drain).await;
+        assert_eq!(got.lines().count(), count, "{filter}");
+        let show = ["sub", "show", &address];
+        let filtered = desk.field(&show, "filtered").await?;
+        assert_eq!(filtered, 100 - count, "{filter}");
+    }
+    Ok(())
+}
