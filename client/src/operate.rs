@@ -40,7 +40,7 @@ pub struct RedriveOptions {
     /// Only what matches, at most 4 KiB. Empty: everything.
     pub filter: String,
     /// At most so many a second, going on in the background, also after a restart of the broker. 0:
-    /// all at once.
+    /// all at once. With a filter, a restart leaves dead what it had not chosen yet.
     pub rate: u64,
     /// Only count.
     pub dry_run: bool,

@@ -27,6 +27,8 @@ use player::Player;
 
 /// 100 on average; a failing life shrinks to its few that matter.
 const OPERATIONS: RangeInclusive<usize> = 0..=200;
+/// Read at once.
+const STEP_BYTES: u64 = 60;
 const SHRINKS_MAX: u32 = 20_000;
 
 /// Which lives to play.
@@ -52,7 +54,8 @@ impl Plan {
             cases,
             shrinks: true,
             regressions: None,
-            prepare: Rc::new(|_| {}),
+            // A few small messages a step, so that jobs with a filter take several slices.
+            prepare: Rc::new(|engine| engine.limit_steps(STEP_BYTES)),
         }
     }
 }

@@ -120,6 +120,8 @@ struct Redriving {
     left: BTreeSet<u64>,
     rate: u64,
     next_at: u64,
+    /// Whose filter still chooses.
+    fed_by: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -214,6 +216,9 @@ impl Model {
                 self.subscriptions
                     .retain(|_, found| !found.settings.ephemeral);
                 self.lengthen_leases(self.now - before);
+                for subscription in self.subscriptions.values_mut() {
+                    subscription.end_feeding();
+                }
             }
             if position == 0 {
                 self.pass_time();

@@ -71,7 +71,7 @@ fn one_redrive_goes_on_at_a_time() {
         describe jobs              -> jobs 0..3, 2 ready, 1 dead, 1 redriving
         redrive jobs               -> counted 1
         redrive jobs rate=9        -> counted 0
-        redrive jobs rate=9 filter=reason_eq_rejected -> refuse: rate is not supported by this broker
+        redrive jobs rate=9 filter=reason_eq_rejected -> counted 0
         describe jobs              -> jobs 0..3, 3 ready
         ",
     );
@@ -111,6 +111,50 @@ fn a_dead_letter_that_leaves_is_not_awaited_by_a_redrive() {
         advance 1s                 ->
         drop jobs                  -> counted 1
         describe jobs              -> jobs 0..4, 2 ready, 1 settled, 1 purged
+        ",
+    );
+}
+
+#[test]
+fn a_redrive_with_a_filter_and_a_rate_takes_what_matches_in_slices() {
+    check(
+        "
+        queue jobs
+        publish jobs n=8 keys=a.x,b.x -> confirm jobs@0-7
+        receive alice jobs           -> alice receives jobs@0-7 attempt 1
+        reject alice jobs@0-7        -> settled 8
+        redrive jobs rate=1 filter=routing_key_matches_b.* limit=3 dry -> counted 3
+        redrive jobs rate=1 filter=routing_key_matches_b.* limit=3 -> counted 3
+        describe jobs                -> jobs 0..8, 1 ready, 7 dead, 2 redriving
+        redrive jobs rate=1 filter=routing_key_matches_a.* -> refuse: exists a redrive that goes on
+        advance 1s                   ->
+        describe jobs                -> jobs 0..8, 2 ready, 6 dead, 1 redriving
+        restart after=1h snapshot=6
+        describe jobs                -> jobs 0..8, 3 ready, 5 dead
+        receive bob jobs             -> bob receives jobs@1 attempt 1; bob receives jobs@3 attempt 1; bob receives jobs@5 attempt 1
+        ",
+    );
+}
+
+#[test]
+fn a_redrive_with_a_filter_and_a_rate_begins_while_it_still_reads_and_stops_when_asked() {
+    check(
+        "
+        queue jobs max_dead=5000
+        publish jobs n=2500 keys=a.x,b.x -> confirm jobs@0-2499
+        receive alice jobs max=1000  -> alice receives jobs@0-999 attempt 1
+        reject alice jobs@0-999      -> settled 1000
+        receive alice jobs max=1000  -> alice receives jobs@1000-1999 attempt 1
+        reject alice jobs@1000-1999  -> settled 1000
+        redrive jobs rate=10 filter=routing_key_matches_b.* -> counted 1000
+        describe jobs                -> jobs 0..2500, 501 ready, 1999 dead, 999 redriving
+        stop-redrive jobs            -> counted 999
+        pipeline on                  ->
+        redrive jobs rate=10 filter=routing_key_matches_a.* ->
+        stop-redrive jobs            -> counted 500
+        flush                        -> counted 501
+        pipeline off                 ->
+        describe jobs                -> jobs 0..2500, 502 ready, 1998 dead
         ",
     );
 }

@@ -111,15 +111,15 @@ impl Engine {
     ) -> Result<Next, Refusal> {
         match request {
             Request::Purge(sieve) if !sieve.filter.is_empty() => {
-                self.begin_sift(from, &sieve, SiftKind::Purge, effects)?;
+                self.begin_sift(from, &sieve, (SiftKind::Purge, 0), effects)?;
                 Ok(Next::Nothing)
             }
-            Request::Redrive { sieve, .. } if !sieve.filter.is_empty() => {
-                self.begin_sift(from, &sieve, SiftKind::Redrive, effects)?;
+            Request::Redrive { sieve, rate } if !sieve.filter.is_empty() => {
+                self.begin_sift(from, &sieve, (SiftKind::Redrive, rate), effects)?;
                 Ok(Next::Nothing)
             }
             Request::DropDead(sieve) if !sieve.filter.is_empty() => {
-                self.begin_sift(from, &sieve, SiftKind::DropDead, effects)?;
+                self.begin_sift(from, &sieve, (SiftKind::DropDead, 0), effects)?;
                 Ok(Next::Nothing)
             }
             Request::Purge(sieve) if sieve.dry_run => {

@@ -163,8 +163,9 @@ impl Engine {
                 && let Some(Command::Sift(sift)) = entry.commands.get(*position)
             {
                 let counted = match answer {
-                    Ok(Answer::Counted(counted)) => *counted,
-                    _ => 0,
+                    Ok(Answer::Counted(counted)) => Ok(*counted),
+                    Ok(_) => Ok(0),
+                    Err(refusal) => Err(refusal.clone()),
                 };
                 sifted.push((sift, counted));
             }

@@ -160,11 +160,15 @@ impl Reads {
         self.ask(log, job, effects);
     }
 
-    /// A slice is on its way to the log; the number by which its job is found again.
-    pub(super) fn set_aside(&mut self, sifting: Sifting) -> u64 {
+    /// A number that nobody had since the start.
+    pub(super) fn next_number(&mut self) -> u64 {
         self.last_number += 1;
-        self.aside.insert(self.last_number, sifting);
         self.last_number
+    }
+
+    /// A slice is on its way to the log: the job waits under its number.
+    pub(super) fn set_aside(&mut self, number: u64, sifting: Sifting) {
+        self.aside.insert(number, sifting);
     }
 
     /// The job that waited for a slice.
@@ -174,13 +178,13 @@ impl Reads {
 
     /// Asks for the bodies of a job that somebody waits for.
     pub(super) fn ask(&mut self, log: u64, job: Job, effects: &mut Effects) {
-        self.last_number += 1;
+        let number = self.next_number();
         effects.push(Effect::Read {
-            number: self.last_number,
+            number,
             log,
             ranges: job.ranges(),
         });
-        self.jobs.insert(self.last_number, job);
+        self.jobs.insert(number, job);
     }
 }
 

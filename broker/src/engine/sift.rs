@@ -31,6 +31,12 @@ pub(super) struct Sifting {
     kind: SiftKind,
     filter: Filter,
     dry_run: bool,
+    /// Redrive: at most so many a second; 0: all at once.
+    rate: u64,
+    /// Of its slices; 0: there was none yet.
+    job: u64,
+    /// Its last slice was logged.
+    has_ended: bool,
     /// Messages it may still take.
     left: u64,
     counted: u64,
@@ -51,6 +57,13 @@ pub(super) struct Browsing {
     page: Vec<Found>,
 }
 
+impl Sifting {
+    /// Whether it has begun a redrive at a rate.
+    fn feeds(&self) -> bool {
+        self.rate > 0 && self.job > 0
+    }
+}
+
 impl State {
     pub(super) fn sift(
         &mut self,
@@ -59,19 +72,28 @@ impl State {
         touched: &mut BTreeSet<u64>,
     ) -> Result<Answer, Refusal> {
         let ranges: Vec<_> = sift.ranges.iter().map(|range| (*range).into()).collect();
-        let kind = sift.kind();
-        self.count(sift.subscription, effects, touched, |found, context| {
-            found.sift(kind, &ranges, context)
-        })
+        let done = self.change(sift.subscription, effects, touched, |found, context| {
+            found.sift(sift, &ranges, context)
+        });
+        done.ok_or_else(gone).flatten().map(Answer::Counted)
     }
 }
 
 impl Subscription {
-    fn sift(&mut self, kind: SiftKind, ranges: &[OffsetRange], context: &mut Context<'_>) -> u64 {
+    fn sift(
+        &mut self,
+        sift: &Sift,
+        ranges: &[OffsetRange],
+        context: &mut Context<'_>,
+    ) -> Result<u64, Refusal> {
+        let kind = sift.kind();
         let chosen = ranges
             .iter()
             .flat_map(|range| self.sifted(kind, range.clone()));
         let chosen: RangeSet = chosen.collect();
+        if kind == SiftKind::Redrive && sift.rate > 0 {
+            return self.feed_redrive(sift, &chosen, context);
+        }
         for range in chosen.ranges() {
             match kind {
                 SiftKind::Purge => {
@@ -86,7 +108,7 @@ impl Subscription {
         if kind != SiftKind::Redrive {
             self.purged += chosen.count();
         }
-        chosen.count()
+        Ok(chosen.count())
     }
 
     /// The messages of `range` that it could be about.
@@ -103,12 +125,12 @@ impl Subscription {
 }
 
 impl Engine {
-    /// Begins a purge, redrive or drop with a filter.
+    /// Begins a purge, redrive or drop with a filter; a redrive at a rate, if there is one.
     pub(super) fn begin_sift(
         &mut self,
         origin: Origin,
         sieve: &Sieve,
-        kind: SiftKind,
+        (kind, rate): (SiftKind, u64),
         effects: &mut Effects,
     ) -> Result<(), Refusal> {
         let sifting = Sifting {
@@ -117,6 +139,9 @@ impl Engine {
             kind,
             filter: Filter::parse(&sieve.filter, Scope::Look)?,
             dry_run: sieve.dry_run,
+            rate,
+            job: 0,
+            has_ended: false,
             left: if sieve.limit == 0 {
                 u64::MAX
             } else {
@@ -136,6 +161,12 @@ impl Engine {
         let Some((subscription, log)) = subscription.zip(log) else {
             return effects.reply(sifting.origin, Err(gone()));
         };
+        let redriving = subscription.redriving.as_ref();
+        let is_fed = redriving.is_some_and(|found| found.fed_by == sifting.job);
+        if sifting.has_ended || (sifting.feeds() && !is_fed) {
+            let counted = Answer::Counted(sifting.counted);
+            return effects.reply(sifting.origin, Ok(counted));
+        }
         let rest = sifting.from..Offset::MAX;
         let candidates: RangeSet = subscription
             .sifted(sifting.kind, rest)
@@ -143,12 +174,39 @@ impl Engine {
             .collect();
         let ranges = step(log, candidates.ranges(), self.volatile.reads.step_bytes_max);
         let Some(last) = ranges.last().filter(|_| sifting.left > 0) else {
-            let counted = Answer::Counted(sifting.counted);
-            return effects.reply(sifting.origin, Ok(counted));
+            return self.end_sift(sifting, effects);
         };
         sifting.from = last.end;
         let job = Job::Sift(Box::new(sifting), ranges);
         self.volatile.reads.ask(log.id, job, effects);
+    }
+
+    /// Nothing more is to be read.
+    fn end_sift(&mut self, mut sifting: Sifting, effects: &mut Effects) {
+        if sifting.feeds() {
+            sifting.has_ended = true;
+            return self.propose_slice(sifting, &RangeSet::default(), effects);
+        }
+        let counted = Answer::Counted(sifting.counted);
+        effects.reply(sifting.origin, Ok(counted));
+    }
+
+    fn propose_slice(&mut self, mut sifting: Sifting, matches: &RangeSet, effects: &mut Effects) {
+        let begins = sifting.job == 0;
+        if begins {
+            sifting.job = self.volatile.reads.next_number();
+        }
+        let sift = Sift {
+            subscription: sifting.subscription,
+            kind: sifting.kind.into(),
+            ranges: matches.ranges().map(LoggedRange::from).collect(),
+            job: sifting.job,
+            rate: sifting.rate,
+            begins,
+            ends: sifting.has_ended,
+        };
+        self.volatile.reads.set_aside(sifting.job, sifting);
+        propose(Command::Sift(sift), Urgency::Awaited, effects);
     }
 
     /// What was read is sifted: a slice is logged, or only counted.
@@ -178,21 +236,25 @@ impl Engine {
             sifting.counted += matches.count();
             return self.go_on_sifting(sifting, effects);
         }
-        let (subscription, kind) = (sifting.subscription, sifting.kind.into());
-        let sift = Sift {
-            subscription,
-            kind,
-            ranges: matches.ranges().map(LoggedRange::from).collect(),
-            job: self.volatile.reads.set_aside(sifting),
-        };
-        propose(Command::Sift(sift), Urgency::Awaited, effects);
+        self.propose_slice(sifting, &matches, effects);
     }
 
-    /// A slice was applied.
-    pub(super) fn follow_sift(&mut self, sift: &Sift, counted: u64, effects: &mut Effects) {
-        if let Some(mut sifting) = self.volatile.reads.take_aside(sift.job) {
-            sifting.counted += counted;
-            self.go_on_sifting(sifting, effects);
+    /// A slice was applied, or refused.
+    pub(super) fn follow_sift(
+        &mut self,
+        sift: &Sift,
+        counted: Result<u64, Refusal>,
+        effects: &mut Effects,
+    ) {
+        let Some(mut sifting) = self.volatile.reads.take_aside(sift.job) else {
+            return;
+        };
+        match counted {
+            Ok(counted) => {
+                sifting.counted += counted;
+                self.go_on_sifting(sifting, effects);
+            }
+            Err(refusal) => effects.reply(sifting.origin, Err(refusal)),
         }
     }
 

@@ -85,6 +85,7 @@ impl State {
         for id in ids {
             if let Some(subscription) = self.subscriptions.get_mut(&id) {
                 subscription.lengthen_leases(downtime_ms);
+                subscription.end_feeding();
                 if self.planted.has(Bug::AttemptLostOnRestart) {
                     subscription.edit_exceptions(0..u64::MAX, |exception| exception.attempts = 0);
                 }

@@ -209,7 +209,7 @@ impl Subscription {
         let dead = self.dead_until().map(|(at, _)| at);
         let expiry = self.expiries.first().map(|(at, _)| at);
         let waiting = delay.into_iter().chain(expiry);
-        let slice = self.redriving.as_ref().map(|redriving| redriving.next_at);
+        let slice = self.redriving.as_ref().and_then(Redriving::due);
         let ended = dead.into_iter().chain(slice).chain(self.record_due());
         lease.into_iter().chain(waiting).chain(ended).min()
     }
@@ -217,6 +217,7 @@ impl Subscription {
     /// One thing happens that is due by `due`: of one lease, or of one instant.
     pub fn pass_time(&mut self, due: Timestamp, context: &mut Context<'_>) {
         let is_due = |at: &Timestamp| *at <= due;
+        let slice = self.redriving.as_ref().and_then(Redriving::due);
         if let Some((at, grant)) = self.first_deadline().filter(|(at, _)| is_due(at)) {
             self.lapse(grant, at, context);
         } else if let Some((at, range)) = self.delayed.first().filter(|(at, _)| is_due(at)) {
@@ -225,11 +226,7 @@ impl Subscription {
             self.expire(range, context);
         } else if let Some((_, range)) = self.dead_until().filter(|(at, _)| is_due(at)) {
             self.evict_dead(range, context);
-        } else if self
-            .redriving
-            .as_ref()
-            .is_some_and(|redriving| redriving.next_at <= due)
-        {
+        } else if slice.as_ref().is_some_and(is_due) {
             self.redrive_slice(context);
         } else {
             self.jobs.records.forget_oldest();

@@ -47,6 +47,7 @@ Examples:
 Examples:
   siding dead redrive jobs --limit 100 --yes
   siding dead redrive jobs --rate 50 --yes    # 50 a second, in the background
+  siding dead redrive jobs --filter 'reason eq rejected' --rate 50 --yes
   siding dead redrive jobs --stop")]
     Redrive {
         /// A queue, or TOPIC/SUBSCRIPTION.

@@ -119,6 +119,7 @@ impl Subscription {
             left: found.left.ranges().flatten().collect(),
             rate: found.rate,
             next_at: found.next_at.0,
+            fed_by: found.fed_by,
         });
         assert_eq!((&self.redriving, self.paused), (&redriving, found.paused));
         let theirs = views(found);

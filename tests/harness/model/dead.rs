@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use siding_broker::engine::command::Redrive;
+use siding_broker::engine::command::{Redrive, Sift};
 use siding_protocol::event::Answer;
 use siding_protocol::refusal::{Refusal, State};
 
+use super::filters::offsets;
 use super::names::gone;
 use super::{Judged, Model, Redriving, Subscription};
 
@@ -41,6 +42,7 @@ impl Model {
                 left: chosen,
                 rate: redrive.rate,
                 next_at: now,
+                fed_by: 0,
             });
             subscription.redrive_slice(now);
         }
@@ -68,6 +70,46 @@ impl Subscription {
         let dead = messages.filter(|(_, message)| message.state() == State::Dead);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         dead.map(|(offset, _)| *offset).take(most).collect()
+    }
+
+    /// What a filter has chosen for a redrive at a rate.
+    pub(super) fn feed_redrive(&mut self, sift: &Sift, now: u64) -> Judged {
+        if sift.begins && self.redriving.is_some() {
+            let name = "a redrive that goes on".into();
+            return Err(Refusal::Exists { name });
+        }
+        if sift.begins {
+            self.redriving = Some(Redriving {
+                left: BTreeSet::new(),
+                rate: sift.rate,
+                next_at: now,
+                fed_by: sift.job,
+            });
+        }
+        let dead = |offset: &u64| {
+            let message = self.messages.get(offset);
+            message.is_some_and(|message| message.state() == State::Dead)
+        };
+        let chosen: Vec<_> = offsets(&sift.ranges).filter(dead).collect();
+        let fed = self.redriving.as_mut();
+        let Some(redriving) = fed.filter(|found| found.fed_by == sift.job) else {
+            return Ok(Answer::Counted(0));
+        };
+        redriving.left.extend(&chosen);
+        if sift.ends {
+            self.end_feeding();
+        }
+        if sift.begins {
+            self.redrive_slice(now);
+        }
+        Ok(Answer::Counted(chosen.len() as u64))
+    }
+
+    pub(super) fn end_feeding(&mut self) {
+        if let Some(redriving) = &mut self.redriving {
+            redriving.fed_by = 0;
+        }
+        self.forget_redriven();
     }
 
     fn revive(&mut self, offset: u64, now: u64) {
@@ -99,7 +141,7 @@ impl Subscription {
         };
         if let Some(redriving) = &mut self.redriving {
             redriving.left.retain(dead);
-            if redriving.left.is_empty() {
+            if redriving.left.is_empty() && redriving.fed_by == 0 {
                 self.redriving = None;
             }
         }
@@ -108,6 +150,6 @@ impl Subscription {
     /// Whether the next slice is due by then.
     pub(super) fn slice_due(&self, until: u64) -> bool {
         let redriving = self.redriving.as_ref();
-        redriving.is_some_and(|redriving| redriving.next_at <= until)
+        redriving.is_some_and(|found| !found.left.is_empty() && found.next_at <= until)
     }
 }

@@ -350,7 +350,10 @@ impl Subscription {
             let ends = one.waits() && one.expires_at > 0;
             [place, ends.then_some(one.expires_at)]
         });
-        let slice = self.redriving.as_ref().map(|redriving| redriving.next_at);
+        let slice = self.redriving.as_ref();
+        let slice = slice
+            .filter(|found| !found.left.is_empty())
+            .map(|found| found.next_at);
         let dues = dues.flatten().chain(slice);
         dues.filter(|due| *due <= now).min()
     }

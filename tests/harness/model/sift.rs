@@ -13,6 +13,9 @@ impl Model {
         let now = self.now;
         let subscription = self.subscriptions.get_mut(&sift.subscription);
         let subscription = subscription.ok_or_else(gone)?;
+        if sift.rate > 0 {
+            return subscription.feed_redrive(sift, now);
+        }
         let mut counted = 0;
         for offset in offsets(&sift.ranges) {
             let Some(message) = subscription.messages.get_mut(&offset) else {

@@ -105,7 +105,17 @@ pub struct Sift {
     /// Which messages matched; rising, apart.
     #[prost(message, repeated, tag = "3")]
     pub ranges: Vec<LoggedRange>,
-    /// Who goes on when it is done; means nothing after a restart.
+    /// Who goes on when it is done; means nothing after a restart. The slices of one redrive at a rate
+    /// have the same.
     #[prost(uint64, tag = "4")]
     pub job: u64,
+    /// Redrive: at most so many a second; 0: all at once.
+    #[prost(uint64, tag = "5")]
+    pub rate: u64,
+    /// Redrive at a rate: the first slice, with which it begins.
+    #[prost(bool, tag = "6")]
+    pub begins: bool,
+    /// Redrive at a rate: the last slice, after which no more is chosen.
+    #[prost(bool, tag = "7")]
+    pub ends: bool,
 }

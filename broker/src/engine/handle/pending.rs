@@ -6,9 +6,6 @@ use siding_protocol::request::Request;
 /// Refuses what would be stored or answered as if it had been done.
 pub(super) fn check(request: &Request) -> Result<(), Refusal> {
     match request {
-        Request::Redrive { sieve, rate } => {
-            none_of(&[("rate", *rate > 0 && !sieve.filter.is_empty())])
-        }
         Request::Consume(consume) => none_of(&[("ack_on_delivery", consume.ack_on_delivery)]),
         _ => Ok(()),
     }

@@ -124,6 +124,8 @@ struct StoredRedriving {
     rate: u64,
     #[prost(uint64, tag = "3")]
     next_at_ms: u64,
+    #[prost(uint64, tag = "4")]
+    fed_by: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -325,6 +327,7 @@ impl StoredRedriving {
             left: redriving.left.ranges().map(LoggedRange::from).collect(),
             rate: redriving.rate,
             next_at_ms: redriving.next_at.0,
+            fed_by: redriving.fed_by,
         }
     }
 
@@ -333,6 +336,7 @@ impl StoredRedriving {
             left: self.left.into_iter().map(OffsetRange::from).collect(),
             rate: self.rate,
             next_at: Timestamp(self.next_at_ms),
+            fed_by: self.fed_by,
         }
     }
 }

@@ -5,6 +5,7 @@ use siding_protocol::refusal::Refusal;
 use siding_protocol::types::{OffsetRange, Timestamp};
 
 use super::{Context, Subscription, count};
+use crate::engine::command::Sift;
 use crate::engine::log::Change;
 use crate::engine::runs::RangeSet;
 
@@ -20,12 +21,19 @@ pub struct Redriving {
     pub rate: u64,
     /// When the next slice is due.
     pub next_at: Timestamp,
+    /// The job whose filter still chooses what comes before it; 0: nobody's. Ends with the broker.
+    pub fed_by: u64,
 }
 
 impl Redriving {
     /// Messages of one slice.
     fn step(&self) -> u64 {
         (self.rate / SLICES_A_SECOND).max(1)
+    }
+
+    /// When it does something by itself.
+    pub fn due(&self) -> Option<Timestamp> {
+        (!self.left.is_empty()).then_some(self.next_at)
     }
 
     /// From slice to slice, so that no second has more than `rate`.
@@ -57,10 +65,53 @@ impl Subscription {
                 left: chosen.iter().cloned().collect(),
                 rate,
                 next_at: context.now,
+                fed_by: 0,
             });
             self.redrive_slice(context);
         }
         Ok(count(&chosen))
+    }
+
+    /// A filter has chosen these dead letters for a redrive at a rate, which begins or goes on; one
+    /// that was stopped takes no more. Says how many it takes.
+    pub(in crate::engine) fn feed_redrive(
+        &mut self,
+        sift: &Sift,
+        chosen: &RangeSet,
+        context: &mut Context<'_>,
+    ) -> Result<u64, Refusal> {
+        if sift.begins && self.redriving.is_some() {
+            let name = "a redrive that goes on".into();
+            return Err(Refusal::Exists { name });
+        }
+        if sift.begins {
+            self.redriving = Some(Redriving {
+                left: RangeSet::default(),
+                rate: sift.rate,
+                next_at: context.now,
+                fed_by: sift.job,
+            });
+        }
+        let fed = self.redriving.as_mut();
+        let Some(redriving) = fed.filter(|found| found.fed_by == sift.job) else {
+            return Ok(0);
+        };
+        chosen.ranges().for_each(|range| redriving.left.add(range));
+        if sift.ends {
+            self.end_feeding();
+        }
+        if sift.begins {
+            self.redrive_slice(context);
+        }
+        Ok(chosen.count())
+    }
+
+    /// Nothing more comes before the redrive that goes on.
+    pub(in crate::engine) fn end_feeding(&mut self) {
+        if let Some(redriving) = &mut self.redriving {
+            redriving.fed_by = 0;
+        }
+        self.spare(0..0);
     }
 
     /// The next slice of the redrive that goes on.
@@ -94,7 +145,7 @@ impl Subscription {
     pub(super) fn spare(&mut self, range: OffsetRange) {
         if let Some(redriving) = &mut self.redriving {
             redriving.left.remove(range);
-            if redriving.left.is_empty() {
+            if redriving.left.is_empty() && redriving.fed_by == 0 {
                 self.redriving = None;
             }
         }
@@ -133,6 +184,7 @@ mod tests {
                 left: RangeSet::default(),
                 rate,
                 next_at: Timestamp(0),
+                fed_by: 0,
             };
             let slices = 1_000_u64.div_ceil(redriving.period_ms());
             let most = slices * redriving.step();
