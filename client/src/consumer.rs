@@ -29,7 +29,8 @@ pub struct ConsumerBuilder {
 /// window holds un-settled.
 ///
 /// A lost connection ends its leases; the consumer subscribes again and the stream goes on. What had
-/// been pushed but not been handed out yet is given back.
+/// been pushed but not been handed out yet is given back; where it was
+/// [acked on delivery](ConsumerBuilder::ack_on_delivery) it is handed out.
 ///
 /// When what it reads is deleted, the stream gives what was pushed before, then `NOT_FOUND`, and ends.
 ///
@@ -54,6 +55,8 @@ pub(crate) struct DeliveryQueue {
 #[derive(Debug, Default)]
 struct QueueState {
     batches: VecDeque<wire::Batch>,
+    /// How many of them were pushed on connections before: they are in no window any more.
+    kept: usize,
     waker: Option<Waker>,
     /// Nothing more will come.
     ended: bool,
@@ -114,6 +117,18 @@ impl ConsumerBuilder {
         self
     }
 
+    /// At most once: the broker acks what it delivers before it sends it, so that none of it ever comes
+    /// again. What is on its way when the broker, the connection or this consumer ends is lost: at most
+    /// the window.
+    ///
+    /// A delivery is no lease then. Acked or dropped it gives its room in the window back, which always
+    /// succeeds; anything else is answered [`Outcome::LeaseLost`](crate::Outcome::LeaseLost), and the
+    /// deadline is 0.
+    pub const fn ack_on_delivery(mut self) -> Self {
+        self.consume.ack_on_delivery = true;
+        self
+    }
+
     /// Subscribes.
     ///
     /// # Errors
@@ -127,8 +142,13 @@ impl ConsumerBuilder {
         parsed.map_err(bad_address)?;
         let window = usize::try_from(self.consume.credit_messages).unwrap_or(usize::MAX);
         let address = self.consume.address.as_str().into();
+        let source = if self.consume.ack_on_delivery {
+            Source::at_most_once(self.handle, address)
+        } else {
+            Source::new(self.handle, address, self.visibility)
+        };
         let consumer = Consumer {
-            source: Source::new(self.handle, address, self.visibility),
+            source,
             number: self.consume.consumer,
             queue: DeliveryQueue::new(window),
             current: None,
@@ -195,8 +215,8 @@ impl Consumer {
         self.source.tally.failed()
     }
 
-    /// Ends the consumer: what was pushed and not handed out is released, detached settles are
-    /// flushed. Deliveries still in your hands lapse, charged as an attempt; settle them first. So does
+    /// Ends the consumer: what was pushed and not handed out is released, or lost if it was acked on
+    /// delivery; detached settles are flushed. Deliveries still in your hands lapse, charged as an attempt; settle them first. So does
     /// what was on its way here when the broker heard of the end.
     ///
     /// # Errors
@@ -248,8 +268,14 @@ impl Consumer {
     /// What goes to the application is begun from here on.
     fn begun(&self, lease: &Lease) {
         let Source {
-            handle, address, ..
+            handle,
+            address,
+            at_most_once,
+            ..
         } = &*self.source;
+        if *at_most_once {
+            return;
+        }
         handle.begun(address, lease.grant, lease.range.clone());
     }
 
@@ -298,7 +324,7 @@ impl DeliveryQueue {
     pub(crate) fn push(&self, batches: Vec<wire::Batch>) -> bool {
         let mut state = self.state();
         state.batches.extend(batches);
-        if state.batches.len() > self.window_batches {
+        if state.batches.len() - state.kept > self.window_batches {
             return false;
         }
         let waker = state.waker.take();
@@ -311,7 +337,15 @@ impl DeliveryQueue {
 
     /// Takes everything that waits.
     pub(crate) fn drain(&self) -> VecDeque<wire::Batch> {
-        std::mem::take(&mut self.state().batches)
+        let mut state = self.state();
+        state.kept = 0;
+        std::mem::take(&mut state.batches)
+    }
+
+    /// The connection is lost; what it brought is the application's all the same.
+    pub(crate) fn keep(&self) {
+        let mut state = self.state();
+        state.kept = state.batches.len();
     }
 
     /// Nothing more will come.
@@ -330,6 +364,7 @@ impl DeliveryQueue {
     fn poll(&self, context: &mut Context<'_>) -> Poll<Option<Result<wire::Batch, Error>>> {
         let mut state = self.state();
         if let Some(batch) = state.batches.pop_front() {
+            state.kept = state.kept.saturating_sub(1);
             return Poll::Ready(Some(Ok(batch)));
         }
         if state.ended {

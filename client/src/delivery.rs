@@ -135,7 +135,7 @@ impl DeliveredBatch {
         self.facts.published_at_ms
     }
 
-    /// When the lease ends unless it is extended: Unix ms.
+    /// When the lease ends unless it is extended: Unix ms; 0 where it was acked on delivery.
     pub const fn deadline_ms(&self) -> u64 {
         self.facts.deadline_ms
     }
@@ -248,7 +248,7 @@ impl Delivery {
         self.facts.published_at_ms
     }
 
-    /// When the lease ends unless it is extended: Unix ms.
+    /// When the lease ends unless it is extended: Unix ms; 0 where it was acked on delivery.
     pub const fn deadline_ms(&self) -> u64 {
         self.facts.deadline_ms
     }

@@ -22,6 +22,8 @@ pub(crate) struct Source {
     /// The visibility timeout, once known: as asked, or as the subscription says.
     visibility: OnceLock<Duration>,
     pub(crate) tally: Arc<Tally>,
+    /// What is delivered is acked already, and no lease.
+    pub(crate) at_most_once: bool,
 }
 
 /// A grant over a range that is not settled yet.
@@ -44,6 +46,18 @@ impl Source {
             address,
             visibility: visibility.map_or_else(OnceLock::new, OnceLock::from),
             tally: Arc::default(),
+            at_most_once: false,
+        })
+    }
+
+    /// Of a consumer whose deliveries are acked before they leave the broker.
+    pub(crate) fn at_most_once(handle: Arc<Handle>, address: Arc<str>) -> Arc<Self> {
+        Arc::new(Self {
+            handle,
+            address,
+            visibility: OnceLock::new(),
+            tally: Arc::default(),
+            at_most_once: true,
         })
     }
 
@@ -127,6 +141,14 @@ impl Lease {
 
     /// Settles, and waits for the answer; retried over reconnects until there is one.
     pub(crate) async fn settle(mut self, action: Action, rider: Rider) -> Result<Settled, Error> {
+        if self.source.at_most_once && action == Action::Ack && rider.is_empty() {
+            // It is acked; dropped, it gives its room back.
+            let settled = self.range.end - self.range.start;
+            return Ok(Settled {
+                settled,
+                ..Settled::default()
+            });
+        }
         let range = self.disarm();
         self.source
             .settled((self.grant, range), (action, rider))
@@ -135,6 +157,9 @@ impl Lease {
 
     /// Settles; whether it took effect is counted only.
     pub(crate) fn settle_detached(mut self, action: Action) {
+        if self.source.at_most_once {
+            return;
+        }
         let range = self.disarm();
         let tally = Arc::clone(&self.source.tally);
         let done = (action, Rider::default());
@@ -167,11 +192,16 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if !self.range.is_empty() {
-            let release = Action::Release { delay_ms: 0 };
+            let action = if self.source.at_most_once {
+                // Acked it is; the broker hears that there is room for more.
+                Action::Ack
+            } else {
+                Action::Release { delay_ms: 0 }
+            };
             let range = self.disarm();
-            let released = (release, Rider::default());
+            let left = (action, Rider::default());
             self.source
-                .settle((self.grant, range), released, Listener::Nobody);
+                .settle((self.grant, range), left, Listener::Nobody);
         }
     }
 }

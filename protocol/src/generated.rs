@@ -253,7 +253,8 @@ pub struct Consume {
     /// 1 s to 12 h, at most the subscription's `max_hold_ms`. Absent: the subscription's.
     #[prost(uint64, optional, tag = "5")]
     pub visibility_timeout_ms: ::core::option::Option<u64>,
-    /// At most once: what is delivered was acked before its bytes left.
+    /// At most once: what is delivered was acked before its bytes left; an ack of it only gives its room in
+    /// the window back.
     #[prost(bool, tag = "6")]
     pub ack_on_delivery: bool,
 }

@@ -1,5 +1,6 @@
 //! Real processes and real sockets: `sidingd` killed and restarted, `siding` in pipes, bad input.
 
+mod at_most_once;
 mod bad_input;
 mod exit_codes;
 mod kill;

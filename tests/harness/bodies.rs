@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use siding_broker::engine::command::Entry;
-use siding_broker::engine::effect::Place;
+use siding_broker::engine::effect::{Delivery, Place};
 use siding_broker::engine::read::Body;
 use siding_broker::engine::state::State;
 use siding_protocol::run::{self, MessageFields, RunBuilder, RunLimits, ScannedRun};
-use siding_protocol::types::{Offset, OffsetRange};
+use siding_protocol::types::{Offset, OffsetRange, Timestamp};
 
 /// One stored message by (log, offset): a run of one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Bodies(BTreeMap<(u64, Offset), Bytes>);
+pub struct Bodies(BTreeMap<(u64, Offset), (Timestamp, Bytes)>);
 
 impl Bodies {
     /// Keeps the bodies of one place, read from the entry's bytes.
@@ -24,7 +24,8 @@ impl Bodies {
         assert_eq!(found, place.count as usize, "a place holds whole messages");
         for offset in place.first..place.first + u64::from(place.count) {
             let message = slice.split_to(run::skip(&slice, 1).expect("a message"));
-            let before = self.0.insert((place.log, offset), message);
+            let stored = (place.published_at, message);
+            let before = self.0.insert((place.log, offset), stored);
             assert_eq!(
                 before, None,
                 "log {} offset {offset} placed twice",
@@ -55,9 +56,10 @@ impl Bodies {
             .iter()
             .map(|range| (log, range.start)..(log, range.end));
         let kept = ranges.flat_map(|range| self.0.range(range));
-        let bodies = kept.map(|((_, first), run)| Body {
+        let bodies = kept.map(|((_, first), (published_at, run))| Body {
             first: *first,
             count: 1,
+            published_at: *published_at,
             run: run.clone(),
         });
         bodies.collect()
@@ -85,6 +87,15 @@ impl Bodies {
             }
         }
     }
+}
+
+/// What was read for a delivery is its messages, in its order.
+pub fn assert_bodies_of(delivery: &Delivery, read: &[Body]) {
+    let handed = delivery.ranges.iter().flat_map(|(range, _)| range.clone());
+    let came = read
+        .iter()
+        .flat_map(|body| body.first..body.first + u64::from(body.count));
+    assert!(handed.eq(came), "{:?} with {read:?}", delivery.ranges);
 }
 
 /// A scanned run of `count` messages, each with a body of so many bytes.

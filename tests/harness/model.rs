@@ -23,6 +23,7 @@ mod schedule;
 mod settle;
 mod sift;
 mod store;
+mod take;
 mod time;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -31,6 +32,7 @@ use bytes::Bytes;
 use siding_broker::engine::Engine;
 use siding_broker::engine::command::{Command, Entry, Lease};
 use siding_broker::engine::effect::{Delivery, Expiring};
+use siding_broker::engine::read::Body;
 use siding_protocol::event::{Answer, OperationDone};
 use siding_protocol::refusal::Refusal;
 use siding_protocol::settings::{DeliverySettings, QueueSettings, TopicSettings};
@@ -54,6 +56,8 @@ pub struct Model {
     schedules: BTreeMap<String, schedule::Schedule>,
     /// Of the publishes of the command being judged that are still to be stored.
     runs: VecDeque<Bytes>,
+    /// Hand-overs that are settled first: chosen, and told to leave.
+    taking: take::Taking,
     /// Who waits for what, and holds what.
     pub readers: Readers,
     /// Messages asked about.
@@ -245,6 +249,7 @@ impl Model {
                 self.lease(lease);
                 return None;
             }
+            Command::Take(take) => self.take(take).map(Answer::Settled),
             Command::Judge(judge) => {
                 self.judge_stored(judge);
                 return None;
@@ -412,10 +417,24 @@ impl Model {
 impl Witness for Model {
     fn applied(&mut self, engine: &Engine, entry: &Entry, outcomes: &[Outcome], bodies: &Bodies) {
         let judged = self.apply(entry);
+        self.taking.assert_told();
         self.compare_outcomes(&judged, outcomes, entry);
         self.compare_state(engine.state());
         self.compare_schedules(engine.state());
         self.compare_bodies(bodies);
+    }
+
+    fn choosing(&mut self, delivery: &Delivery, now: Timestamp) {
+        self.delivered(delivery, now);
+        self.taking.choose(delivery);
+    }
+
+    fn chosen(&mut self, delivery: &Delivery, bodies: &[Body]) {
+        self.read_to_take(delivery, bodies);
+    }
+
+    fn delivered_read(&mut self, delivery: &Delivery) {
+        self.taking.tell(delivery);
     }
 
     fn delivered(&mut self, delivery: &Delivery, now: Timestamp) {

@@ -12,12 +12,13 @@ use siding_broker::engine::command::{Command, Entry};
 use siding_broker::engine::effect::{
     Delivery, Effect, Effects, Expiring, Found, Origin, SessionId, Urgency,
 };
+use siding_broker::engine::read::Body;
 use siding_protocol::event::Answer;
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request::Request;
 use siding_protocol::types::{Grant, Level, Offset, OffsetRange, Timestamp};
 
-use crate::bodies::Bodies;
+use crate::bodies::{Bodies, assert_bodies_of};
 
 /// An outcome with the position of its command.
 pub type Outcome = (usize, Result<Answer, Refusal>);
@@ -45,6 +46,12 @@ pub trait Witness {
     fn applied(&mut self, engine: &Engine, entry: &Entry, outcomes: &[Outcome], bodies: &Bodies);
     /// Messages leave, before anything else happens.
     fn delivered(&mut self, delivery: &Delivery, now: Timestamp);
+    /// Messages are chosen that leave once they are settled.
+    fn choosing(&mut self, delivery: &Delivery, now: Timestamp);
+    /// What was chosen was read.
+    fn chosen(&mut self, delivery: &Delivery, bodies: &[Body]);
+    /// What was chosen leaves, with the entry that settles it.
+    fn delivered_read(&mut self, delivery: &Delivery);
     /// A consumer is told that a lease is about to end.
     fn expiring(&mut self, expiring: &Expiring);
     /// All that can be handed over was.
@@ -57,6 +64,9 @@ pub trait Witness {
 impl Witness for () {
     fn applied(&mut self, _: &Engine, _: &Entry, _: &[Outcome], _: &Bodies) {}
     fn delivered(&mut self, _: &Delivery, _: Timestamp) {}
+    fn choosing(&mut self, _: &Delivery, _: Timestamp) {}
+    fn chosen(&mut self, _: &Delivery, _: &[Body]) {}
+    fn delivered_read(&mut self, _: &Delivery) {}
     fn expiring(&mut self, _: &Expiring) {}
     fn dispatched(&mut self, _: &Engine, _: Timestamp) {}
     fn restarted(&mut self) {}
@@ -297,9 +307,13 @@ impl<W: Witness> Stage<W> {
 
     fn read(&mut self, (number, log, ranges): (u64, u64, Vec<OffsetRange>)) {
         let bodies = self.bodies.read(log, &ranges);
+        if let Some(delivery) = self.engine.taking(number) {
+            self.witness.chosen(delivery, &bodies);
+        }
         self.engine
             .bodies_read(self.now, number, &bodies, &mut self.effects);
         self.perform(&Entry::default());
+        self.dispatch();
     }
 
     /// More was due than one entry lets happen.
@@ -430,7 +444,20 @@ impl<W: Witness> Stage<W> {
                     number,
                     log,
                     ranges,
-                } => self.reads.push_back((number, log, ranges)),
+                } => {
+                    if let Some(delivery) = self.engine.taking(number) {
+                        self.witness.choosing(delivery, self.now);
+                    }
+                    self.reads.push_back((number, log, ranges));
+                }
+                Effect::DeliverRead(delivery, read) => {
+                    assert_bodies_of(&delivery, &read);
+                    let settles = |command: &Command| matches!(command, Command::Take(take) if take.grant() == delivery.grant);
+                    let is_settled = entry.commands.iter().any(settles);
+                    assert!(is_settled, "handed over before it is settled");
+                    self.witness.delivered_read(&delivery);
+                    self.events.push(Event::Delivered(delivery));
+                }
                 Effect::Expiring(expiring) => {
                     self.witness.expiring(&expiring);
                     self.events.push(Event::Expiring(expiring));

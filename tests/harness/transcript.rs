@@ -9,6 +9,7 @@
 //! publish NAME [n=1] [size=1] [producer=1] [sequence=next]     -> confirm NAME@0-2
 //!         [keys=ROUTING_KEY,...] [key=KEY,...] [priority=4] [delay=] [at=AFTER_THE_BEGINNING] [ttl=]
 //!         [body=x] [dedup=ID,-,ID]                             -> confirm NAME@3, 0 is @1, 2 is @2
+//! consume WHO ADDRESS at-most-once: acked before it is handed over
 //! queue NAME hold=60s: a lease may be held for so long
 //! consume WHO ADDRESS [credit=100] [bytes=] [visibility=]      -> WHO gets NAME@0-2 attempt 1
 //!                                                              -> WHO ended: not found (deleted)
@@ -314,7 +315,7 @@ impl Transcript {
         match words.word(0) {
             "stop" => Request::StopConsume { consumer: 1 },
             "consume" => Request::Consume(Consume {
-                ack_on_delivery: false,
+                ack_on_delivery: words.has("at-most-once"),
                 address: address(),
                 consumer: words.number("number").unwrap_or(1),
                 credit_messages: words.number("credit").unwrap_or(100),

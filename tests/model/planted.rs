@@ -73,3 +73,8 @@ fn a_stale_grant_accepted_is_found() {
 fn a_dedup_window_off_by_one_is_found() {
     assert_found(Bug::DedupWindowOffByOne);
 }
+
+#[test]
+fn a_hand_over_before_its_ack_is_found() {
+    assert_found(Bug::HandedOverBeforeItsAck);
+}

@@ -2,6 +2,7 @@
 
 mod ageing;
 mod asked_again;
+mod at_most_once;
 mod consume;
 mod cost;
 mod dead;

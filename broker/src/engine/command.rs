@@ -4,6 +4,7 @@
 
 mod job;
 mod moves;
+mod take;
 mod tend;
 
 use prost::Message;
@@ -18,6 +19,7 @@ use super::special::Special;
 pub use super::entry::{ENGINE_VERSION, ENTRY_FORMAT, Entry, EntryError};
 pub use job::{Cancel, CreateSchedule, DeleteSchedule, Fire, Rider};
 pub use moves::{Forward, Judge, Place, Seek, Sift, SiftKind, Verdict};
+pub use take::Take;
 pub use tend::{DropDead, Pause, Purge, Redrive, StopRedrive};
 
 /// One state change, as decided by the proposer and judged again by `apply`.
@@ -78,6 +80,8 @@ pub enum Command {
     Fire(Fire),
     #[prost(message, tag = "60")]
     Mark(Mark),
+    #[prost(message, tag = "61")]
+    Take(Take),
 }
 
 /// A command that says it all by its kind.

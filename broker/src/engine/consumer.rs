@@ -14,6 +14,7 @@ use super::read::Reads;
 use super::runs::RangeSet;
 use super::schedule::Clock;
 use super::seed::Seed;
+use super::take::Taking;
 
 /// Everything that ends with a connection.
 #[derive(Debug, Default)]
@@ -47,6 +48,8 @@ pub struct Volatile {
     pub to_be_ephemeral: BTreeMap<(u64, String), SessionId>,
     /// Bodies that are asked for.
     pub reads: Reads,
+    /// Hand-overs whose settle is on its way to the log.
+    pub(super) takes: BTreeMap<Grant, Taking>,
     /// Of the last grant of this term.
     pub last_counter: u64,
     /// Whether the `Start` is on its way: a grant of the old term could be given twice.
@@ -113,6 +116,8 @@ pub struct Consumer {
     pub held_bytes: u64,
     /// ms.
     pub visibility_timeout_ms: Option<u64>,
+    /// What it gets is settled before.
+    pub ack_on_delivery: bool,
 }
 
 /// One waiting `Receive`.
@@ -145,6 +150,8 @@ pub struct Held {
     pub ranges: RangeSet,
     /// Their bytes.
     pub bytes: u64,
+    /// Settled before they are handed over: it is no lease that could lapse.
+    taken: bool,
 }
 
 /// Room for one hand-over.
@@ -334,7 +341,7 @@ impl Volatile {
         Some((subscription, self.forget_held(session, number)))
     }
 
-    /// Forgets what a consumer holds; returns its grants.
+    /// Forgets what a consumer holds; returns its leases.
     fn forget_held(&mut self, session: SessionId, number: u32) -> Vec<Grant> {
         let last = Grant {
             term: u64::MAX,
@@ -342,12 +349,20 @@ impl Volatile {
         };
         let mine = (session, number, Grant::default())..=(session, number, last);
         let grants = self.grants.extract_if(mine, |_| true);
-        let grants: Vec<_> = grants.map(|(_, _, grant)| grant).collect();
-        for grant in &grants {
+        let mut grants: Vec<_> = grants.map(|(_, _, grant)| grant).collect();
+        grants.retain(|grant| {
             self.notices.forget(*grant);
-            self.held.remove(grant);
-        }
+            self.takes.remove(grant);
+            self.held.remove(grant).is_some_and(|held| !held.taken)
+        });
         grants
+    }
+
+    /// What is handed over under a grant is settled before.
+    pub fn mark_taken(&mut self, grant: Grant) {
+        if let Some(held) = self.held.get_mut(&grant) {
+            held.taken = true;
+        }
     }
 
     /// What a consumer holds under a grant.
@@ -410,6 +425,7 @@ impl Volatile {
                     number,
                     ranges,
                     bytes,
+                    taken: false,
                 },
             );
         }

@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use siding_protocol::types::{Grant, Timestamp};
+use siding_protocol::types::{Grant, OffsetRange, Timestamp};
 
 use super::command::{Command, Lease, LoggedRange};
 use super::consumer::{Consumer, Poll, Readers, Room};
 use super::effect::{DeliverTo, Delivery, Effect, Effects, Origin, SessionId, Urgency};
 use super::job::carry::apart;
-use super::select::{count, select};
+use super::select::{Selection, count, select};
 use super::{Engine, propose};
 
 /// Whom to serve next, and how.
@@ -19,6 +19,7 @@ struct Turn {
     visibility_timeout_ms: Option<u64>,
     /// Of a receive that names itself.
     request_id: Bytes,
+    ack_on_delivery: bool,
 }
 
 impl Engine {
@@ -134,44 +135,15 @@ impl Engine {
             return false;
         }
         let checkpoints = subscription.jobs.carry(log, &mut selection);
-        self.volatile.last_counter += 1;
-        let grant = Grant {
-            term: self.state.term,
-            counter: self.volatile.last_counter,
-        };
         let own = subscription.settings.visibility_timeout_ms;
         let visibility_timeout_ms = turn.visibility_timeout_ms.unwrap_or(own);
         let deadline = now.plus_ms(visibility_timeout_ms);
         let log = log.id;
         let gap = subscription.untold_gap(&readers.told);
-        let command = Command::Lease(Lease {
-            gap: gap.clone().map(LoggedRange::from),
-            subscription: id,
-            term: grant.term,
-            counter: grant.counter,
-            ranges: selection
-                .offsets()
-                .into_iter()
-                .map(LoggedRange::from)
-                .collect(),
-            deadline_ms: deadline.0,
-            visibility_timeout_ms,
-            holder: self.volatile.holder(turn.session()).to_owned(),
-            request_id: turn.request_id.to_vec(),
-        });
+        let grant = self.next_grant();
+        reserve(readers, turn.to, &selection, gap.as_ref());
         let offsets = selection.offsets();
-        for range in &offsets {
-            readers.reserved.add(range.clone());
-        }
-        if let Some(gap) = &gap {
-            readers.told.add(gap.clone());
-        }
-        if let DeliverTo::Consumer { .. } = turn.to
-            && let Some(consumer) = readers.consumers.back_mut()
-        {
-            consumer.held_messages += offsets.iter().map(|r| r.end - r.start).sum::<u64>();
-            consumer.held_bytes += selection.bytes;
-        }
+        let leased = offsets.iter().cloned().map(LoggedRange::from).collect();
         self.volatile
             .hold(turn.to, grant, id, offsets, selection.bytes);
         let delivery = Delivery {
@@ -184,6 +156,26 @@ impl Engine {
             gap,
             checkpoints,
         };
+        if turn.ack_on_delivery {
+            let deadline = Timestamp(0);
+            let delivery = Delivery {
+                deadline,
+                ..delivery
+            };
+            self.read_to_take(delivery, effects);
+            return true;
+        }
+        let command = Command::Lease(Lease {
+            gap: delivery.gap.clone().map(LoggedRange::from),
+            subscription: id,
+            term: grant.term,
+            counter: grant.counter,
+            ranges: leased,
+            deadline_ms: deadline.0,
+            visibility_timeout_ms,
+            holder: self.volatile.holder(turn.session()).to_owned(),
+            request_id: turn.request_id.to_vec(),
+        });
         if let DeliverTo::Consumer { .. } = turn.to {
             self.volatile.notices.arm(now, grant, deadline);
         } else if !turn.request_id.is_empty() {
@@ -205,6 +197,24 @@ impl Engine {
                 .map_or(0, |subscription| subscription.log);
             effects.push(Effect::Deliver(nothing(origin, (log, id), until)));
         }
+    }
+}
+
+/// Nobody else gets what is selected; a consumer, the last in line, is charged.
+fn reserve(readers: &mut Readers, to: DeliverTo, selection: &Selection, gap: Option<&OffsetRange>) {
+    let mut messages = 0;
+    for (range, _) in &selection.ranges {
+        messages += range.end - range.start;
+        readers.reserved.add(range.clone());
+    }
+    if let Some(gap) = gap {
+        readers.told.add(gap.clone());
+    }
+    if let DeliverTo::Consumer { .. } = to
+        && let Some(consumer) = readers.consumers.back_mut()
+    {
+        consumer.held_messages += messages;
+        consumer.held_bytes += selection.bytes;
     }
 }
 
@@ -244,6 +254,7 @@ fn poll_turn(poll: &Poll) -> Turn {
         },
         visibility_timeout_ms: poll.visibility_timeout_ms,
         request_id: poll.request_id.clone(),
+        ack_on_delivery: false,
     }
 }
 
@@ -259,5 +270,6 @@ fn consumer_turn(consumer: &Consumer, room: Room, chunk: u64) -> Turn {
         },
         visibility_timeout_ms: consumer.visibility_timeout_ms,
         request_id: Bytes::new(),
+        ack_on_delivery: consumer.ack_on_delivery,
     }
 }

@@ -6,6 +6,7 @@ use siding_protocol::refusal::{Refusal, State};
 use siding_protocol::types::{Grant, Level, Offset, OffsetRange, Timestamp};
 
 use super::command::Command;
+use super::read::Body;
 
 /// One connection, as the shard numbers it; never reused within a start.
 pub type SessionId = u64;
@@ -64,7 +65,7 @@ pub struct Delivery {
     pub subscription: u64,
     /// What a settle must name.
     pub grant: Grant,
-    /// When the lease ends.
+    /// When the lease ends; 0: it is settled, and there is none.
     pub deadline: Timestamp,
     /// Rising, apart, each with its 1-based attempt. Empty only for a `Receive` that found nothing.
     pub ranges: Vec<(OffsetRange, u32)>,
@@ -147,6 +148,9 @@ pub enum Effect {
     },
     /// Hand messages over.
     Deliver(Delivery),
+    /// Hand messages over whose bodies were read before, in the order of its ranges: they are kept
+    /// no longer.
+    DeliverRead(Delivery, Vec<Body>),
     /// A consumer gets nothing more; it is forgotten already.
     EndConsumer {
         /// Its connection.
@@ -164,7 +168,7 @@ pub enum Effect {
         number: u64,
         /// Whose bodies.
         log: u64,
-        /// Rising, apart.
+        /// Apart.
         ranges: Vec<OffsetRange>,
     },
     /// Somebody asked to cancel what a consumer holds.

@@ -3,7 +3,6 @@
 //! Checks here are early and advisory; what guards durable state is repeated in `apply`.
 
 mod attach;
-mod pending;
 pub(super) mod publish;
 
 pub(in crate::engine) use publish::publish_command;
@@ -65,7 +64,6 @@ impl Engine {
         request: Request,
         effects: &mut Effects,
     ) -> Result<Next, Refusal> {
-        pending::check(&request)?;
         let command = match request {
             Request::Publish {
                 name,

@@ -44,6 +44,7 @@ pub mod snapshot;
 pub mod special;
 pub mod state;
 pub mod subscription;
+mod take;
 mod tend;
 pub mod timeline;
 mod transaction;
@@ -157,7 +158,7 @@ impl Engine {
         let moved = is_keeping.then(|| touched.clone());
         self.volatile.touched.append(&mut touched);
         let mut refused = BTreeSet::new();
-        let mut sifted = Vec::new();
+        let (mut sifted, mut taken) = (Vec::new(), Vec::new());
         for effect in effects.since(first) {
             if let Effect::Outcome(position, answer) = effect
                 && let Some(Command::Sift(sift)) = entry.commands.get(*position)
@@ -168,6 +169,12 @@ impl Engine {
                     Err(refusal) => Err(refusal.clone()),
                 };
                 sifted.push((sift, counted));
+            }
+            if let Effect::Outcome(position, Ok(Answer::Settled(settled))) = effect
+                && let Some(Command::Take(take)) = entry.commands.get(*position)
+            {
+                let lost = settled.outcomes.iter();
+                taken.push((take, lost.map(|part| part.range.clone()).collect()));
             }
             if let Effect::Outcome(position, Err(refusal)) = effect {
                 refused.insert(*position);
@@ -182,6 +189,9 @@ impl Engine {
         }
         for (sift, counted) in sifted {
             self.follow_sift(sift, counted, effects);
+        }
+        for (take, lost) in taken {
+            self.follow_take(take, &lost, effects);
         }
         if let Some(moved) = &moved {
             self.release_kept(Some(moved));

@@ -24,6 +24,8 @@ pub enum Bug {
     TwoLeasesOnOneKey,
     /// A seek leaves the last lease alive.
     SeekLeavesALease,
+    /// What is acked on delivery is handed over before its ack is committed, too.
+    HandedOverBeforeItsAck,
     /// A grant that lapsed may still settle what somebody else has meanwhile.
     StaleGrantAccepted,
 }

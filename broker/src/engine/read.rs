@@ -14,7 +14,7 @@ use siding_protocol::run;
 use siding_protocol::types::{Offset, OffsetRange, Timestamp};
 
 use super::command::{Command, Judge, LoggedRange, Verdict};
-use super::effect::{Effect, Effects, Urgency};
+use super::effect::{Delivery, Effect, Effects, Urgency};
 use super::explain::Explaining;
 use super::log::{Kind, Log};
 use super::runs::RangeSet;
@@ -33,6 +33,8 @@ pub struct Body {
     pub first: Offset,
     /// Messages.
     pub count: u32,
+    /// When they were stored.
+    pub published_at: Timestamp,
     /// The run.
     pub run: Bytes,
 }
@@ -75,6 +77,8 @@ pub(super) enum Job {
     Browse(Box<Browsing>, Vec<OffsetRange>),
     /// Whether the filter passed a message over.
     Explain(Box<Explaining>),
+    /// A hand-over that is settled first.
+    Take(Box<Delivery>),
 }
 
 impl Default for Reads {
@@ -98,6 +102,7 @@ impl Job {
             Self::Judge { subscription, .. } | Self::Forward { subscription, .. } => {
                 Some(*subscription)
             }
+            Self::Take(delivery) => Some(delivery.subscription),
             Self::Sift(..) | Self::Browse(..) | Self::Explain(_) => None,
         }
     }
@@ -109,6 +114,10 @@ impl Job {
             | Self::Sift(_, ranges)
             | Self::Browse(_, ranges) => ranges.clone(),
             Self::Explain(explaining) => vec![explaining.range()],
+            Self::Take(delivery) => {
+                let ranges = delivery.ranges.iter();
+                ranges.map(|(range, _)| range.clone()).collect()
+            }
         }
     }
 }
@@ -174,6 +183,14 @@ impl Reads {
     /// The job that waited for a slice.
     pub(super) fn take_aside(&mut self, number: u64) -> Option<Sifting> {
         self.aside.remove(&number)
+    }
+
+    /// The hand-over that a read is for.
+    pub(super) fn taking(&self, number: u64) -> Option<&Delivery> {
+        match self.jobs.get(&number)? {
+            Job::Take(delivery) => Some(delivery),
+            _ => None,
+        }
     }
 
     /// Asks for the bodies of a job that somebody waits for.
@@ -283,6 +300,7 @@ impl Engine {
                 self.browse_read(*browsing, &ranges, bodies, effects);
             }
             Some(Job::Explain(explaining)) => self.explain_read(*explaining, bodies, effects),
+            Some(Job::Take(delivery)) => self.propose_take(now, *delivery, bodies, effects),
             None => {}
         }
     }

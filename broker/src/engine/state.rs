@@ -117,6 +117,7 @@ impl State {
                 self.lease(lease);
                 return None;
             }
+            Command::Take(take) => self.take(take, effects, touched),
             Command::Judge(judge) => {
                 let id = judge.subscription;
                 self.change(id, effects, touched, |found, context| {

@@ -20,6 +20,7 @@ mod lease;
 mod leave;
 mod redrive;
 mod remembered;
+mod take;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -360,7 +360,9 @@ impl<S: Sessions> Committer<S> {
         for (number, bodies) in self.performer.take_read() {
             self.core.bodies_read(now, number, &bodies);
         }
-        Ok(self.performer.perform(self.core.deeds(), None)?)
+        self.performer.perform(self.core.deeds(), None)?;
+        // What was kept for somebody who is gone by now is for others.
+        self.dispatch(now)
     }
 
     /// One write for each connection that got something, whatever it got.

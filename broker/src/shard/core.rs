@@ -67,6 +67,8 @@ pub enum Deed {
     Release(SessionId, usize),
     /// Hand messages over.
     Deliver(Delivery),
+    /// Hand messages over with these bodies.
+    DeliverRead(Delivery, Vec<Body>),
     /// Tell a consumer, by its connection and number, that nothing more will come, and why.
     EndConsumer(SessionId, u32, Refusal),
     /// Tell a consumer, by its connection and number, that it is asked to end what it holds.
@@ -282,6 +284,9 @@ impl Core {
                 }
                 Effect::Reply(origin, answer) => self.deeds.push(Deed::Answer(origin, answer)),
                 Effect::Deliver(delivery) => self.deeds.push(Deed::Deliver(delivery)),
+                Effect::DeliverRead(delivery, bodies) => {
+                    self.deeds.push(Deed::DeliverRead(delivery, bodies));
+                }
                 Effect::EndConsumer {
                     session,
                     consumer,

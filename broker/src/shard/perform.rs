@@ -118,6 +118,12 @@ impl<S: Sessions> Performer<S> {
                         .deliver(&mut self.bodies, delivery, &mut self.resolved);
                     self.send_resolved();
                 }
+                Deed::DeliverRead(delivery, read) => {
+                    let delivery = (delivery, read);
+                    self.resolver
+                        .deliver_read(&mut self.bodies, delivery, &mut self.resolved);
+                    self.send_resolved();
+                }
                 Deed::EndConsumer(session, consumer, why) => {
                     self.sessions.end_consumer(session, consumer, &why);
                 }

@@ -92,6 +92,17 @@ impl Resolver {
         self.submit(bodies, Work::Delivery { delivery, batches }, out);
     }
 
+    /// Gives a delivery out with the bodies that were read for it, behind those that its consumer waits
+    /// for.
+    pub fn deliver_read(
+        &mut self,
+        bodies: &mut Bodies,
+        (delivery, read): (Delivery, Vec<Body>),
+        out: &mut Vec<Resolved>,
+    ) {
+        self.submit(bodies, Work::read_before(delivery, read), out);
+    }
+
     /// Resolves a browse of `log` into `out`, at once or after the reads it needs.
     pub fn browse(
         &mut self,

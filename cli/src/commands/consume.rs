@@ -76,14 +76,14 @@ enum AckArg {
     /// Not by this command: settle it with `siding ack ID --grant G`, as --json prints them, before
     /// its lease runs out.
     Manual,
-    /// When it is delivered; not offered yet.
-    #[value(hide = true)]
+    /// Before it is sent: at most once. What is on its way when the broker, the connection or this
+    /// command ends is lost.
     OnDelivery,
 }
 
 /// Runs the verb.
 pub(crate) async fn run(global: &Global, mut args: ConsumeArgs) -> Result<Exit> {
-    refuse_what_is_not_offered(&args)?;
+    refuse_what_cannot_be(&args)?;
     let mut stop = Stop::listen()?;
     let client = connect(global).await?;
     if args.from.is_some() || !args.matching.filter.is_empty() {
@@ -97,7 +97,8 @@ pub(crate) async fn run(global: &Global, mut args: ConsumeArgs) -> Result<Exit> 
         output: Output::new(global.output),
         printed: 0,
     };
-    let exit = if args.count.is_some() || args.ack == AckArg::Manual {
+    let by_poll = args.count.is_some() && args.ack == AckArg::After;
+    let exit = if by_poll || args.ack == AckArg::Manual {
         poll(&client, &args, printer, &mut stop).await
     } else {
         stream(&client, &args, printer, &mut stop).await
@@ -133,11 +134,7 @@ fn template(output: Option<Format>, args: &ConsumeArgs) -> Option<Template> {
     }
 }
 
-fn refuse_what_is_not_offered(args: &ConsumeArgs) -> Result<()> {
-    if args.ack == AckArg::OnDelivery {
-        let words = "--ack on-delivery is not offered by this broker · --ack after";
-        return Err(failure(Exit::Usage, words));
-    }
+fn refuse_what_cannot_be(args: &ConsumeArgs) -> Result<()> {
     if args.ack == AckArg::Manual && args.drain {
         let words = "--drain needs acks, --ack manual leaves messages leased · -n N, or --wait D";
         return Err(failure(Exit::Usage, words));
@@ -202,23 +199,32 @@ async fn stream(
     mut printer: Printer,
     stop: &mut Stop,
 ) -> Result<Exit> {
-    let mut builder = client.consumer(&args.address).window(args.window);
+    let at_most_once = args.ack == AckArg::OnDelivery;
+    let wanted = args.count.filter(|_| at_most_once);
+    let window = wanted.map_or(args.window, |count| at_most(args.window, count));
+    let mut builder = client.consumer(&args.address).window(window);
+    if at_most_once {
+        builder = builder.ack_on_delivery();
+    }
     if let Some(visibility) = args.visibility {
         builder = builder.visibility(visibility);
     }
     let mut consumer = builder.open().await?;
-    let streamed = pour(client, args, &mut consumer, &mut printer, stop).await;
+    let room = wanted.map(|count| count - u64::from(window));
+    let streamed = pour(client, args, (&mut consumer, room), &mut printer, stop).await;
     warn_of_lost(consumer.settle_errors());
     leave(client.clone(), Some(consumer)).await;
     let exit = streamed?;
-    let nothing = printer.printed == 0 && exit == Exit::Ok && args.wait.is_some();
+    let is_bounded = args.wait.is_some() || wanted.is_some();
+    let nothing = printer.printed == 0 && exit == Exit::Ok && is_bounded;
     Ok(if nothing { Exit::NothingMatched } else { exit })
 }
 
+/// `room`: so many may be asked for beyond the window; none where it is not counted.
 async fn pour(
     client: &Client,
     args: &ConsumeArgs,
-    consumer: &mut Consumer,
+    (consumer, mut room): (&mut Consumer, Option<u64>),
     printer: &mut Printer,
     stop: &mut Stop,
 ) -> Result<Exit> {
@@ -228,47 +234,78 @@ async fn pour(
         args.wait
     };
     let mut idle = idle_max;
-    let mut notices = consumer.notices();
     loop {
+        let (mut came, mut exit, mut ended) = (Vec::new(), None, None);
         tokio::select! {
             biased;
-            Some(notice) = notices.next() => gap::tell_notice(&args.address, &notice),
             batch = consumer.next_batch() => {
                 let Some(batch) = batch else { return Ok(Exit::Ok) };
-                let batches = with_waiting(batch?, consumer).await?;
-                for batch in printer.print(batches).await? {
-                    batch.ack_detached();
-                }
+                came.push(batch?);
                 idle = idle_max;
             }
-            exit = stop.asked() => return Ok(exit),
+            asked = stop.asked() => exit = Some(asked),
             () = after(idle) => match on_idle(client, args, consumer).await? {
                 Next::Wait(wait) => idle = Some(wait),
-                Next::End { delayed, leased } => {
-                    return Ok(drain::farewell(&args.address, delayed, leased));
-                }
+                Next::End { delayed, leased } => ended = Some((delayed, leased)),
             },
+        }
+        // What is acked already is printed, whatever ends it.
+        let is_left = (exit.is_none() && ended.is_none()) || args.ack == AckArg::OnDelivery;
+        let waited = if is_left {
+            with_waiting(&mut came, consumer).await
+        } else {
+            Ok(())
+        };
+        let is_over = came.is_empty();
+        for batch in printer.print(came).await? {
+            ask_for_more(batch, &mut room);
+        }
+        waited?;
+        if let Some(exit) = exit {
+            return Ok(exit);
+        }
+        if room.is_some() && args.count.is_some_and(|count| printer.printed >= count) {
+            return Ok(Exit::Ok);
+        }
+        if let Some((delayed, leased)) = ended.filter(|_| is_over) {
+            return Ok(drain::farewell(&args.address, delayed, leased));
         }
     }
 }
 
-/// A batch and what else is there already: they are printed with one flush.
-async fn with_waiting(
-    first: DeliveredBatch,
-    consumer: &mut Consumer,
-) -> Result<Vec<DeliveredBatch>> {
+/// Acks what is printed. What is counted and acked on delivery is given no room back for past the count:
+/// what came for it would be lost.
+fn ask_for_more(batch: DeliveredBatch, room: &mut Option<u64>) {
+    let Some(room) = room else {
+        return batch.ack_detached();
+    };
+    for delivery in batch.into_deliveries() {
+        if *room == 0 {
+            std::mem::forget(delivery);
+        } else {
+            *room -= 1;
+            delivery.ack_detached();
+        }
+    }
+}
+
+fn at_most(window: u32, count: u64) -> u32 {
+    u32::try_from(count).map_or(window, |count| count.min(window))
+}
+
+/// Adds what else is there already: it is printed with one flush.
+async fn with_waiting(came: &mut Vec<DeliveredBatch>, consumer: &mut Consumer) -> Result<()> {
     const BATCHES: usize = 256;
-    let mut batches = vec![first];
-    while batches.len() < BATCHES {
+    while came.len() < BATCHES {
         let waiting = tokio::select! {
             biased;
             batch = consumer.next_batch() => batch,
             () = std::future::ready(()) => None,
         };
         let Some(batch) = waiting else { break };
-        batches.push(batch?);
+        came.push(batch?);
     }
-    Ok(batches)
+    Ok(())
 }
 
 /// Nothing came for a while: `--wait` ends then, a drain asks the broker whether it is done.

@@ -122,8 +122,13 @@ impl Session {
 }
 
 impl Subscriber {
-    /// Releases of everything pushed and not handed out.
+    /// Releases of everything pushed and not handed out; what was acked on delivery stays for the
+    /// application.
     pub(super) fn release_waiting(&self) -> Vec<Settlement> {
+        if self.consume.ack_on_delivery {
+            self.queue.keep();
+            return Vec::new();
+        }
         let mut released = SettleQueue::default();
         let address: Arc<str> = self.consume.address.as_str().into();
         for batch in self.queue.drain() {

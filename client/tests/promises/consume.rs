@@ -405,3 +405,53 @@ pub(crate) async fn pong(link: &mut Link) {
     assert!(matches!(kind, Kind::Ping(_)), "{kind:?}");
     link.say(correlation, Kind::Pong(wire::Pong {})).await;
 }
+
+async fn once(client: &Client, link: &mut Link) -> Consumer {
+    let builder = client.consumer("jobs").window(2).ack_on_delivery();
+    let (consumer, consume) = tokio::join!(builder.open(), link.subscribe());
+    assert!(consume.ack_on_delivery);
+    consumer.expect("subscribed")
+}
+
+#[tokio::test]
+async fn what_is_acked_on_delivery_gives_its_room_back_and_waits_for_no_answer() {
+    let broker = Broker::start().await;
+    let (client, mut link) = broker.client().await;
+    let mut consumer = once(&client, &mut link).await;
+    link.deliver(1, vec![batch(5, 10, &["a", "b"])]).await;
+    let first = consumer.next().await.expect("open").expect("delivered");
+    assert_eq!(first.ack().await.expect("acked"), Outcome::Done);
+    let (_, settle) = link.next_settle().await;
+    assert_eq!(
+        (settle.action(), ranges(&settle)),
+        (wire::Action::Ack, vec![(10, 1)])
+    );
+    drop(consumer.next().await.expect("open").expect("delivered"));
+    let (_, settle) = link.next_settle().await;
+    assert_eq!(
+        (settle.action(), ranges(&settle)),
+        (wire::Action::Ack, vec![(11, 1)])
+    );
+    assert_eq!(consumer.flush_settles().await, 0);
+}
+
+#[tokio::test]
+async fn what_is_acked_on_delivery_is_handed_out_although_the_connection_broke() {
+    let broker = Broker::start().await;
+    let (client, mut link) = broker.client().await;
+    let mut consumer = once(&client, &mut link).await;
+    let batches = vec![batch(5, 10, &["a"]), batch(6, 11, &["b"])];
+    link.deliver(1, batches).await;
+    let first = consumer.next().await.expect("open").expect("delivered");
+    drop(link);
+    let (mut link, _) = broker.welcome().await;
+    assert!(link.subscribe().await.ack_on_delivery);
+    let batches = vec![batch(7, 12, &["c"]), batch(8, 13, &["d"])];
+    link.deliver(1, batches).await;
+    let mut bodies = vec![first.body_bytes()];
+    while bodies.len() < 4 {
+        let next = consumer.next().await.expect("open").expect("delivered");
+        bodies.push(next.body_bytes());
+    }
+    assert_eq!(bodies, ["a", "b", "c", "d"]);
+}

@@ -35,6 +35,7 @@ pub(super) enum Operation {
         number: u32,
         address: usize,
         credit: u32,
+        at_most_once: bool,
     },
     Stop {
         session: u64,
@@ -270,8 +271,11 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(address, whole)| Operation::Delete { address, whole }),
         18 => publish().prop_map(Operation::Publish),
         4 => (0..9_usize).prop_map(|after| Operation::PublishAgain { after }),
-        8 => (session.clone(), number.clone(), address.clone(), 1..12_u32).prop_map(
-            |(session, number, address, credit)| Operation::Consume { session, number, address, credit }
+        8 => (session.clone(), number.clone(), address.clone(), 1..12_u32, 0..4_u32).prop_map(
+            |(session, number, address, credit, once)| {
+                let at_most_once = once == 0;
+                Operation::Consume { session, number, address, credit, at_most_once }
+            }
         ),
         1 => (session.clone(), number)
             .prop_map(|(session, number)| Operation::Stop { session, number }),

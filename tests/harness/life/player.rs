@@ -104,7 +104,11 @@ impl Player {
                 number,
                 address,
                 credit,
-            } => self.consume(*session, *number, ADDRESSES[*address], *credit),
+                at_most_once,
+            } => {
+                let who = (*session, *number);
+                self.consume(who, ADDRESSES[*address], *credit, *at_most_once);
+            }
             Operation::Stop { session, number } => {
                 let session = self.session(*session);
                 let who = (session, *number);
@@ -204,7 +208,13 @@ impl Player {
         mine.find(named).copied().filter(is_read)
     }
 
-    fn consume(&mut self, client: u64, number: u32, address: &str, credit: u32) {
+    fn consume(
+        &mut self,
+        (client, number): (u64, u32),
+        address: &str,
+        credit: u32,
+        ack_on_delivery: bool,
+    ) {
         let session = self.session(client);
         let who = (session, number);
         let readers = &self.stage.witness.readers;
@@ -219,7 +229,7 @@ impl Player {
             self.stage.witness.readers.consumers.insert(who, consumer);
         }
         let consume = Consume {
-            ack_on_delivery: false,
+            ack_on_delivery,
             address: parse(address),
             consumer: number,
             credit_messages: credit,

@@ -114,6 +114,13 @@ impl Model {
                     coverage.note(what, message, 0);
                 }
             }
+            Command::Take(take) => {
+                let found = self.subscriptions.get(&take.subscription);
+                for offset in super::filters::offsets(&take.ranges) {
+                    let message = found.and_then(|found| found.messages.get(&offset));
+                    coverage.note(what, message, 0);
+                }
+            }
             Command::Return(returned) => {
                 let grants: BTreeSet<_> = returned.grants().collect();
                 for message in self.messages(returned.subscription) {
@@ -212,6 +219,7 @@ fn happening(command: &Command) -> &'static str {
         Command::Forward(_) => "forward",
         Command::Return(_) => "return",
         Command::Mark(_) => "mark",
+        Command::Take(_) => "take",
         Command::CreateQueue(_) => "create queue",
         Command::CreateTopic(_) => "create topic",
         Command::CreateSubscription(_) => "create subscription",

@@ -48,7 +48,9 @@ impl Model {
             return vec![(CauseCode::Settled, attempts.unwrap_or(0), at)];
         };
         let attempts = u64::from(message.attempts);
-        if message.place == Place::Ready && self.readers.is_reserved(id, offset) {
+        // Sought back while it was on its way to somebody, it waits for that first.
+        let waits = matches!(message.place, Place::Ready | Place::Unjudged(_));
+        if waits && self.readers.is_reserved(id, offset) {
             return vec![(CauseCode::Leased, attempts + 1, None)];
         }
         let held_up = self.held_up(id, subscription);

@@ -83,6 +83,13 @@ impl Readers {
         }
     }
 
+    /// Credit comes back for what a consumer was not given after all.
+    pub(super) fn give_back(&mut self, grant: Grant, offset: u64) {
+        for consumer in self.consumers.values_mut() {
+            consumer.held.remove(&(grant, offset));
+        }
+    }
+
     pub(super) fn unreserve(&mut self, subscription: u64, offset: u64) {
         self.reserved.remove(&(subscription, offset));
     }

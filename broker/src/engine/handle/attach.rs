@@ -77,6 +77,7 @@ impl Engine {
                 held_messages: 0,
                 held_bytes: 0,
                 visibility_timeout_ms: consume.visibility_timeout_ms,
+                ack_on_delivery: consume.ack_on_delivery,
             });
         self.volatile.touched.insert(subscription);
         Ok(Next::Reply(Answer::Done))

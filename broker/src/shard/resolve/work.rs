@@ -49,6 +49,25 @@ pub(super) enum Work {
 }
 
 impl Work {
+    /// A delivery of which nothing is to be looked up.
+    pub(super) fn read_before(mut delivery: Delivery, read: Vec<Body>) -> Self {
+        let mut ranges = std::mem::take(&mut delivery.ranges);
+        ranges.sort_unstable_by_key(|(range, _)| range.start);
+        let mut batches = Vec::new();
+        for body in read {
+            let at = ranges.partition_point(|(range, _)| range.end <= body.first);
+            let attempt = ranges.get(at).map_or(1, |(_, attempt)| *attempt);
+            let slice = Slice {
+                first: body.first,
+                count: body.count,
+                published_at: body.published_at,
+                bytes: body.run,
+            };
+            append(&mut batches, &delivery, attempt, slice);
+        }
+        Self::Delivery { delivery, batches }
+    }
+
     pub(super) fn target(&self) -> (SessionId, Lane) {
         match self {
             Self::Delivery { delivery, .. } => match delivery.to {
@@ -110,6 +129,7 @@ impl Work {
             Self::Read { bodies, .. } => bodies.push(Body {
                 first: slice.first,
                 count: slice.count,
+                published_at: slice.published_at,
                 run: slice.bytes,
             }),
         }
