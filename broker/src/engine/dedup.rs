@@ -4,9 +4,13 @@
 //! the window is never found; it is thrown away a few at a time by whoever remembers something new,
 //! and by a timer when nobody does.
 
-use std::collections::{BTreeMap, VecDeque};
+mod index;
+
+use std::collections::VecDeque;
 
 use siding_protocol::types::{Offset, Timestamp};
+
+use index::{Index, behind, number_of};
 
 /// The keyed hash of a dedup id.
 pub type DedupId = [u64; 2];
@@ -31,21 +35,32 @@ pub struct Original {
 }
 
 /// What is remembered of dedup ids.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Dedup {
     /// In the order of their storing; an id that came again behind its window is there twice.
     originals: VecDeque<Original>,
     /// How many have left at the front: what the index counts from.
     left: u64,
     /// The newest of each id: derived.
-    index: BTreeMap<DedupId, u64>,
+    index: Index,
 }
+
+/// Two that remember the same are the same, however they came to it.
+impl PartialEq for Dedup {
+    fn eq(&self, other: &Self) -> bool {
+        self.originals == other.originals
+    }
+}
+
+impl Eq for Dedup {}
 
 impl Dedup {
     /// What was stored under the id within the window.
     pub fn find(&self, id: DedupId, window_ms: u64, now: Timestamp) -> Option<&Original> {
-        let position = self.index.get(&id)?.checked_sub(self.left)?;
-        let original = self.originals.get(usize::try_from(position).ok()?)?;
+        let number = self
+            .index
+            .find(hash_of(id), |number| self.is_of(number, id))?;
+        let original = self.originals.get(behind(number, self.left))?;
         is_fresh(original, window_ms, now).then_some(original)
     }
 
@@ -70,9 +85,7 @@ impl Dedup {
     pub fn remember(&mut self, fresh: &[Original], window_ms: u64, now: Timestamp) {
         self.clean(CLEANED_MIN + 2 * fresh.len(), window_ms, now);
         for original in fresh {
-            let position = self.left + self.originals.len() as u64;
-            self.originals.push_back(*original);
-            self.index.insert(original.id, position);
+            self.push(*original);
         }
     }
 
@@ -83,11 +96,26 @@ impl Dedup {
                 .originals
                 .pop_front_if(|original| !is_fresh(original, window_ms, now));
             let Some(old) = old else { return };
-            if self.index.get(&old.id) == Some(&self.left) {
-                self.index.remove(&old.id);
-            }
+            // It is there unless its id came again.
+            self.index.remove(hash_of(old.id), number_of(self.left));
             self.left += 1;
         }
+    }
+
+    fn push(&mut self, original: Original) {
+        let number = number_of(self.left + self.originals.len() as u64);
+        let (originals, left) = (&self.originals, self.left);
+        let is_same = |other| {
+            let other = originals.get(behind(other, left));
+            other.is_some_and(|other| other.id == original.id)
+        };
+        self.index.insert(hash_of(original.id), number, is_same);
+        self.originals.push_back(original);
+    }
+
+    fn is_of(&self, number: u32, id: DedupId) -> bool {
+        let original = self.originals.get(behind(number, self.left));
+        original.is_some_and(|original| original.id == id)
     }
 
     /// When an idle log is cleaned next.
@@ -104,14 +132,16 @@ impl Dedup {
 
 impl FromIterator<Original> for Dedup {
     fn from_iter<I: IntoIterator<Item = Original>>(originals: I) -> Self {
-        let originals: VecDeque<_> = originals.into_iter().collect();
-        let index = (0..).zip(&originals);
-        Self {
-            index: index.map(|(position, one)| (one.id, position)).collect(),
-            originals,
-            left: 0,
-        }
+        let mut dedup = Self::default();
+        originals.into_iter().for_each(|one| dedup.push(one));
+        dedup
     }
+}
+
+/// What the index is asked by: bits of the id, which is a hash itself.
+fn hash_of([first, _]: DedupId) -> u32 {
+    let [a, b, c, d, ..] = first.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
 
 /// An id is remembered from the instant of its storing until just before the window's end.
@@ -145,9 +175,6 @@ mod tests {
         dedup.remember(&[original(1, 10, 0)], WINDOW, Timestamp(0));
         assert_eq!(offset(&dedup, 1, 999), Some(10));
         assert_eq!(offset(&dedup, 1, 1_000), None);
-        // The old one still lies there when the new one comes.
-        dedup.originals.push_front(original(9, 9, 999_999));
-        dedup.originals.pop_front();
         dedup.remember(&[original(1, 20, 1_500)], WINDOW, Timestamp(1_500));
         assert_eq!(offset(&dedup, 1, 2_499), Some(20));
         assert_eq!(dedup.count(WINDOW, Timestamp(2_500)), 0);
