@@ -1235,6 +1235,7 @@ pub struct JobInfo {
     /// Times redriven.
     #[prost(uint32, tag = "15")]
     pub generation: u32,
+    /// As long as its body is kept; 0 afterwards.
     #[prost(uint64, tag = "16")]
     pub published_at_ms: u64,
 }

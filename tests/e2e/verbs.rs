@@ -419,6 +419,8 @@ async fn a_queue_that_keeps_what_it_settled_is_sought_back() -> Result<()> {
     desk.done(&create).await;
     desk.done(&["publish", "mails", "one"]).await;
     desk.done(&["publish", "mails", "two"]).await;
+    let job = desk.done(&["get", "mails@0"]).await;
+    assert!(job.contains("published_at\t20"), "{job}");
     let drain = ["consume", "mails", "--drain"];
     assert_eq!(desk.done(&drain).await, "one\ntwo\n");
     let told = desk.done(&["queue", "show", "mails"]).await;

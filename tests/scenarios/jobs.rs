@@ -136,6 +136,29 @@ fn whoever_waits_for_a_job_is_told_when_it_ends() {
 }
 
 #[test]
+fn whoever_waits_for_an_untracked_job_is_told_how_it_ends_when_it_does() {
+    check(
+        "
+        queue jobs attempts=3 backoff=0s
+        publish jobs n=3           -> confirm jobs@0-2
+        publish jobs ttl=1s        -> confirm jobs@3
+        receive alice jobs max=3   -> alice receives jobs@0-2 attempt 1
+        wait jobs@0                ->
+        wait jobs@1                ->
+        wait jobs@2                ->
+        wait jobs@3                ->
+        extend alice jobs@0 by=30s progress=50 -> settled 1
+        ack alice jobs@0 result=42 -> jobs@0 settled, 50 %, result 42; settled 1
+        ack alice jobs@1           -> jobs@1 settled; settled 1
+        cancel jobs@2              ->
+        nack alice jobs@2 reason=no -> jobs@2 cancelled, last error no; settled 1
+        advance 1s                 -> jobs@3 expired
+        wait jobs@0                -> jobs@0 settled
+        ",
+    );
+}
+
+#[test]
 fn a_wait_that_is_over_is_answered_with_what_there_is() {
     check(
         "

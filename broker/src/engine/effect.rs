@@ -6,6 +6,7 @@ use siding_protocol::refusal::{Refusal, State};
 use siding_protocol::types::{Grant, Level, Offset, OffsetRange, Timestamp};
 
 use super::command::Command;
+use super::job::Last;
 use super::read::Body;
 
 /// One connection, as the shard numbers it; never reused within a start.
@@ -201,6 +202,8 @@ pub struct Effects {
     deeds: Vec<Effect>,
     /// From `apply`, for the volatile half: subscriptions' messages that may have ended.
     ends: Vec<(u64, OffsetRange)>,
+    /// How messages of subscriptions ended that no record is kept of.
+    lasts: Vec<(u64, Last)>,
 }
 
 impl Effects {
@@ -217,6 +220,18 @@ impl Effects {
     /// Messages of a subscription may have ended.
     pub(super) fn note_end(&mut self, subscription: u64, range: OffsetRange) {
         self.ends.push((subscription, range));
+    }
+
+    /// Messages of a subscription have ended, and no record says how.
+    pub(super) fn note_last(&mut self, subscription: u64, last: Last) {
+        if !last.is_empty() {
+            self.lasts.push((subscription, last));
+        }
+    }
+
+    /// Takes how messages ended that no record is kept of.
+    pub(super) fn take_lasts(&mut self) -> Vec<(u64, Last)> {
+        std::mem::take(&mut self.lasts)
     }
 
     /// Takes the messages that may have ended.

@@ -16,7 +16,7 @@ use siding_protocol::limits::JOB_BYTES_MAX;
 use siding_protocol::refusal::Refusal;
 use siding_protocol::types::{Offset, OffsetRange, Timestamp};
 
-pub use record::{Ended, Records};
+pub use record::{Ended, Last, Records};
 
 use super::command::{Rider, Settle, SettleKind};
 use super::runs::RangeSet;

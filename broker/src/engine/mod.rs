@@ -196,8 +196,8 @@ impl Engine {
         if let Some(moved) = &moved {
             self.release_kept(Some(moved));
         }
-        let ends = effects.take_ends();
-        self.tell_ends(&ends, effects);
+        let (ends, lasts) = (effects.take_ends(), effects.take_lasts());
+        self.tell_ends(&ends, &lasts, effects);
     }
 
     /// The volatile half follows what was applied.

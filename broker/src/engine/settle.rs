@@ -236,7 +236,7 @@ impl Subscription {
             SettleKind::Extend => return,
             SettleKind::Ack => {
                 self.take_out(range.clone(), late, context);
-                self.conclude(range.clone(), State::Settled, context.now);
+                self.conclude(range.clone(), State::Settled, context);
                 self.settled += range.end - range.start;
                 context.changes.push(Change::Gone(range.clone()));
             }

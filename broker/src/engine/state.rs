@@ -11,6 +11,7 @@ use siding_protocol::types::Timestamp;
 
 use super::command::{Command, Entry};
 use super::effect::{Effect, Effects};
+use super::job::Last;
 use super::log::{Change, Kind, Log};
 use super::planted::{Bug, Planted};
 use super::producer::Producers;
@@ -211,9 +212,11 @@ impl State {
             now: self.now,
             log,
             changes: Vec::new(),
+            last: Last::default(),
         };
         let done = change(subscription, &mut context);
         let (log, changes) = (log.id, context.changes);
+        effects.note_last(id, context.last);
         for change in &changes {
             if let Change::Gone(range) | Change::DeadGone(range) | Change::Died(range) = change {
                 effects.note_end(id, range.clone());

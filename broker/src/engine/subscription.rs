@@ -30,7 +30,7 @@ use siding_protocol::refusal::State;
 use siding_protocol::settings::DeliverySettings;
 use siding_protocol::types::{Grant, Offset, OffsetRange, Timestamp};
 
-use super::job::Jobs;
+use super::job::{Jobs, Last};
 use super::lanes::Lanes;
 use super::log::{Change, Log};
 use super::planted::Planted;
@@ -55,6 +55,8 @@ pub struct Context<'a> {
     pub log: &'a Log,
     /// How messages left what is charged to the log, or came back to it.
     pub changes: Vec<Change>,
+    /// How messages ended that no record is kept of.
+    pub last: Last,
 }
 
 /// A reader of one log.

@@ -3,6 +3,8 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
+use siding_protocol::event::Answer;
+use siding_protocol::refusal::Refusal;
 use tracing::error;
 
 use super::core::Deed;
@@ -98,6 +100,15 @@ impl<S: Sessions> Performer<S> {
         }
     }
 
+    /// When a message was published is known where its body lies.
+    fn dated(&self, mut answer: Result<Answer, Refusal>) -> Result<Answer, Refusal> {
+        if let Ok(Answer::Job(info)) = &mut answer {
+            let known = self.bodies.published_at(info.log_id, info.offset);
+            info.published_at = known.unwrap_or(info.published_at);
+        }
+        answer
+    }
+
     /// Does deeds, in order. `applied` is the entry that they come from, if they place anything.
     ///
     /// # Errors
@@ -111,7 +122,7 @@ impl<S: Sessions> Performer<S> {
             .map(|applied| Runs::new(applied.record, &applied.pending.entry, applied.runs_start));
         for deed in deeds {
             match deed {
-                Deed::Answer(to, answer) => self.sessions.answer(to, answer),
+                Deed::Answer(to, answer) => self.sessions.answer(to, self.dated(answer)),
                 Deed::Release(session, bytes) => self.sessions.release(session, bytes),
                 Deed::Deliver(delivery) => {
                     self.resolver

@@ -178,6 +178,11 @@ impl Bodies {
         self.discard(log, &(0..Offset::MAX));
     }
 
+    /// When a message was published, as long as its body is kept.
+    pub fn published_at(&self, log: u64, offset: Offset) -> Option<Timestamp> {
+        self.logs.get(&log)?.published_at(offset)
+    }
+
     /// Appends to `out`, in order of offset, the runs of the messages of `range` that are kept, cut
     /// where pieces end, up to the first that is not in memory. Messages that were discarded, or
     /// never placed, are left out.

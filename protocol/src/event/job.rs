@@ -41,7 +41,7 @@ pub struct JobInfo {
     pub cancel_requested: bool,
     /// Times redriven.
     pub generation: u32,
-    /// 0 where it is not known any more.
+    /// As long as its body is kept; 0 where it is not known.
     pub published_at: Timestamp,
 }
 

@@ -106,7 +106,7 @@ impl Subscription {
 
     fn end_cancelled(&mut self, range: OffsetRange, context: &mut Context<'_>) {
         self.cancelled += range.end - range.start;
-        self.conclude(range.clone(), Standing::Cancelled, context.now);
+        self.conclude(range.clone(), Standing::Cancelled, context);
         context.changes.push(Change::Gone(range));
     }
 }

@@ -8,6 +8,7 @@ use siding_protocol::types::{Offset, OffsetRange, Timestamp};
 
 use crate::engine::Engine;
 use crate::engine::effect::{Effect, Effects, Origin};
+use crate::engine::job::{Ended, Last};
 use crate::engine::look::address_of;
 use crate::engine::state::gone;
 use crate::engine::subscription::Subscription;
@@ -74,11 +75,20 @@ impl Engine {
     pub(in crate::engine) fn tell_ends(
         &mut self,
         ends: &[(u64, OffsetRange)],
+        lasts: &[(u64, Last)],
         effects: &mut Effects,
     ) {
         for (subscription, range) in ends {
             for (offset, origins) in self.volatile.waits.within(*subscription, range.clone()) {
-                match self.job_at(*subscription, offset) {
+                let mut lasts = lasts.iter().filter(|(id, _)| id == subscription);
+                let last = lasts.find_map(|(_, last)| last.get(offset));
+                let answer = self.job_at(*subscription, offset).map(|mut info| {
+                    if let Some((ended, report)) = last.filter(|_| info.state == State::Settled) {
+                        tell_ending(ended, report, &mut info);
+                    }
+                    info
+                });
+                match answer {
                     Ok(info) if !info.has_ended() => {}
                     answer => self.end_waits((*subscription, offset), &origins, &answer, effects),
                 }
@@ -165,16 +175,19 @@ impl Subscription {
     }
 
     fn tell_ended(&self, info: &mut JobInfo) {
-        let Some((ended, report)) = self.jobs.records.get(info.offset) else {
-            return;
-        };
-        (info.state, info.at) = (ended.state, ended.at);
-        (info.attempts, info.acquires) = (ended.attempts, ended.acquires);
-        info.reason = ended.reason.map_or("", |reason| reason.name());
-        info.last_error.clone_from(&ended.words);
-        info.generation = ended.generation;
-        tell_report(report, info);
+        if let Some((ended, report)) = self.jobs.records.get(info.offset) {
+            tell_ending(ended, report, info);
+        }
     }
+}
+
+fn tell_ending(ended: &Ended, report: Option<&super::Report>, info: &mut JobInfo) {
+    (info.state, info.at) = (ended.state, ended.at);
+    (info.attempts, info.acquires) = (ended.attempts, ended.acquires);
+    info.reason = ended.reason.map_or("", |reason| reason.name());
+    info.last_error.clone_from(&ended.words);
+    info.generation = ended.generation;
+    tell_report(report, info);
 }
 
 fn tell_report(report: Option<&super::Report>, info: &mut JobInfo) {

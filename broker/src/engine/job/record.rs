@@ -8,7 +8,7 @@ use siding_protocol::types::{Offset, OffsetRange, Timestamp};
 
 use super::Report;
 use crate::engine::runs::RangeMap;
-use crate::engine::subscription::{Exception, Reason, Subscription};
+use crate::engine::subscription::{Context, Exception, Reason, Subscription};
 use crate::engine::timeline::Timeline;
 
 /// How messages ended.
@@ -33,6 +33,29 @@ pub struct Ended {
 impl Ended {
     fn bytes(&self, range: &OffsetRange) -> u64 {
         self.words.len() as u64 * (range.end - range.start)
+    }
+}
+
+/// How messages ended that no record is kept of, said once.
+#[derive(Debug, Default)]
+pub struct Last {
+    endings: Vec<(OffsetRange, Ended)>,
+    reports: Vec<(Offset, Report)>,
+}
+
+impl Last {
+    /// Whether nothing is to be said.
+    pub fn is_empty(&self) -> bool {
+        self.endings.is_empty()
+    }
+
+    /// How a message ended, and what was reported of it.
+    pub fn get(&self, offset: Offset) -> Option<(&Ended, Option<&Report>)> {
+        let mut endings = self.endings.iter();
+        let (_, ended) = endings.find(|(range, _)| range.contains(&offset))?;
+        let mut reports = self.reports.iter();
+        let report = reports.find(|(at, _)| *at == offset);
+        Some((ended, report.map(|(_, report)| report)))
     }
 }
 
@@ -124,12 +147,43 @@ impl Records {
 }
 
 impl Subscription {
-    /// Messages leave for good, and where jobs are tracked a record says how.
-    pub(in crate::engine) fn conclude(&mut self, range: OffsetRange, state: State, now: Timestamp) {
+    /// Messages leave for good. Where jobs are tracked a record says how; else whoever waits for that
+    /// now is told, and nobody later.
+    pub(in crate::engine) fn conclude(
+        &mut self,
+        range: OffsetRange,
+        state: State,
+        context: &mut Context<'_>,
+    ) {
         if self.settings.track && self.settings.done_retention_ms > 0 {
-            self.record(range.clone(), state, now);
+            self.record(range.clone(), state, context.now);
+        } else if state != State::Settled || !self.jobs.reports.is_empty() {
+            self.say_last(range.clone(), state, context);
         }
         self.forget(range);
+    }
+
+    /// How messages end that nobody said anything of goes without saying, if they are settled.
+    fn say_last(&mut self, range: OffsetRange, state: State, context: &mut Context<'_>) {
+        let reported = self.jobs.reports.range(range.clone());
+        let reported: Vec<_> = reported.map(|(offset, _)| *offset).collect();
+        let told = match state {
+            State::Settled => reported.iter().map(|offset| *offset..*offset + 1).collect(),
+            _ => vec![range],
+        };
+        for part in told {
+            for (part, exception) in self.exceptions_of(part) {
+                let endings = self.endings(part, &exception, (state, context.now));
+                context.last.endings.extend(endings);
+            }
+        }
+        for offset in reported {
+            let report = self.jobs.take_report(offset);
+            context
+                .last
+                .reports
+                .extend(report.map(|report| (offset, report)));
+        }
     }
 
     fn record(&mut self, range: OffsetRange, state: State, now: Timestamp) {

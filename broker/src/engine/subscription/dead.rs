@@ -127,7 +127,7 @@ impl Subscription {
     }
 
     pub(super) fn evict_dead(&mut self, range: OffsetRange, context: &mut Context<'_>) {
-        self.conclude(range.clone(), State::Dead, context.now);
+        self.conclude(range.clone(), State::Dead, context);
         self.bury(range.clone());
         self.evicted += range.end - range.start;
         context.changes.push(Change::DeadGone(range));
@@ -170,7 +170,7 @@ impl Subscription {
     }
 
     pub(in crate::engine) fn remove_dead(&mut self, range: OffsetRange, context: &mut Context<'_>) {
-        self.conclude(range.clone(), State::Dead, context.now);
+        self.conclude(range.clone(), State::Dead, context);
         self.bury(range.clone());
         context.changes.push(Change::DeadGone(range));
     }

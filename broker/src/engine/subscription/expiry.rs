@@ -76,7 +76,7 @@ impl Subscription {
         if self.settings.on_expired() == OnExpired::Dead {
             return self.die_waiting(range, Reason::Expired, context);
         }
-        self.conclude(range.clone(), State::Expired, context.now);
+        self.conclude(range.clone(), State::Expired, context);
         self.expired += range.end - range.start;
         context.changes.push(Change::Gone(range));
     }

@@ -32,7 +32,7 @@ impl Subscription {
                 done.settled += part.end - part.start;
                 self.unready(part.clone());
                 self.unwatch(part.clone());
-                self.conclude(part.clone(), State::Settled, context.now);
+                self.conclude(part.clone(), State::Settled, context);
                 context.changes.push(Change::Gone(part.clone()));
                 self.remember(Remembered {
                     grant: take.grant(),

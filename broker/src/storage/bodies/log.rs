@@ -215,6 +215,12 @@ impl LogPieces {
         from.filter(|piece| piece.count > 0)
     }
 
+    /// When a kept message was published.
+    pub(super) fn published_at(&self, offset: Offset) -> Option<Timestamp> {
+        let piece = self.get(self.find(offset))?;
+        (piece.kept().start <= offset).then_some(piece.published_at)
+    }
+
     /// How many keep something.
     pub(super) fn live(&self) -> usize {
         self.pieces.len() - self.gaps

@@ -341,6 +341,9 @@ fn small_publishes_of_one_entry_become_one_piece() {
         bodies.place(placed, Some(run.clone()));
     }
     assert_eq!(bodies.pieces(), 2, "an extent has at most 1,024 messages");
+    let published = |log, offset| bodies.published_at(log, offset);
+    assert_eq!(published(1, 2_047), Some(Timestamp(5)));
+    assert_eq!((published(1, 2_048), published(2, 0)), (None, None));
     // Discarded one by one and out of order they are gone all the same.
     for message in (0..2_048).step_by(2).chain((1..2_048).step_by(2)) {
         bodies.discard(1, &(message..message + 1));
