@@ -87,7 +87,7 @@ impl Source {
             address: Arc::clone(&self.address),
             grant,
             action,
-            rider: (!rider.is_empty()).then(|| Box::new(rider)),
+            rider: rider.unless_empty(),
             range,
             listener,
         });
@@ -209,7 +209,7 @@ impl Drop for Lease {
 /// Settles what is held without a delivery in hand; the answers of its ranges become one.
 pub(crate) async fn settle_by_hand(handle: &Handle, settle: Settle) -> Result<Settled, Error> {
     let address: Arc<str> = settle.address.to_string().into();
-    let rider = (!settle.rider.is_empty()).then(|| Box::new(settle.rider));
+    let rider = settle.rider;
     let answers = settle.ranges.into_iter().map(|range| {
         let (reply, answer) = oneshot::channel();
         handle.settle(Settling {

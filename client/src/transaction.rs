@@ -174,7 +174,7 @@ fn settle_operation(lease: &Lease, action: Action, rider: Rider) -> Kind {
         address: Arc::clone(&lease.source.address),
         grant: lease.grant,
         action,
-        rider: (!rider.is_empty()).then(|| Box::new(rider)),
+        rider: rider.unless_empty(),
         range: lease.range.clone(),
         listener: Listener::Nobody,
     });

@@ -9,7 +9,7 @@ use siding_broker::engine::command::Entry;
 use siding_broker::engine::effect::{Effect, Effects, Origin};
 use siding_broker::engine::state::State;
 use siding_protocol::limits::CREDIT_BYTES_MAX;
-use siding_protocol::request::{Action, ProducerTicket, Receive, Request, Rider, Settle};
+use siding_protocol::request::{Action, ProducerTicket, Receive, Request, Settle};
 use siding_protocol::run::{self, MessageFields, RunBuilder, RunLimits, ScannedRun};
 use siding_protocol::settings::QueueSettings;
 use siding_protocol::types::{Address, Grant, Name, OffsetRange, Timestamp};
@@ -97,7 +97,7 @@ impl Rig {
             grant,
             ranges,
             action: Action::Ack,
-            rider: Rider::default(),
+            rider: None,
         }));
         true
     }

@@ -349,7 +349,7 @@ impl Transcript {
         let grant = grants.map(|(_, _, grant, _)| *grant).nth(older);
         let delay_ms = words.ms("delay");
         Settle {
-            rider: words.rider(),
+            rider: words.rider().unless_empty(),
             address: name.parse().expect("an address"),
             grant: grant.unwrap_or_default(),
             ranges,

@@ -60,8 +60,8 @@ pub enum Command {
     Judge(Judge),
     #[prost(message, tag = "21")]
     Seek(Seek),
-    #[prost(message, tag = "22")]
-    Forward(Forward),
+    #[prost(message, boxed, tag = "22")]
+    Forward(Box<Forward>),
     #[prost(message, tag = "23")]
     Sift(Sift),
     #[prost(message, tag = "30")]
@@ -76,8 +76,8 @@ pub enum Command {
     CreateSchedule(Box<CreateSchedule>),
     #[prost(message, tag = "52")]
     DeleteSchedule(DeleteSchedule),
-    #[prost(message, tag = "53")]
-    Fire(Fire),
+    #[prost(message, boxed, tag = "53")]
+    Fire(Box<Fire>),
     #[prost(message, tag = "60")]
     Mark(Mark),
     #[prost(message, tag = "61")]
@@ -269,8 +269,8 @@ pub struct Settle {
     #[prost(string, tag = "7")]
     pub reason: String,
     /// Of the one message that it names then.
-    #[prost(message, optional, tag = "8")]
-    pub rider: Option<Rider>,
+    #[prost(message, optional, boxed, tag = "8")]
+    pub rider: Option<Box<Rider>>,
 }
 
 impl Settle {

@@ -251,12 +251,12 @@ impl Volatile {
     /// Takes out the long polls whose time is up.
     pub fn take_due_polls(&mut self, now: Timestamp) -> Vec<(Timestamp, u64, Origin)> {
         let mut due = Vec::new();
-        while self
-            .polls
-            .first()
-            .is_some_and(|(until, _, _)| *until <= now)
-        {
+        let is_due = |(until, _, _): &(Timestamp, u64, Origin)| *until <= now;
+        while self.polls.first().is_some_and(is_due) {
             due.extend(self.polls.pop_first());
+        }
+        if due.is_empty() {
+            return due;
         }
         let subscriptions: BTreeSet<_> = due.iter().map(|(_, id, _)| *id).collect();
         for id in subscriptions {

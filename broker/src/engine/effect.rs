@@ -239,6 +239,12 @@ impl Effects {
         std::mem::take(&mut self.ends)
     }
 
+    /// Nobody waits for the end of a message; the room stays.
+    pub(super) fn forget_ends(&mut self) {
+        self.ends.clear();
+        self.lasts.clear();
+    }
+
     /// Takes all, in order; the room stays.
     pub fn drain(&mut self) -> std::vec::Drain<'_, Effect> {
         self.deeds.drain(..)

@@ -187,7 +187,7 @@ impl Engine {
             publish,
         };
         effects.push(Effect::Propose {
-            command: Command::Forward(forward),
+            command: Command::Forward(Box::new(forward)),
             runs: vec![run],
             from: None,
             urgency: Urgency::Awaited,

@@ -268,7 +268,7 @@ impl Engine {
             kind: kind.into(),
             delay_ms,
             reason: reason.to_owned(),
-            rider: rider(&settle.rider),
+            rider: settle.rider.as_deref().map(rider).map(Box::new),
         })
     }
 
@@ -300,13 +300,13 @@ impl Engine {
     }
 }
 
-fn rider(rider: &request::Rider) -> Option<Rider> {
-    (!rider.is_empty()).then(|| Rider {
+fn rider(rider: &request::Rider) -> Rider {
+    Rider {
         checkpoint: rider.checkpoint.clone(),
         result: rider.result.clone(),
         progress: rider.progress,
         note: rider.note.clone(),
-    })
+    }
 }
 
 #[cfg(test)]

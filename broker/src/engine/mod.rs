@@ -196,8 +196,12 @@ impl Engine {
         if let Some(moved) = &moved {
             self.release_kept(Some(moved));
         }
-        let (ends, lasts) = (effects.take_ends(), effects.take_lasts());
-        self.tell_ends(&ends, &lasts, effects);
+        if self.volatile.waits.is_empty() {
+            effects.forget_ends();
+        } else {
+            let (ends, lasts) = (effects.take_ends(), effects.take_lasts());
+            self.tell_ends(&ends, &lasts, effects);
+        }
     }
 
     /// The volatile half follows what was applied.

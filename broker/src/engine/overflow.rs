@@ -36,7 +36,8 @@ impl State {
         effects: &mut Effects,
         touched: &mut BTreeSet<u64>,
     ) {
-        let Some(log) = self.logs.get(&log) else {
+        let log = self.logs.get(&log);
+        let Some(log) = log.filter(|log| log.overflow() != Overflow::Reject) else {
             return;
         };
         if log.has_room(asked.messages, asked.bytes).is_ok() {

@@ -279,10 +279,12 @@ impl State {
             },
             holder: lease.holder.clone(),
             begun: RangeSet::default(),
-            asked: (!lease.request_id.is_empty()).then(|| Asked {
-                request_id: lease.request_id.clone(),
-                until: self.now.plus_ms(REQUEST_ID_MS),
-                gap: lease.gap.map(Into::into),
+            asked: (!lease.request_id.is_empty()).then(|| {
+                Box::new(Asked {
+                    request_id: lease.request_id.clone(),
+                    until: self.now.plus_ms(REQUEST_ID_MS),
+                    gap: lease.gap.map(Into::into),
+                })
             }),
         };
         if let Some(gap) = lease.gap {

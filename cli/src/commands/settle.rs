@@ -275,7 +275,7 @@ impl Hand {
                 grant,
                 ranges: ranges.collect(),
                 action: self.action.clone(),
-                rider: self.rider.clone(),
+                rider: self.rider.clone().unless_empty(),
             };
             let settled = self.client.settle(settle).await?;
             for offset in offsets {

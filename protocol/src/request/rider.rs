@@ -22,16 +22,11 @@ pub struct Rider {
 }
 
 impl Rider {
-    /// Whether nothing rides.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// Parses what a settle carries besides its action.
     ///
     /// # Errors
     /// A field over its limit, on an action that does not carry it, or on more than one message.
-    pub(super) fn parse(wire: &wire::Settle) -> Result<Self, Refusal> {
+    pub(super) fn parse(wire: &wire::Settle) -> Result<Option<Box<Self>>, Refusal> {
         let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
         let (checkpoint_max, result_max) = (limits::CHECKPOINT_BYTES_MAX, limits::RESULT_BYTES_MAX);
         at_most("checkpoint", length(&wire.checkpoint), checkpoint_max)?;
@@ -47,7 +42,17 @@ impl Rider {
             note: text("note", wire.note.clone(), limits::NOTE_BYTES_MAX)?,
         };
         rider.fits(wire)?;
-        Ok(rider)
+        Ok(rider.unless_empty())
+    }
+
+    /// As a settle has it: most carry nothing.
+    pub fn unless_empty(self) -> Option<Box<Self>> {
+        (!self.is_empty()).then(|| Box::new(self))
+    }
+
+    /// Whether nothing rides.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 
     fn fits(&self, wire: &wire::Settle) -> Result<(), Refusal> {

@@ -48,7 +48,7 @@ pub struct Settle {
     /// What to do.
     pub action: Action,
     /// What rides on it.
-    pub rider: Rider,
+    pub rider: Option<Box<Rider>>,
 }
 
 impl Settle {

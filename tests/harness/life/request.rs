@@ -217,7 +217,7 @@ impl Player {
         }
         let delay = [0, 1, 1_000, 5_000, 60_000][settle.delay];
         Some(request::Settle {
-            rider: rider(settle),
+            rider: rider(settle).unless_empty(),
             address: address.clone(),
             grant: *grant,
             ranges: (!ranges.is_empty()).then_some(ranges)?,

@@ -119,7 +119,7 @@ fn a_retry_is_not_refused_as_busy_while_its_first_attempt_is_on_its_way_to_the_d
     bench.ask(publish(2));
     let first = bench.close_group();
     bench.ask(Request::Settle(request::Settle {
-        rider: request::Rider::default(),
+        rider: None,
         address: "jobs".parse().unwrap(),
         grant: bench.deliveries[0].grant,
         ranges: std::iter::once(0..1).collect(),

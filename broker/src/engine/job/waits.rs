@@ -18,6 +18,11 @@ pub struct Waits {
 }
 
 impl Waits {
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.untils.is_empty()
+    }
+
     /// How many a session has.
     pub fn of_session(&self, session: SessionId) -> usize {
         self.sessions.get(&session).map_or(0, BTreeSet::len)

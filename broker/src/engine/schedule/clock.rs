@@ -67,7 +67,7 @@ impl Engine {
             };
             if let Some((fire, runs)) = self.firing(id, now) {
                 effects.push(Effect::Propose {
-                    command: Command::Fire(fire),
+                    command: Command::Fire(Box::new(fire)),
                     runs,
                     from: None,
                     urgency: Urgency::Awaited,
@@ -270,7 +270,7 @@ impl Engine {
             by_hand: true,
             missed_ms: Vec::new(),
         };
-        Ok((Command::Fire(fire), vec![run]))
+        Ok((Command::Fire(Box::new(fire)), vec![run]))
     }
 
     /// A schedule by its name.

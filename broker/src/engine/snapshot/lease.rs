@@ -76,7 +76,7 @@ impl StoredLease {
                 hold_until: Timestamp(self.hold_until_ms),
                 holder,
                 begun: self.begun.into_iter().map(OffsetRange::from).collect(),
-                asked: (!asked.request_id.is_empty()).then_some(asked),
+                asked: (!asked.request_id.is_empty()).then(|| Box::new(asked)),
             },
         )
     }

@@ -21,7 +21,7 @@ pub struct Lease {
     /// What of it the holder has begun.
     pub begun: RangeSet,
     /// The receive that it answered, if that named itself.
-    pub asked: Option<Asked>,
+    pub asked: Option<Box<Asked>>,
 }
 
 /// A receive that named itself.
