@@ -267,6 +267,42 @@ async fn a_run_that_no_protobuf_library_would_decode_is_not_stored() -> Result<(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_takes_more_room_in_the_log_than_a_record_has_is_refused_and_harms_nobody()
+-> Result<()> {
+    let scene = Scene::open().await?;
+    let mut raw = scene.session().await?;
+    let producer = open_producer(&mut raw).await?;
+    // Seven bytes each to send, some forty to log.
+    let message = framed(&[0x4a, 0x03, b'a', b'b', b'c']);
+    let run = |count| Bytes::from(message.repeat(count));
+    let too_much = publish("jobs", producer, 1, run(20_000));
+    let operation = wire::Operation {
+        kind: Some(wire::operation::Kind::Publish(wire::Publish {
+            name: "jobs".into(),
+            run: run(2_000),
+            ..wire::Publish::default()
+        })),
+    };
+    let together = Kind::Transaction(wire::Transaction {
+        producer,
+        sequence: 1,
+        operations: vec![operation; 10],
+    });
+    for request in [too_much, together] {
+        let refusal = raw.refused(request).await?;
+        let named = matches!(&refusal, Refusal::TooLarge { field, .. } if field == "entry");
+        assert!(named, "{refusal}");
+    }
+    // The sequence is still free, and a part of it is not too much.
+    let stored = raw.ask(publish("jobs", producer, 1, run(2_000))).await?;
+    let Kind::Confirm(confirm) = stored else {
+        panic!("no confirm: {stored:?}");
+    };
+    assert_eq!((confirm.count, confirm.duplicates.len()), (1, 1_999));
+    scene.unharmed(1).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_the_protocol_closes_the_connection_with_a_reason_in_the_log() -> Result<()> {
     let scene = Scene::open().await?;
     let garbage: Vec<u8> = (0..10_000).map(|_| fastrand::u8(..) | 0x80).collect();

@@ -137,3 +137,19 @@ fn every_settle_may_ride_in_a_transaction() {
         ",
     );
 }
+
+#[test]
+fn a_retried_transaction_is_answered_as_the_first_time_even_if_its_names_are_gone() {
+    check(
+        "
+        queue jobs
+        queue out
+        publish jobs               -> confirm jobs@0
+        receive alice jobs         -> alice receives jobs@0 attempt 1
+        transaction ack alice jobs@0 + publish out sequence=2 -> settled 1; confirm out@0
+        delete jobs                ->
+        transaction ack alice jobs@0 + publish out sequence=2 -> settled 1; confirm out@0
+        describe out               -> out 0..1, 1 ready
+        ",
+    );
+}

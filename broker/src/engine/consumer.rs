@@ -60,6 +60,8 @@ pub struct Volatile {
     pub secret: Seed,
     /// Whether a `Tick` is on its way.
     pub ticking: bool,
+    /// Bytes that one entry may have; `None`: any.
+    pub entry_bytes_max: Option<usize>,
 }
 
 /// One connection.

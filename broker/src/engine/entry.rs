@@ -80,6 +80,8 @@ struct LoggedCommand {
 }
 
 const HEAD_LENGTH_BYTES: usize = 4;
+/// An entry of one command is at most so much larger than that and its runs.
+pub const ENTRY_HEAD_BYTES_MAX: usize = 64;
 
 impl Entry {
     /// Appends the length and head to `out`; the payload is that and then the runs, in order.

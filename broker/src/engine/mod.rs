@@ -100,6 +100,11 @@ impl Engine {
         self.volatile.secret = secret;
     }
 
+    /// No command that is asked for may take more than so many bytes of an entry, its runs included.
+    pub fn limit_entries(&mut self, bytes: usize) {
+        self.volatile.entry_bytes_max = Some(bytes);
+    }
+
     /// A broker starts: proposes the next term. Grants are given only once it is applied.
     pub fn start(&mut self, effects: &mut Effects) {
         self.volatile.starting = true;

@@ -16,6 +16,7 @@ use super::group::{OpenGroup, Pending, Waiter};
 use crate::engine::Engine;
 use crate::engine::command::Entry;
 use crate::engine::effect::{Delivery, Effect, Effects, Expiring, Found, Origin, Place, SessionId};
+use crate::engine::entry::ENTRY_HEAD_BYTES_MAX;
 use crate::engine::read::Body;
 use crate::engine::seed::Seed;
 use crate::engine::snapshot::SnapshotError;
@@ -128,6 +129,13 @@ impl Core {
     /// What nobody outside may know, from the operating system.
     pub fn set_secret(&mut self, secret: Seed) {
         self.engine.set_secret(secret);
+    }
+
+    /// What is asked for must fit a journal record of so many bytes.
+    pub fn limit_records(&mut self, bytes: u64) {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.engine
+            .limit_entries(bytes.saturating_sub(ENTRY_HEAD_BYTES_MAX));
     }
 
     /// A broker starts: proposes the new term.

@@ -114,6 +114,7 @@ pub fn start(fs: Arc<dyn Fs>, path: &Path, settings: Settings) -> Result<Recover
     let Shard { mut core, bodies } = shard;
     let [high, low] = data_dir.draw()?;
     core.set_secret(Seed { high, low });
+    core.limit_records(options.record_bytes_max());
     let last_index = report.last.get(&0).copied().unwrap_or(0).max(from - 1);
     Ok(Recovery {
         data_dir,

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use bytes::Bytes;
+use siding_protocol::event::Answer;
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request::{self, ProducerTicket};
 use siding_protocol::run::{ScannedRun, messages};
@@ -13,7 +15,7 @@ use crate::engine::Engine;
 use crate::engine::command::{Command, Named, Operation, Piece, Publish, Transaction};
 use crate::engine::judge::Asked;
 use crate::engine::log::Log;
-use crate::engine::producer::Seen;
+use crate::engine::producer::{Remembered, Seen};
 use crate::engine::runs::RangeSet;
 use crate::engine::special::specials;
 
@@ -42,9 +44,15 @@ impl Engine {
             return Err(refusal);
         }
         self.refuse_on_a_full_disk(ticket)?;
-        self.volatile.in_flight.push_back(ticket);
         publish.verdicts = self.verdicts(publish.log, &run.bytes);
+        let asks_much = !publish.specials.is_empty()
+            || !publish.dedup_ids.is_empty()
+            || !publish.verdicts.is_empty();
         let command = Command::Publish(publish);
+        if asks_much {
+            self.refuse_oversized(&command, run.bytes.len())?;
+        }
+        self.volatile.in_flight.push_back(ticket);
         Ok(Next::Propose(command, vec![run.bytes], level))
     }
 
@@ -65,12 +73,31 @@ impl Engine {
         Ok(())
     }
 
+    /// What is logged beside the runs may be far larger than what was asked: 40 bytes for a dedup id of
+    /// one. The journal takes no record past its limit, and a write that fails is final.
+    fn refuse_oversized(&self, command: &Command, run_bytes: usize) -> Result<(), Refusal> {
+        match self.volatile.entry_bytes_max {
+            Some(max) if command.encoded_len() + run_bytes > max => Err(Refusal::TooLarge {
+                field: "entry".into(),
+                max: max as u64,
+            }),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn propose_transaction(
         &mut self,
         now: Timestamp,
         ticket: ProducerTicket,
         operations: Vec<request::Operation>,
     ) -> Result<Next, Refusal> {
+        // A retry is answered as the first time, whatever has become of the names since.
+        let seen = self.state.producers.seen(ticket.producer, ticket.sequence);
+        if let Seen::Before(Remembered::Transaction(done)) = seen {
+            let mut answer = Answer::TransactionDone(done);
+            answer.committed_at(Level::Synced);
+            return Ok(Next::Reply(answer));
+        }
         refuse_twice(&operations)?;
         let mut runs = Vec::new();
         let mut logged = Vec::with_capacity(operations.len());
@@ -107,7 +134,6 @@ impl Engine {
         if !runs.is_empty() {
             self.refuse_on_a_full_disk(ticket)?;
         }
-        self.volatile.in_flight.push_back(ticket);
         let ProducerTicket { producer, sequence } = ticket;
         let transaction = Transaction {
             producer,
@@ -115,6 +141,8 @@ impl Engine {
             operations: logged,
         };
         let command = Command::Transaction(transaction);
+        self.refuse_oversized(&command, runs.iter().map(Bytes::len).sum())?;
+        self.volatile.in_flight.push_back(ticket);
         Ok(Next::Propose(command, runs, Level::Synced))
     }
 }
