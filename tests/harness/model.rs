@@ -111,6 +111,8 @@ struct Subscription {
     cancelled: u64,
     purged: u64,
     evicted: u64,
+    /// Dead letters past their limits stay until all that was judged together is done.
+    keeps_excess: bool,
     filtered: u64,
     forwarded: u64,
     /// What retention took, and was not told yet.

@@ -198,7 +198,7 @@ fn a_settle_of_somebody_elses_message_changes_nothing() {
 }
 
 #[test]
-fn a_reject_that_pushes_out_a_letter_of_the_same_settle_counts_it_once() {
+fn a_reject_pushes_out_letters_only_when_all_of_its_settle_is_done() {
     check(
         "
         queue jobs visibility=1s attempts=1 max_dead=1
@@ -209,7 +209,7 @@ fn a_reject_that_pushes_out_a_letter_of_the_same_settle_counts_it_once() {
         browse jobs                -> @0 leased, bob
         advance 500ms              ->
         browse jobs state=dead     -> @1 dead, 1 attempts, max_attempts
-        reject bob jobs@0-1        -> settled 1; lease lost @1: settled
+        reject bob jobs@0-1        -> settled 2; late @1
         describe jobs              -> jobs 0..2, 1 dead, 1 evicted
         ",
     );

@@ -139,6 +139,21 @@ fn every_settle_may_ride_in_a_transaction() {
 }
 
 #[test]
+fn no_operation_of_a_transaction_pushes_out_the_dead_letter_that_another_settles() {
+    check(
+        "
+        queue jobs visibility=1s attempts=1 max_dead=1
+        publish jobs n=2           -> confirm jobs@0-1
+        receive alice jobs max=1   -> alice receives jobs@0 attempt 1
+        advance 1s                 ->
+        receive bob jobs           -> bob receives jobs@1 attempt 1
+        transaction reject bob jobs@1 + ack alice jobs@0 -> settled 1; settled 1; late @0
+        describe jobs              -> jobs 0..2, 1 dead, 1 settled
+        ",
+    );
+}
+
+#[test]
 fn a_retried_transaction_is_answered_as_the_first_time_even_if_its_names_are_gone() {
     check(
         "

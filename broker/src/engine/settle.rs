@@ -158,7 +158,11 @@ impl Subscription {
                     self.tell_cancels(settle, &range, &mut done);
                     self.act(settle, range, false, context);
                 }
-                Standing::Lapsed => self.settle_late(settle, range, context, &mut done),
+                Standing::Lapsed => {
+                    done.settled += count;
+                    note(&mut done.outcomes, range.clone(), SettleOutcomeKind::Late);
+                    self.act(settle, range, true, context);
+                }
                 Standing::Lost(state) => {
                     note(
                         &mut done.outcomes,
@@ -177,53 +181,6 @@ impl Subscription {
             for part in self.jobs.cancels().within(range.clone()) {
                 note(&mut done.outcomes, part, SettleOutcomeKind::CancelRequested);
             }
-        }
-    }
-
-    /// Settles what lapsed, dead letters apart from others.
-    fn settle_late(
-        &mut self,
-        settle: &Settle,
-        range: OffsetRange,
-        context: &mut Context<'_>,
-        done: &mut Settled,
-    ) {
-        let dead: RangeSet = self
-            .dead
-            .overlap(range.clone())
-            .map(|(part, _)| part)
-            .collect();
-        let mut parts = dead.gaps(range);
-        parts.extend(dead.ranges());
-        parts.sort_unstable_by_key(|part| part.start);
-        for part in parts {
-            self.settle_lapsed(settle, part, context, done);
-        }
-    }
-
-    /// An earlier part of the same settle may have pushed this one out of the dead letters.
-    fn settle_lapsed(
-        &mut self,
-        settle: &Settle,
-        range: OffsetRange,
-        context: &mut Context<'_>,
-        done: &mut Settled,
-    ) {
-        let lapsed = self.lapsed.overlap(range.clone());
-        let lapsed = lapsed.filter(|(_, grant)| **grant == settle.grant());
-        let still: RangeSet = lapsed.map(|(part, _)| part).collect();
-        let mut parts = still.gaps(range);
-        parts.extend(still.ranges());
-        parts.sort_unstable_by_key(|part| part.start);
-        for part in parts {
-            if still.get(part.start).is_none() {
-                let lost = SettleOutcomeKind::LeaseLost(State::Settled);
-                note(&mut done.outcomes, part, lost);
-                continue;
-            }
-            done.settled += part.end - part.start;
-            note(&mut done.outcomes, part.clone(), SettleOutcomeKind::Late);
-            self.act(settle, part, true, context);
         }
     }
 

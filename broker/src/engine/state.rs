@@ -213,6 +213,7 @@ impl State {
             log,
             changes: Vec::new(),
             last: Last::default(),
+            keeps_excess: false,
         };
         let done = change(subscription, &mut context);
         let (log, changes) = (log.id, context.changes);

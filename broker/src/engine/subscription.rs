@@ -57,6 +57,8 @@ pub struct Context<'a> {
     pub changes: Vec<Change>,
     /// How messages ended that no record is kept of.
     pub last: Last,
+    /// Dead letters past their limits stay until everything that was judged together is done.
+    pub keeps_excess: bool,
 }
 
 /// A reader of one log.

@@ -12,6 +12,7 @@ use super::planted::Bug;
 use super::producer::{Remembered, Seen};
 use super::settle::Standing;
 use super::state::{RunCursor, State, gone};
+use super::subscription::Subscription;
 
 /// What becomes of a transaction's publishes.
 #[derive(Debug, Default)]
@@ -109,7 +110,8 @@ impl State {
         subscription.judge_rider(settle, riders.entry(settle.subscription).or_default())
     }
 
-    /// Settles and cancels first: what makes room for its publishes must not be what it settles.
+    /// Settles and cancels first: what makes room for its publishes, or for dead letters, must not be
+    /// what it settles.
     fn act(
         &mut self,
         operations: &[Operation],
@@ -119,10 +121,12 @@ impl State {
         touched: &mut BTreeSet<u64>,
     ) -> Result<Vec<OperationDone>, Refusal> {
         let mut done = Vec::with_capacity(operations.len());
+        let mut died = BTreeSet::new();
         for operation in operations {
             done.push(match (&operation.settle, &operation.cancel) {
                 (Some(settle), _) => {
                     let settled = self.settle_judged(settle, effects, touched);
+                    died.insert(settle.subscription);
                     Some(OperationDone::Settle(settled.ok_or_else(gone)?))
                 }
                 (None, Some(cancel)) => {
@@ -131,6 +135,9 @@ impl State {
                 }
                 (None, None) => None,
             });
+        }
+        for id in died {
+            self.drop_excess(id, effects, touched);
         }
         for (log, asked) in &plan.asked {
             self.make_room(*log, asked, effects, touched);
@@ -157,8 +164,16 @@ impl State {
             subscription.judge_hold(settle, self.now)?;
             subscription.judge_rider(settle, &mut 0)?;
         }
-        self.settle_judged(settle, effects, touched)
-            .ok_or_else(gone)
+        let settled = self.settle_judged(settle, effects, touched);
+        self.drop_excess(settle.subscription, effects, touched);
+        settled.ok_or_else(gone)
+    }
+
+    fn drop_excess(&mut self, id: u64, effects: &mut Effects, touched: &mut BTreeSet<u64>) {
+        let found = self.subscriptions.get(&id);
+        if found.is_some_and(Subscription::has_excess) {
+            self.change(id, effects, touched, Subscription::drop_excess);
+        }
     }
 
     fn settle_judged(
@@ -171,7 +186,10 @@ impl State {
             settle.subscription,
             effects,
             touched,
-            |subscription, context| subscription.settle(settle, context),
+            |subscription, context| {
+                context.keeps_excess = true;
+                subscription.settle(settle, context)
+            },
         )
     }
 }

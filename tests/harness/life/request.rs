@@ -248,7 +248,8 @@ impl Player {
         settles: &[Settle],
         cancels: &[(usize, u64)],
     ) -> Option<Request> {
-        let ticket = self.ticket(publishes.first()?);
+        let ticket = publishes.first().or(self.published.as_ref()).cloned();
+        let ticket = self.ticket(&ticket?);
         let settles = settles.iter().filter_map(|settle| self.settle(settle));
         let mut operations: Vec<_> = settles.map(request::Operation::Settle).collect();
         for (address, offset) in cancels {
@@ -260,7 +261,7 @@ impl Player {
             let name = parse(NAMES[publish.name]);
             operations.push(request::Operation::Publish { name, run });
         }
-        Some(Request::Transaction { ticket, operations })
+        (!operations.is_empty()).then_some(Request::Transaction { ticket, operations })
     }
 }
 

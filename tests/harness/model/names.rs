@@ -125,6 +125,7 @@ impl Model {
             cancelled: 0,
             purged: 0,
             evicted: 0,
+            keeps_excess: false,
             filtered: 0,
             forwarded: 0,
             gaps: BTreeSet::new(),

@@ -52,13 +52,16 @@ impl Model {
         let mut done = Vec::new();
         for operation in operations {
             done.push(match (&operation.settle, &operation.cancel) {
-                (Some(settle), _) => Some(OperationDone::Settle(self.settle(settle)?)),
+                (Some(settle), _) => Some(OperationDone::Settle(self.settle_judged(settle)?)),
                 (None, Some(cancel)) => {
                     self.cancel(cancel)?;
                     Some(OperationDone::Cancelled)
                 }
                 (None, None) => None,
             });
+        }
+        for settle in operations.iter().filter_map(|one| one.settle.as_ref()) {
+            self.drop_excess(settle.subscription);
         }
         for (log, asked) in &asked {
             self.make_room(*log, asked);
@@ -140,18 +143,28 @@ impl Model {
 
     pub(super) fn settle(&mut self, settle: &Settle) -> Result<Settled, Refusal> {
         self.judge_hold(settle)?;
+        let done = self.settle_judged(settle);
+        self.drop_excess(settle.subscription);
+        done
+    }
+
+    fn drop_excess(&mut self, id: u64) {
+        if let Some(subscription) = self.subscriptions.get_mut(&id) {
+            subscription.keeps_excess = false;
+            subscription.drop_excess(self.now);
+            subscription.forget_redriven();
+        }
+    }
+
+    fn settle_judged(&mut self, settle: &Settle) -> Result<Settled, Refusal> {
         let now = self.now;
         let fates = self.fates(settle);
         let subscription = self.subscriptions.get_mut(&settle.subscription);
         let subscription = subscription.ok_or_else(gone)?;
         let log = self.logs.get(&subscription.log).expect("its log");
+        subscription.keeps_excess = true;
         let mut done = Settled::default();
-        for (offset, before) in fates {
-            // A dead letter may be pushed out by what the settle did so far.
-            let fate = match before {
-                Fate::Late => subscription.fate(offset, settle.grant(), settle.kind()),
-                other => other,
-            };
+        for (offset, fate) in fates {
             let kind = match fate {
                 Fate::Lost(state) => Some(SettleOutcomeKind::LeaseLost(state)),
                 Fate::Late => Some(SettleOutcomeKind::Late),
@@ -377,6 +390,12 @@ impl Subscription {
             detail: detail.to_owned(),
             bytes: log.average(offset),
         };
+        if !self.keeps_excess {
+            self.drop_excess(now);
+        }
+    }
+
+    fn drop_excess(&mut self, now: u64) {
         let dead = self.messages.iter().filter_map(|(offset, message)| {
             let Place::Dead { at, bytes, .. } = message.place else {
                 return None;

@@ -76,7 +76,9 @@ impl Subscription {
         if self.planted.has(Bug::DeadLetterDropped) && range.end - range.start > 1 {
             self.evict_dead(range.end - 1..range.end, context);
         }
-        self.drop_excess(context);
+        if !context.keeps_excess {
+            self.drop_excess(context);
+        }
     }
 
     /// Messages that waited until they were withdrawn die without words.
@@ -109,9 +111,10 @@ impl Subscription {
         self.dead.insert(range, death);
     }
 
-    fn drop_excess(&mut self, context: &mut Context<'_>) {
+    /// The oldest dead letters past `max_dead` and `max_dead_bytes` leave.
+    pub(in crate::engine) fn drop_excess(&mut self, context: &mut Context<'_>) {
         let (most, most_bytes) = (self.settings.max_dead, self.settings.max_dead_bytes);
-        while self.dead.count() > most || self.dead_bytes > most_bytes {
+        while self.has_excess() {
             let Some((_, oldest)) = self.deaths.first() else {
                 return;
             };
@@ -124,6 +127,11 @@ impl Subscription {
             let excess = excess.max(excess_bytes.div_ceil(death.each_bytes.max(1)));
             self.evict_dead(part.start..part.end.min(part.start + excess), context);
         }
+    }
+
+    pub(in crate::engine) fn has_excess(&self) -> bool {
+        let (most, most_bytes) = (self.settings.max_dead, self.settings.max_dead_bytes);
+        self.dead.count() > most || self.dead_bytes > most_bytes
     }
 
     pub(super) fn evict_dead(&mut self, range: OffsetRange, context: &mut Context<'_>) {
