@@ -168,6 +168,11 @@ pub const CRON_BYTES_MAX: usize = 128;
 pub const MISSED_FIRINGS_MAX: usize = 100;
 /// Waiting `Await`s of one connection.
 pub const AWAITS_PER_CONNECTION_MAX: usize = 1_024;
+/// Purges, redrives, drops, browses and explanations of one connection for which bodies are being read.
+pub const LOOKS_PER_CONNECTION_MAX: usize = 16;
+/// Words of the last nacks of the messages of one subscription, counted for each: 64 MiB. Past it they
+/// are not kept.
+pub const NACK_WORDS_BYTES_MAX: u64 = 64 << 20;
 /// Checkpoints, results, notes of the messages of one subscription that have not ended: 64 MiB.
 pub const JOB_BYTES_MAX: u64 = 64 << 20;
 /// Records of ended messages that one subscription keeps; past it the oldest goes.

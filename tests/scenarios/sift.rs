@@ -89,3 +89,23 @@ fn a_purge_under_way_of_a_name_that_is_deleted_says_so() {
         ",
     );
 }
+
+#[test]
+fn a_connection_has_sixteen_filters_at_work_at_once_and_none_once_it_is_closed() {
+    let dry = "purge jobs filter=routing_key_matches_a.* dry as=alice ->\n".repeat(16);
+    check(&format!(
+        "
+        queue jobs
+        publish jobs keys=a.x n=2  -> confirm jobs@0-1
+        disk slow                  ->
+        {dry}
+        purge jobs filter=routing_key_matches_a.* dry as=alice -> refuse: busy looks 16 of 16, retry after 1000 ms
+        purge jobs filter=routing_key_matches_a.* as=bob -> 
+        close bob                  ->
+        close alice                ->
+        disk quick                 ->
+        describe jobs              -> jobs 0..2, 2 ready
+        purge jobs filter=routing_key_matches_a.* as=carol -> counted 2
+        "
+    ));
+}

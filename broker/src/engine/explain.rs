@@ -32,6 +32,10 @@ pub(super) struct Explaining {
 }
 
 impl Explaining {
+    pub(super) fn origin(&self) -> Origin {
+        self.origin
+    }
+
     pub(super) fn range(&self) -> OffsetRange {
         self.offset..self.offset + 1
     }
@@ -119,6 +123,7 @@ impl Engine {
         if subscription.filtered == 0 || !has_left || is_known {
             return Ok(Some(explanation));
         }
+        self.refuse_more_looks(origin.session)?;
         let explaining = Explaining {
             origin,
             subscription: subscription.id,

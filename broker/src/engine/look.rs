@@ -1,5 +1,6 @@
 //! Looks without side effects: describe, list, browse.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use siding_protocol::event::{Answer, NameInfo, NameSettings, SubscriptionInfo};
@@ -60,7 +61,7 @@ impl Engine {
 
     /// `NOT_FOUND`, with the nearest names.
     fn refuse_unknown(&self, name: &str) -> Refusal {
-        unknown(name, self.state.names.keys())
+        unknown(name, &self.state.names)
     }
 
     pub(super) fn describe(&self, from: Origin, address: &Address) -> Result<Answer, Refusal> {
@@ -263,11 +264,20 @@ fn collect(found: &mut Vec<Found>, ranges: impl Iterator<Item = (OffsetRange, Fo
     }
 }
 
-/// Nothing is named so; what is named nearly so is told.
-pub(super) fn unknown<'a>(name: &str, others: impl Iterator<Item = &'a String>) -> Refusal {
+/// Names on either side that are compared with one that is not there: a comparison of long names takes
+/// some 0.1 ms, and whoever asks for what is not there usually asks again.
+const NEIGHBOURS_MAX: usize = 100;
+
+/// Nothing is named so; what is named nearly so, of its neighbours in order, is told.
+pub(super) fn unknown<V>(name: &str, others: &BTreeMap<String, V>) -> Refusal {
     // Names are ASCII; that their lengths are near enough is asked first, for it costs nothing.
     let most = |other: &str| 1 + other.len() / 4;
-    let mut near: Vec<_> = others
+    let before = others.range::<str, _>((Bound::Unbounded, Bound::Excluded(name)));
+    let behind = others.range::<str, _>((Bound::Included(name), Bound::Unbounded));
+    let before = before.rev().take(NEIGHBOURS_MAX);
+    let neighbours = behind.take(NEIGHBOURS_MAX).chain(before);
+    let mut near: Vec<_> = neighbours
+        .map(|(other, _)| other)
         .filter(|other| other.len().abs_diff(name.len()) <= most(other))
         .map(|other| (strsim::damerau_levenshtein(name, other), other))
         .filter(|(distance, other)| *distance <= most(other))
@@ -287,6 +297,19 @@ mod tests {
     use crate::engine::seed::Seed;
 
     use super::*;
+
+    #[test]
+    fn a_name_that_is_not_there_is_compared_with_its_neighbours_only() {
+        let names = (0..10_000).map(|number| (format!("orders.{number:04}"), number));
+        let names: BTreeMap<_, _> = names.collect();
+        let nearest = |name| match unknown(name, &names) {
+            Refusal::NotFound { nearest, .. } => nearest,
+            other => panic!("{other}"),
+        };
+        assert_eq!(nearest("orders.500")[..2], ["orders.5000", "orders.5001"]);
+        // orders.0001 is nearer, but far away in the order of names.
+        assert_eq!(nearest("zorders.001"), ["orders.9901"]);
+    }
 
     #[test]
     fn a_listing_ends_before_its_subscriptions_outgrow_a_frame() {

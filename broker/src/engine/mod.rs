@@ -131,6 +131,7 @@ impl Engine {
             self.stop_consumer(session, number, effects);
         }
         self.end_ephemerals(session, effects);
+        self.volatile.reads.forget_session(session);
         self.volatile.forget_polls(session);
         self.volatile.sessions.remove(&session);
     }

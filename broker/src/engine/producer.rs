@@ -19,12 +19,13 @@ pub struct Producer {
     pub answers: VecDeque<(u64, Remembered)>,
     /// The newest sequence whose answer made room for others.
     pub forgotten: u64,
-    /// Duplicates that the answers name: derived.
-    duplicates: usize,
+    /// Parts of the answers: derived.
+    parts: usize,
 }
 
-/// Duplicates that the answers of one producer may name; past it the oldest answers go.
-const DUPLICATES_MAX: usize = 65_536;
+/// Parts that the answers of one producer may have, the duplicates of publishes and the operations of
+/// transactions; past it the oldest answers go.
+const PARTS_MAX: usize = 65_536;
 
 /// What a request did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +98,7 @@ impl Producers {
             return;
         };
         producer.last_used = now;
-        producer.duplicates += answer.duplicates();
+        producer.parts += answer.parts();
         let answers = &mut producer.answers;
         match answers.back() {
             // The retry of a refused request; every other one is the newest.
@@ -116,38 +117,38 @@ impl Producers {
 impl Producer {
     /// With what it may ask for again.
     pub fn new(last_used: Timestamp, answers: VecDeque<(u64, Remembered)>, forgotten: u64) -> Self {
-        let duplicates = answers.iter().map(|(_, answer)| answer.duplicates());
+        let parts = answers.iter().map(|(_, answer)| answer.parts());
         Self {
             last_used,
-            duplicates: duplicates.sum(),
+            parts: parts.sum(),
             answers,
             forgotten,
         }
     }
 
-    /// Forgets what lies below the window, and the oldest answers if all name too many duplicates.
+    /// Forgets what lies below the window, and the oldest answers if all have too many parts.
     fn forget_below(&mut self, oldest: u64) {
         while let Some((sequence, answer)) = self.answers.front() {
-            let is_full = self.duplicates > DUPLICATES_MAX && self.answers.len() > 1;
+            let is_full = self.parts > PARTS_MAX && self.answers.len() > 1;
             if *sequence >= oldest && !is_full {
                 return;
             }
             self.forgotten = self.forgotten.max(*sequence);
-            self.duplicates -= answer.duplicates();
+            self.parts -= answer.parts();
             self.answers.pop_front();
         }
     }
 }
 
 impl Remembered {
-    fn duplicates(&self) -> usize {
+    fn parts(&self) -> usize {
         let of = |done: &OperationDone| match done {
             OperationDone::Publish(confirm) => confirm.duplicates.len(),
             OperationDone::Settle(_) | OperationDone::Cancelled => 0,
         };
         match self {
             Self::Publish(confirm) => confirm.duplicates.len(),
-            Self::Transaction(done) => done.iter().map(of).sum(),
+            Self::Transaction(done) => done.len() + done.iter().map(of).sum::<usize>(),
         }
     }
 }
@@ -181,13 +182,25 @@ mod tests {
                 index: 0,
                 offset: 0,
             };
-            confirm.duplicates = vec![duplicate; DUPLICATES_MAX / 2];
+            confirm.duplicates = vec![duplicate; PARTS_MAX / 2];
             producers.remember(5, sequence, Remembered::Publish(confirm), Timestamp(0));
         }
         assert_eq!(producers.seen(5, 1), Seen::Unknown);
         assert_ne!(producers.seen(5, 2), Seen::Unknown);
         producers.remember(5, 4, answer(4), Timestamp(0));
         assert_ne!(producers.seen(5, 2), Seen::Unknown);
+    }
+
+    #[test]
+    fn answers_of_large_transactions_make_room_for_newer_ones() {
+        let mut producers = Producers::default();
+        producers.open(5, Timestamp(0));
+        for sequence in 1..=100 {
+            let done = Remembered::Transaction(vec![OperationDone::Cancelled; 1_000]);
+            producers.remember(5, sequence, done, Timestamp(0));
+        }
+        assert_eq!(producers.seen(5, 35), Seen::Unknown);
+        assert_ne!(producers.seen(5, 36), Seen::Unknown);
     }
 
     #[test]

@@ -10,11 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use siding_protocol::filter::{Filter, Scope};
+use siding_protocol::limits::LOOKS_PER_CONNECTION_MAX;
+use siding_protocol::refusal::Refusal;
 use siding_protocol::run;
 use siding_protocol::types::{Offset, OffsetRange, Timestamp};
 
 use super::command::{Command, Judge, LoggedRange, Verdict};
-use super::effect::{Delivery, Effect, Effects, Urgency};
+use super::effect::{Delivery, Effect, Effects, Origin, SessionId, Urgency};
 use super::explain::Explaining;
 use super::log::{Kind, Log};
 use super::runs::RangeSet;
@@ -25,6 +27,9 @@ use super::{Engine, PARTS_PER_COMMAND_MAX, propose};
 const STEP_MESSAGES_MAX: u64 = 1_000;
 /// Bytes read in one step; one message may be larger.
 const STEP_BYTES_MAX: u64 = 1 << 20;
+
+/// When to try again what was too much to be read at once.
+const RETRY_MS: u64 = 1_000;
 
 /// Consecutive messages with their bytes: a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +112,16 @@ impl Job {
         }
     }
 
+    /// Who waits for its answer, if anybody does.
+    fn origin(&self) -> Option<Origin> {
+        match self {
+            Self::Judge { .. } | Self::Forward { .. } | Self::Take(_) => None,
+            Self::Sift(sifting, _) => Some(sifting.origin()),
+            Self::Browse(browsing, _) => Some(browsing.origin()),
+            Self::Explain(explaining) => Some(explaining.origin()),
+        }
+    }
+
     fn ranges(&self) -> Vec<OffsetRange> {
         match self {
             Self::Judge { ranges, .. }
@@ -152,6 +167,24 @@ impl Reads {
         self.jobs
             .retain(|_, job| job.subscription().is_none_or(&known));
         self.filters.clear();
+    }
+
+    /// Jobs whose answers a connection waits for.
+    fn of_session(&self, session: SessionId) -> usize {
+        let jobs = self.jobs.values().filter_map(Job::origin);
+        let all = jobs.chain(self.aside.values().map(Sifting::origin));
+        all.filter(|origin| origin.session == session).count()
+    }
+
+    /// A connection closed: nobody waits for the rest of what it asked. A redrive that has begun goes on
+    /// by itself.
+    pub fn forget_session(&mut self, session: SessionId) {
+        let waits = |sifting: &Sifting| sifting.origin().session == session && !sifting.feeds();
+        self.jobs.retain(|_, job| match job {
+            Job::Sift(sifting, _) => !waits(sifting),
+            other => other.origin().is_none_or(|to| to.session != session),
+        });
+        self.aside.retain(|_, sifting| !waits(sifting));
     }
 
     /// A filter of a subscription; every text was parsed before it was stored.
@@ -266,6 +299,20 @@ impl Engine {
             ranges,
         };
         self.volatile.reads.start(id, log.id, job, effects);
+    }
+
+    /// What a connection asks to have read at once is bounded: each job holds bodies.
+    pub(super) fn refuse_more_looks(&self, session: SessionId) -> Result<(), Refusal> {
+        let current = self.volatile.reads.of_session(session);
+        if current < LOOKS_PER_CONNECTION_MAX {
+            return Ok(());
+        }
+        Err(Refusal::Busy {
+            resource: "looks".into(),
+            limit: LOOKS_PER_CONNECTION_MAX as u64,
+            current: current as u64,
+            retry_after_ms: RETRY_MS,
+        })
     }
 
     /// What one step reads must fit an entry: at most so many bytes, beside one larger message.

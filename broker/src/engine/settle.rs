@@ -251,7 +251,7 @@ impl Subscription {
         for part in dead.gaps(range) {
             self.take_out(part.clone(), late, context);
             if !words.is_empty() {
-                self.words.insert(part.clone(), words.to_owned());
+                self.words.say(part.clone(), words.to_owned());
             }
             self.come_back(part, comeback, context);
         }

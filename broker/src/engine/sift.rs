@@ -1,8 +1,8 @@
 //! Looks and repairs with a filter: bodies are read a step at a time, and what matches is acted on in
 //! logged slices.
 //!
-//! The job that leads from slice to slice is volatile: if the broker stops, what was done is done, and
-//! nobody waits for the rest.
+//! The job that leads from slice to slice is volatile: if the broker stops or the connection closes,
+//! what was done is done, and nobody waits for the rest.
 
 use std::collections::BTreeSet;
 
@@ -59,8 +59,18 @@ pub(super) struct Browsing {
 
 impl Sifting {
     /// Whether it has begun a redrive at a rate.
-    fn feeds(&self) -> bool {
+    pub(super) fn feeds(&self) -> bool {
         self.rate > 0 && self.job > 0
+    }
+
+    pub(super) fn origin(&self) -> Origin {
+        self.origin
+    }
+}
+
+impl Browsing {
+    pub(super) fn origin(&self) -> Origin {
+        self.origin
     }
 }
 
@@ -150,6 +160,7 @@ impl Engine {
             counted: 0,
             from: 0,
         };
+        self.refuse_more_looks(origin.session)?;
         self.go_on_sifting(sifting, effects);
         Ok(())
     }
@@ -276,6 +287,7 @@ impl Engine {
             found: Vec::new(),
             page: Vec::new(),
         };
+        self.refuse_more_looks(origin.session)?;
         self.go_on_browsing(browsing, from, effects)
     }
 

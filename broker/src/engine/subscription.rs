@@ -22,6 +22,7 @@ mod redrive;
 mod remembered;
 mod take;
 mod waiting;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -45,6 +46,7 @@ pub use lease::{Asked, Lease};
 pub use redrive::Redriving;
 pub use remembered::{REMEMBERED_SETTLES, Remembered};
 pub use waiting::Comeback;
+pub use words::Words;
 
 /// What a change of a subscription may know, and what it says back.
 #[derive(Debug)]
@@ -99,7 +101,7 @@ pub struct Subscription {
     /// What dead letters count towards `max_dead_bytes`: derived.
     dead_bytes: u64,
     /// What was said with the last nack that said something; a dead letter has it as its detail.
-    pub words: RangeMap<String>,
+    pub words: Words,
     /// A redrive that goes on.
     pub redriving: Option<Redriving>,
     /// Nothing is handed over; what is leased stays leased.
@@ -165,7 +167,7 @@ impl Subscription {
             dead: RangeMap::default(),
             deaths: Timeline::default(),
             dead_bytes: 0,
-            words: RangeMap::default(),
+            words: Words::default(),
             redriving: None,
             paused: false,
             generations: RangeMap::default(),

@@ -279,7 +279,7 @@ impl Engine {
     /// There is none.
     pub(in crate::engine) fn schedule_named(&self, name: &Name) -> Result<&Schedule, Refusal> {
         let found = self.state.schedules.by_name.get(name.as_str());
-        found.ok_or_else(|| unknown(name.as_str(), self.state.schedules.by_name.keys()))
+        found.ok_or_else(|| unknown(name.as_str(), &self.state.schedules.by_name))
     }
 
     /// A page of schedules, by name.

@@ -291,7 +291,7 @@ impl StoredSubscription {
             subscription.remember(Remembered { grant, range, kind });
         }
         for stored in self.words {
-            subscription.words.insert(stored.range.into(), stored.words);
+            subscription.words.say(stored.range.into(), stored.words);
         }
         for stored in self.generations {
             subscription

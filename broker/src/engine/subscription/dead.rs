@@ -60,7 +60,7 @@ impl Subscription {
         detail: &str,
         context: &mut Context<'_>,
     ) {
-        self.words.remove(range.clone());
+        self.words.forget(range.clone());
         self.jobs.cancels.remove(range.clone());
         for (part, each_bytes) in context.log.averages(&range) {
             let death = Death {

@@ -93,7 +93,7 @@ impl Subscription {
         self.exceptions.remove(range.clone());
         self.attributes.remove(range.clone());
         self.lapsed.remove(range.clone());
-        self.words.remove(range.clone());
+        self.words.forget(range.clone());
         self.generations.remove(range.clone());
         self.leave_lanes(range);
     }
