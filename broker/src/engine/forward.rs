@@ -106,18 +106,24 @@ impl Subscription {
         }
     }
 
-    /// What goes elsewhere on its own: to whom, whether dead letters, and which.
-    fn outbound(&self) -> Option<(&str, bool, Vec<OffsetRange>)> {
+    /// What goes elsewhere on its own: to whom, and whether dead letters.
+    fn outbound(&self) -> Option<(&str, bool)> {
         let settings = &self.settings;
         if !settings.forward_to.is_empty() && self.ready.count() > 0 && !self.paused {
-            let ready: RangeSet = self.ready.ranges().collect();
-            return Some((&settings.forward_to, false, ready.ranges().collect()));
+            return Some((&settings.forward_to, false));
         }
         if !settings.dead_letter_to.is_empty() && !self.dead.is_empty() {
-            let dead: RangeSet = self.dead.iter().map(|(range, _)| range).collect();
-            return Some((&settings.dead_letter_to, true, dead.ranges().collect()));
+            return Some((&settings.dead_letter_to, true));
         }
         None
+    }
+
+    /// All that goes elsewhere, rising.
+    fn outbound_ranges(&self, dead: bool) -> impl Iterator<Item = OffsetRange> {
+        let letters = dead.then(|| self.dead.iter().map(|(range, _)| range));
+        let ready = (!dead).then(|| self.ready.ranges());
+        let letters = letters.into_iter().flatten();
+        letters.chain(ready.into_iter().flatten())
     }
 }
 
@@ -127,7 +133,7 @@ impl Engine {
         let Some(subscription) = self.state.subscriptions.get(&id) else {
             return;
         };
-        let Some((target, dead, ranges)) = subscription.outbound() else {
+        let Some((target, dead)) = subscription.outbound() else {
             self.volatile.reads.blocked.remove(&id);
             return;
         };
@@ -136,7 +142,8 @@ impl Engine {
         };
         let target = self.state.names.get(target);
         let target = target.and_then(|id| self.state.logs.get(id));
-        let ranges = step(log, ranges.into_iter(), self.volatile.reads.step_bytes_max);
+        let ranges = subscription.outbound_ranges(dead);
+        let ranges = step(log, ranges, self.volatile.reads.step_bytes_max);
         let ranges = target.map(|target| fitting(log, target, ranges));
         let Some((ranges, target)) = ranges.filter(|ranges| !ranges.is_empty()).zip(target) else {
             return self.volatile.reads.block(id, now.plus_ms(RETRY_MS));
@@ -245,7 +252,7 @@ impl Engine {
     pub(super) fn blocked_by(&self, subscription: &Subscription) -> String {
         let blocked = self.volatile.reads.blocked.contains_key(&subscription.id);
         let outbound = subscription.outbound().filter(|_| blocked);
-        outbound.map_or(String::new(), |(target, _, _)| target.to_owned())
+        outbound.map_or(String::new(), |(target, _)| target.to_owned())
     }
 }
 

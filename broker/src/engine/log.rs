@@ -222,7 +222,7 @@ impl Log {
     }
 
     /// Index of the first extent that ends behind `offset`.
-    fn extent_at(&self, offset: Offset) -> usize {
+    pub(super) fn extent_at(&self, offset: Offset) -> usize {
         match self.extents.front() {
             Some(front) if front.end() > offset => 0,
             _ => self

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use siding_protocol::event::Answer;
 use siding_protocol::limits::NAMES_MAX;
 use siding_protocol::refusal::Refusal;
+use siding_protocol::types::Offset;
 
 use super::command::{CreateQueue, CreateSubscription, CreateTopic, Delete};
 use super::effect::{Effect, Effects};
@@ -107,7 +108,8 @@ impl State {
             self.subscriptions.remove(&id).ok_or_else(gone)?;
             self.rearm(id);
             if let Some(log) = self.logs.get_mut(&delete.log) {
-                log.sweep(&self.subscriptions, effects);
+                let everything = std::iter::once(0..Offset::MAX);
+                log.sweep(everything, &self.subscriptions, effects);
             }
             return Ok(Answer::Done);
         }

@@ -82,11 +82,18 @@ impl Ready {
         plain.into_iter().flatten().chain(merged)
     }
 
-    fn merge(&self, range: OffsetRange) -> Vec<OffsetRange> {
-        let levels = self.levels().map(|(_, set)| set.within(range.clone()));
-        let mut parts: Vec<_> = levels.flatten().collect();
-        parts.sort_unstable_by_key(|part| part.start);
-        parts
+    /// As far as it is asked: who takes a few of millions pays for a few.
+    fn merge(&self, range: OffsetRange) -> impl Iterator<Item = OffsetRange> {
+        let levels = self.levels();
+        let levels = levels.map(|(_, set)| set.within(range.clone()).peekable());
+        let mut levels: Vec<_> = levels.collect();
+        std::iter::from_fn(move || {
+            let starts = levels.iter_mut().map(|level| level.peek());
+            let starts = (0..).zip(starts.map(|part| part.map(|part| part.start)));
+            let firsts = starts.filter_map(|(at, start): (usize, _)| Some((start?, at)));
+            let (_, first) = firsts.min()?;
+            levels.get_mut(first)?.next()
+        })
     }
 
     /// All ranges, rising; neighbours of different levels stay apart.

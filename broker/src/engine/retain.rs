@@ -1,6 +1,6 @@
 //! What a log keeps, and for how long: retention of topics, and of what a queue has settled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use siding_protocol::types::{Offset, OffsetRange, Timestamp};
 
@@ -84,12 +84,14 @@ impl Log {
                 effects.note_end(*id, start..self.start);
             }
         }
-        self.sweep(subscriptions, effects);
+        self.sweep(std::iter::once(0..Offset::MAX), subscriptions, effects);
     }
 
-    /// Topic: discards extents below `start` that no subscription holds any more.
+    /// Topic: discards extents below `start`, of those that `left` touches, that no subscription holds
+    /// any more.
     pub(super) fn sweep(
         &mut self,
+        left: impl Iterator<Item = OffsetRange>,
         subscriptions: &BTreeMap<u64, Subscription>,
         effects: &mut Effects,
     ) {
@@ -102,21 +104,27 @@ impl Log {
                 .iter()
                 .filter_map(|id| subscriptions.get(id))
         };
-        let mut kept = Vec::new();
-        for extent in self.extents.iter().take(passed) {
+        let mut gone = BTreeSet::new();
+        for range in left {
+            let from = self.extent_at(range.start);
+            let extents = self.extents.iter().take(passed).skip(from);
+            let extents = extents.take_while(|extent| extent.first < range.end);
+            let free = extents.filter(|extent| {
+                let range = extent.range();
+                !holders().any(|subscription| subscription.keeps(&range))
+            });
+            gone.extend(free.map(|extent| extent.first));
+        }
+        if gone.is_empty() {
+            return;
+        }
+        let mut kept: Vec<_> = self.extents.drain(..passed).collect();
+        for extent in kept.extract_if(.., |extent| gone.contains(&extent.first)) {
             let range = extent.range();
-            if holders().any(|subscription| subscription.keeps(&range)) {
-                kept.push(*extent);
-            } else {
-                effects.push(Effect::Discard { log, range });
-            }
+            effects.push(Effect::Discard { log, range });
         }
-        if kept.len() < passed {
-            self.extents.drain(..passed);
-            kept.into_iter()
-                .rev()
-                .for_each(|extent| self.extents.push_front(extent));
-        }
+        let kept = kept.into_iter().rev();
+        kept.for_each(|extent| self.extents.push_front(extent));
     }
 }
 

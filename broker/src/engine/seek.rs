@@ -37,7 +37,8 @@ impl State {
         refuse_keyed_past(&subscription.settings, place, log)?;
         let before = subscription.start;
         subscription.start_over(place, (&there_is, log.end), self.now);
-        log.sweep(&self.subscriptions, effects);
+        let everything = std::iter::once(0..Offset::MAX);
+        log.sweep(everything, &self.subscriptions, effects);
         effects.note_end(id, before..log.end);
         let log = log.id;
         touched.insert(id);

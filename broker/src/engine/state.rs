@@ -237,8 +237,13 @@ impl State {
             Kind::Queue(_) => changes
                 .iter()
                 .for_each(|change| log.charge(change, self.now, effects)),
-            Kind::Topic(_) if changes.is_empty() => {}
-            Kind::Topic(_) => log.sweep(&self.subscriptions, effects),
+            Kind::Topic(_) => {
+                let left = changes.iter().filter_map(|change| match change {
+                    Change::Gone(range) | Change::DeadGone(range) => Some(range.clone()),
+                    Change::Died(_) | Change::Revived(_) => None,
+                });
+                log.sweep(left, &self.subscriptions, effects);
+            }
         }
         if log.retain_settled_ms() > 0 {
             self.note_kept(id);
