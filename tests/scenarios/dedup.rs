@@ -244,3 +244,20 @@ fn what_filters_say_moves_with_its_message_when_duplicates_are_left_out() {
         ",
     );
 }
+
+#[test]
+fn a_duplicate_takes_no_room_and_is_told_so_even_where_there_is_none() {
+    check(
+        "
+        queue jobs max_messages=1
+        publish jobs dedup=a       -> confirm jobs@0
+        receive alice jobs         -> alice receives jobs@0 attempt 1
+        reject alice jobs@0        -> settled 1
+        publish jobs dedup=b       -> confirm jobs@1
+        redrive jobs               -> counted 1
+        describe jobs              -> jobs 0..2, 2 ready
+        publish jobs dedup=a       -> confirm nothing, 0 is @0
+        publish jobs dedup=c       -> refuse: busy max_messages 2 of 1, retry after 1000 ms
+        ",
+    );
+}

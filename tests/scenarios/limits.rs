@@ -105,6 +105,24 @@ fn the_hint_follows_the_measured_drain_rate() {
 }
 
 #[test]
+fn the_hint_grows_while_nothing_leaves() {
+    check(
+        "
+        queue jobs max_messages=100
+        publish jobs n=100         -> confirm jobs@0-99
+        receive alice jobs max=20  -> alice receives jobs@0-19 attempt 1
+        advance 1s                 ->
+        ack alice jobs@0-19        -> settled 20
+        publish jobs n=20          -> confirm jobs@100-119
+        advance 10s                ->
+        publish jobs               -> refuse: busy max_messages 100 of 100, retry after 5000 ms
+        advance 1h                 ->
+        publish jobs               -> refuse: busy max_messages 100 of 100, retry after 60000 ms
+        ",
+    );
+}
+
+#[test]
 fn settles_are_never_refused_as_busy() {
     check(
         "

@@ -247,7 +247,8 @@ impl Log {
             });
         }
         for (resource, limit, current, more) in limits {
-            if current.saturating_add(more) > limit {
+            // A redrive may have filled it past the limit; what takes no room is not refused for that.
+            if more > 0 && current.saturating_add(more) > limit {
                 let resource = resource.into();
                 return Err(Refusal::Busy {
                     resource,

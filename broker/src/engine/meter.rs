@@ -56,10 +56,11 @@ impl Meters {
         self.0.retain(|log, _| is_known(*log));
     }
 
-    /// Adds to `BUSY` when to try again: excess ÷ drain rate.
-    pub(super) fn hint(&self, refusal: &mut Refusal, log: u64) {
+    /// Adds to `BUSY` when to try again: excess ÷ drain rate. The longer nothing has left since that was
+    /// measured, the lower it is.
+    pub(super) fn hint(&self, now: Timestamp, refusal: &mut Refusal, log: u64) {
         match refusal {
-            Refusal::Operation { refusal, .. } => self.hint(refusal, log),
+            Refusal::Operation { refusal, .. } => self.hint(now, refusal, log),
             Refusal::Busy {
                 resource,
                 limit,
@@ -67,14 +68,14 @@ impl Meters {
                 retry_after_ms,
             } if *retry_after_ms == 0 => {
                 let kind = usize::from(*resource == "max_bytes");
-                let rates = self.0.get(&log).map(|meter| meter.per_second);
-                let rate = rates
-                    .and_then(|rates| rates.get(kind).copied())
-                    .unwrap_or(0);
+                let meter = self.0.get(&log);
+                let rate = meter.and_then(|meter| meter.per_second.get(kind));
+                let idle_ms = meter.map_or(0, |meter| now.ms_since(meter.since));
+                let windows = (idle_ms / WINDOW_MS).max(1);
                 // Room for a tenth of the limit is worth another try.
                 let excess = current.saturating_sub(*limit) + limit.div_ceil(10);
-                *retry_after_ms = match (excess * 1_000).checked_div(rate) {
-                    Some(ms) => clamp_hint(ms),
+                *retry_after_ms = match (excess * 1_000).checked_div(rate.copied().unwrap_or(0)) {
+                    Some(ms) => clamp_hint(ms.saturating_mul(windows)),
                     None => HINT_MS_UNKNOWN,
                 };
             }

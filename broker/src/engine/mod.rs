@@ -186,8 +186,11 @@ impl Engine {
                 refused.insert(*position);
                 let command = entry.commands.get(*position);
                 let publish = command.and_then(|command| command.refused_publish(refusal));
-                self.meters
-                    .hint(refusal, publish.map_or(0, |publish| publish.log));
+                self.meters.hint(
+                    self.state.now,
+                    refusal,
+                    publish.map_or(0, |publish| publish.log),
+                );
             }
         }
         for (position, command) in entry.commands.iter().enumerate() {

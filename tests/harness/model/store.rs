@@ -29,7 +29,7 @@ impl Model {
             }
         }
         for (resource, limit, current, asked) in limits {
-            if current + asked > limit {
+            if asked > 0 && current + asked > limit {
                 let resource = resource.into();
                 return Err(Refusal::Busy {
                     resource,

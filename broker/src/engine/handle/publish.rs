@@ -40,7 +40,7 @@ impl Engine {
             .judge_publish(&publish, now, &mut Asked::default())
             && self.is_new(ticket)
         {
-            self.meters.hint(&mut refusal, log.id);
+            self.meters.hint(now, &mut refusal, log.id);
             return Err(refusal);
         }
         self.refuse_on_a_full_disk(ticket)?;
