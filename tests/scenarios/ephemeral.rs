@@ -60,3 +60,21 @@ fn an_ephemeral_subscription_ends_even_if_its_connection_closed_before_it_was_ma
         ",
     );
 }
+
+#[test]
+fn an_ephemeral_subscription_that_two_ask_for_at_once_ends_with_the_first() {
+    check(
+        "
+        topic news
+        pipeline on                   ->
+        sub news/a ephemeral as=alice ->
+        sub news/a ephemeral as=bob   ->
+        flush                         ->
+        pipeline off                  ->
+        close bob                     ->
+        describe news                 -> news/a 0..0
+        close alice                   ->
+        describe news                 ->
+        ",
+    );
+}

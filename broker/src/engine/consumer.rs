@@ -44,8 +44,8 @@ pub struct Volatile {
     pub in_flight: VecDeque<ProducerTicket>,
     /// Ephemeral subscriptions, each with the connection that made it.
     pub ephemerals: BTreeMap<u64, SessionId>,
-    /// Those on their way to the log, by log and name.
-    pub to_be_ephemeral: BTreeMap<(u64, String), SessionId>,
+    /// Who asked for those on their way to the log, in order, by log and name.
+    pub to_be_ephemeral: BTreeMap<(u64, String), VecDeque<SessionId>>,
     /// Bodies that are asked for.
     pub reads: Reads,
     /// Hand-overs whose settle is on its way to the log.

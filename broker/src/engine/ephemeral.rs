@@ -1,5 +1,7 @@
 //! Subscriptions that end with the connection that made them, and at the latest with the broker.
 
+use std::collections::btree_map::Entry;
+
 use siding_protocol::request::Request;
 
 use super::command::{Command, CreateSubscription, Delete};
@@ -32,16 +34,25 @@ impl Engine {
             && let Some(name) = &address.subscription
         {
             let key = (log.id, name.to_string());
-            self.volatile.to_be_ephemeral.insert(key, session);
+            let asked = self.volatile.to_be_ephemeral.entry(key).or_default();
+            asked.push_back(session);
         }
     }
 
     /// It is made, unless it was there: then it ends with whoever made it first.
     pub(super) fn follow_creation(&mut self, create: &CreateSubscription, effects: &mut Effects) {
+        if !create.settings.ephemeral {
+            return;
+        }
         let key = (create.log, create.name.clone());
-        let Some(session) = self.volatile.to_be_ephemeral.remove(&key) else {
+        let Entry::Occupied(mut asked) = self.volatile.to_be_ephemeral.entry(key) else {
             return;
         };
+        let session = asked.get_mut().pop_front();
+        if asked.get().is_empty() {
+            asked.remove();
+        }
+        let Some(session) = session else { return };
         let log = self.state.logs.get(&create.log);
         let made = log.and_then(|log| self.state.subscription_named(log, &create.name));
         let Some(made) = made.filter(|made| made.settings.ephemeral) else {
