@@ -1114,7 +1114,8 @@ pub struct SubscriptionInfo {
     /// Leased to the holder who asks.
     #[prost(uint64, tag = "5")]
     pub held_by_you: u64,
-    /// When the next lease or delay ends; absent: nothing waits on time.
+    /// When time next moves a message: a lease or delay ends, it expires, a dead letter leaves or is redriven.
+    /// Absent: nothing waits on time.
     #[prost(uint64, optional, tag = "6")]
     pub next_due_ms: ::core::option::Option<u64>,
     #[prost(bool, tag = "7")]

@@ -250,3 +250,16 @@ fn a_forward_whose_target_is_full_says_so_and_when_it_is_looked_at_again() {
         ",
     );
 }
+
+#[test]
+fn the_record_of_what_has_ended_wakes_nobody() {
+    check(
+        "
+        queue jobs track=1h
+        publish jobs               -> confirm jobs@0
+        receive alice jobs         -> alice receives jobs@0 attempt 1
+        ack alice jobs@0           -> settled 1
+        explain jobs               -> nothing holds it back
+        ",
+    );
+}

@@ -79,7 +79,7 @@ impl Engine {
             causes.push(Cause::new(CauseCode::Filtered, books.filtered, text));
         }
         let blocked = causes.iter().filter_map(Cause::ends_at);
-        let next_wake = blocked.chain(subscription.next_due()).min();
+        let next_wake = blocked.chain(subscription.next_move()).min();
         Ok(Explanation { causes, next_wake })
     }
 

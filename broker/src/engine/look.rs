@@ -146,7 +146,7 @@ impl Engine {
             books: subscription.books(log.end),
             consumers: u32::try_from(consumers).unwrap_or(u32::MAX),
             held_by_you: mine.map(|lease| lease.ranges.count()).sum(),
-            next_due: subscription.next_due(),
+            next_due: subscription.next_move(),
             blocked_by: self.blocked_by(subscription),
             paused: subscription.paused,
             redriving: redriving.map(|redriving| redriving.left.count()),

@@ -208,16 +208,21 @@ impl Subscription {
         }
     }
 
-    /// When time next changes something: a lease or delay ends, a message expires, dead letters have
-    /// been kept long enough, or the next of them are redriven.
+    /// When time next changes something: a message moves, or a record has been kept long enough.
     pub fn next_due(&self) -> Option<Timestamp> {
+        self.next_move().into_iter().chain(self.record_due()).min()
+    }
+
+    /// When time next moves a message: a lease or delay ends, one expires, dead letters have been kept
+    /// long enough, or the next of them are redriven.
+    pub fn next_move(&self) -> Option<Timestamp> {
         let lease = self.first_deadline().map(|(at, _)| at);
         let delay = self.delayed.first().map(|(at, _)| at);
         let dead = self.dead_until().map(|(at, _)| at);
         let expiry = self.expiries.first().map(|(at, _)| at);
         let waiting = delay.into_iter().chain(expiry);
         let slice = self.redriving.as_ref().and_then(Redriving::due);
-        let ended = dead.into_iter().chain(slice).chain(self.record_due());
+        let ended = dead.into_iter().chain(slice);
         lease.into_iter().chain(waiting).chain(ended).min()
     }
 
