@@ -234,10 +234,15 @@ async fn pour(
         args.wait
     };
     let mut idle = idle_max;
+    let mut notices = consumer.notices();
     loop {
         let (mut came, mut exit, mut ended) = (Vec::new(), None, None);
         tokio::select! {
             biased;
+            Some(notice) = notices.next() => {
+                gap::tell_notice(&args.address, &notice);
+                continue;
+            }
             batch = consumer.next_batch() => {
                 let Some(batch) = batch else { return Ok(Exit::Ok) };
                 came.push(batch?);

@@ -221,17 +221,20 @@ mod tests {
 
     #[test]
     fn what_show_tells_of_a_queue_is_what_create_takes() {
-        let all = split(
+        let by_key = split(
             "--visibility 1m30s --max-hold 1h --max-attempts 3 --backoff 1s,500ms --order key \
              --on-dead halt --age-step 1m --ttl 1h --on-expired dead --dead-letter-to graves \
              --max-dead 7 --max-dead-bytes 64KiB --dead-retention 15d --track --done-retention 2h \
              --max-messages 12 --max-bytes 1000 --overflow dead-oldest --level written \
-             --dedup-window 7d --max-dedup-ids 9 --retain-settled 1h",
+             --dedup-window 7d --max-dedup-ids 9",
         );
-        let settings: QueueArgs = typed(&all);
-        let parsed = settings::QueueSettings::parse(Some(settings.to_wire()));
-        let told = queue_told(&parsed.expect("in range").to_wire());
-        assert_eq!(line(&told), all);
+        let sought_back = split("--max-messages 12 --retain-settled 1h");
+        for all in [by_key, sought_back] {
+            let settings: QueueArgs = typed(&all);
+            let parsed = settings::QueueSettings::parse(Some(settings.to_wire()));
+            let told = queue_told(&parsed.expect("in range").to_wire());
+            assert_eq!(line(&told), all);
+        }
     }
 
     #[test]
