@@ -203,7 +203,13 @@ impl Settle {
 
 #[cfg(test)]
 mod tests {
+    use siding_protocol::settings::DeliverySettings;
+    use siding_protocol::types::{Grant, Timestamp};
+
     use super::*;
+    use crate::engine::command::LoggedRange;
+    use crate::engine::runs::RangeMap;
+    use crate::engine::subscription::Lease;
 
     #[test]
     fn what_rides_on_settles_adds_up_and_is_forgotten_with_its_message() {
@@ -225,5 +231,49 @@ mod tests {
         jobs.forget(3..4);
         assert_eq!((jobs.bytes, jobs.checkpoints), (0, 0));
         assert_eq!(jobs, Jobs::default());
+    }
+
+    #[test]
+    fn what_rides_on_settles_has_a_limit_that_an_ack_and_what_takes_less_pass() {
+        let (now, later) = (Timestamp(1), Timestamp(9));
+        let settings = DeliverySettings::parse(None).unwrap();
+        let mut subscription = Subscription::new(1, 2, None, settings, 0);
+        subscription.begin(0..2, now);
+        let held = Lease {
+            ranges: RangeMap::default(),
+            visibility_timeout_ms: 8,
+            hold_until: Timestamp(0),
+            holder: String::new(),
+            begun: RangeSet::default(),
+            asked: None,
+        };
+        subscription.lease(Grant::default(), std::iter::once(0..2), later, held);
+        let full = Report {
+            checkpoint: Some(vec![0; usize::try_from(JOB_BYTES_MAX).unwrap()].into()),
+            ..Report::default()
+        };
+        subscription.jobs.set_report(0, full);
+        let asks = |kind: SettleKind, first, counter| {
+            let rider = Rider {
+                checkpoint: Some(Bytes::from_static(b"x")),
+                ..Rider::default()
+            };
+            let settle = Settle {
+                kind: kind.into(),
+                counter,
+                ranges: vec![LoggedRange { first, count: 1 }],
+                rider: Some(rider.into()),
+                ..Settle::default()
+            };
+            subscription.judge_rider(&settle, &mut 0)
+        };
+        let busy = asks(SettleKind::Nack, 1, 0);
+        assert!(
+            matches!(&busy, Err(Refusal::Busy { resource, .. }) if resource == "job_bytes"),
+            "{busy:?}"
+        );
+        assert_eq!(asks(SettleKind::Ack, 1, 0), Ok(()));
+        assert_eq!(asks(SettleKind::Nack, 0, 0), Ok(()), "it takes less");
+        assert_eq!(asks(SettleKind::Nack, 1, 7), Ok(()), "it is lost anyway");
     }
 }
