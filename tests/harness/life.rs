@@ -18,6 +18,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
+use proptest::arbitrary::any;
 use proptest::test_runner::{Config, FileFailurePersistence, RngSeed, TestError, TestRunner};
 use siding_broker::engine::Engine;
 
@@ -82,6 +83,8 @@ impl Tally {
 pub struct Divergence {
     /// What a check said.
     pub reason: String,
+    /// Whether the first queue keeps what it has settled.
+    keeps: bool,
     /// The steps that show it.
     life: Vec<Operation>,
 }
@@ -89,6 +92,11 @@ pub struct Divergence {
 impl fmt::Display for Divergence {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(to, "{}", self.reason)?;
+        writeln!(
+            to,
+            "  the first queue keeps what is settled: {}",
+            self.keeps
+        )?;
         for operation in &self.life {
             writeln!(to, "  {operation:?}")?;
         }
@@ -112,10 +120,11 @@ pub fn play(plan: &Plan) -> Result<Tally, Divergence> {
         max_shrink_iters: if plan.shrinks { SHRINKS_MAX } else { 0 },
         ..Config::default()
     };
-    let lives = proptest::collection::vec(operation(), OPERATIONS);
+    let operations = proptest::collection::vec(operation(), OPERATIONS);
+    let lives = (any::<bool>(), operations);
     let tally = RefCell::new(Tally::default());
-    let verdict = TestRunner::new(config).run(&lives, |operations| {
-        let mut player = Player::new(Rc::clone(&plan.prepare));
+    let verdict = TestRunner::new(config).run(&lives, |(keeps, operations)| {
+        let mut player = Player::new(Rc::clone(&plan.prepare), keeps);
         for operation in &operations {
             player.play(operation);
         }
@@ -127,8 +136,9 @@ pub fn play(plan: &Plan) -> Result<Tally, Divergence> {
     });
     match verdict {
         Ok(()) => Ok(tally.into_inner()),
-        Err(TestError::Fail(reason, life)) => Err(Divergence {
+        Err(TestError::Fail(reason, (keeps, life))) => Err(Divergence {
             reason: reason.to_string(),
+            keeps,
             life,
         }),
         Err(abort) => panic!("{abort}"),

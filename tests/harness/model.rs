@@ -454,6 +454,11 @@ impl Witness for Model {
         self.readers.delivered(delivery, &turns, self.term);
     }
 
+    fn cancelling(&mut self, who: (u64, u32), held: (Grant, u64)) {
+        let told = self.readers.consumers.get(&who).expect("attached");
+        assert!(told.held.contains(&held), "it does not hold it");
+    }
+
     fn expiring(&mut self, expiring: &Expiring) {
         self.check_expiring(expiring);
     }

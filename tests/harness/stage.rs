@@ -54,6 +54,8 @@ pub trait Witness {
     fn delivered_read(&mut self, delivery: &Delivery);
     /// A consumer is told that a lease is about to end.
     fn expiring(&mut self, expiring: &Expiring);
+    /// A consumer is asked to end what it holds.
+    fn cancelling(&mut self, who: (SessionId, u32), held: (Grant, Offset));
     /// All that can be handed over was.
     fn dispatched(&mut self, engine: &Engine, now: Timestamp);
     /// The process died; the entries of the journal follow, from the first.
@@ -68,6 +70,7 @@ impl Witness for () {
     fn chosen(&mut self, _: &Delivery, _: &[Body]) {}
     fn delivered_read(&mut self, _: &Delivery) {}
     fn expiring(&mut self, _: &Expiring) {}
+    fn cancelling(&mut self, _: (SessionId, u32), _: (Grant, Offset)) {}
     fn dispatched(&mut self, _: &Engine, _: Timestamp) {}
     fn restarted(&mut self) {}
 }
@@ -431,6 +434,8 @@ impl<W: Witness> Stage<W> {
                     grant,
                     offset,
                 } => {
+                    self.witness
+                        .cancelling((session, consumer), (grant, offset));
                     let event = Event::CancelRequested(session, consumer, grant, offset);
                     self.events.push(event);
                 }
@@ -452,9 +457,7 @@ impl<W: Witness> Stage<W> {
                 }
                 Effect::DeliverRead(delivery, read) => {
                     assert_bodies_of(&delivery, &read);
-                    let settles = |command: &Command| matches!(command, Command::Take(take) if take.grant() == delivery.grant);
-                    let is_settled = entry.commands.iter().any(settles);
-                    assert!(is_settled, "handed over before it is settled");
+                    assert_settles(entry, &delivery);
                     self.witness.delivered_read(&delivery);
                     self.events.push(Event::Delivered(delivery));
                 }

@@ -32,8 +32,8 @@ pub(super) struct Player {
 }
 
 impl Player {
-    /// With names to publish to.
-    pub(super) fn new(prepare: Rc<dyn Fn(&mut Engine)>) -> Self {
+    /// With names to publish to; `keeps`: the first of them keeps what it has settled.
+    pub(super) fn new(prepare: Rc<dyn Fn(&mut Engine)>, keeps: bool) -> Self {
         let mut player = Self {
             stage: Stage::prepared(Model::default(), prepare),
             correlation: 0,
@@ -49,7 +49,7 @@ impl Player {
         for _ in 0..3 {
             player.ask(0, Request::OpenProducer);
         }
-        for (name, settings) in [(0, 3), (1, 1)] {
+        for (name, settings) in [(0, if keeps { 3 } else { 0 }), (1, 1)] {
             player.play(&Operation::CreateQueue { name, settings });
         }
         for (name, retention) in [(2, 0), (3, 1)] {
@@ -293,12 +293,7 @@ impl Player {
                     assert!(!known.contains_key(&ended.subscription), "it is there");
                 }
                 Event::Browsed(origin, _, _) => self.answered(origin),
-                Event::CancelRequested(session, consumer, grant, offset) => {
-                    let consumers = &self.stage.witness.readers.consumers;
-                    let told = consumers.get(&(session, consumer)).expect("attached");
-                    assert!(told.held.contains(&(grant, offset)), "it does not hold it");
-                }
-                Event::Expiring(_) => {}
+                Event::CancelRequested(..) | Event::Expiring(_) => {}
                 Event::Delivered(delivery) => {
                     if let DeliverTo::Receive(origin) = delivery.to {
                         self.answered(origin);

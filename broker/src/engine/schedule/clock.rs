@@ -157,7 +157,12 @@ impl Engine {
             }
             Command::Fire(fire) => {
                 let id = fire.schedule;
-                self.volatile.clock.firing.remove(&id);
+                if !fire.by_hand {
+                    self.volatile.clock.firing.remove(&id);
+                } else if self.volatile.clock.firing.contains(&id) {
+                    // A nominal time is on its way still, and its answer winds the clock.
+                    return;
+                }
                 let next = self.state.schedules.get(id).and_then(Schedule::next);
                 if refused && !fire.by_hand {
                     self.wind(id, now);
