@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use siding_protocol::limits::{PRIORITY_DEFAULT, PRIORITY_MAX};
 use siding_protocol::types::{Offset, OffsetRange};
 
-use super::runs::RangeSet;
+use super::runs::{RangeSet, rising};
 
 /// Rank of the default priority.
 pub const DEFAULT_RANK: u8 = rank_of(PRIORITY_DEFAULT);
@@ -82,18 +82,9 @@ impl Ready {
         plain.into_iter().flatten().chain(merged)
     }
 
-    /// As far as it is asked: who takes a few of millions pays for a few.
     fn merge(&self, range: OffsetRange) -> impl Iterator<Item = OffsetRange> {
         let levels = self.levels();
-        let levels = levels.map(|(_, set)| set.within(range.clone()).peekable());
-        let mut levels: Vec<_> = levels.collect();
-        std::iter::from_fn(move || {
-            let starts = levels.iter_mut().map(|level| level.peek());
-            let starts = (0..).zip(starts.map(|part| part.map(|part| part.start)));
-            let firsts = starts.filter_map(|(at, start): (usize, _)| Some((start?, at)));
-            let (_, first) = firsts.min()?;
-            levels.get_mut(first)?.next()
-        })
+        rising(levels.map(move |(_, set)| set.within(range.clone())))
     }
 
     /// All ranges, rising; neighbours of different levels stay apart.

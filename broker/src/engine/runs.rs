@@ -198,6 +198,21 @@ impl FromIterator<OffsetRange> for RangeSet {
     }
 }
 
+/// Ranges of several sources, each rising and all apart, in one rising order; taken as far as they are
+/// asked for: who wants a few of millions pays for a few.
+pub fn rising<I: Iterator<Item = OffsetRange>>(
+    sources: impl Iterator<Item = I>,
+) -> impl Iterator<Item = OffsetRange> {
+    let mut sources: Vec<_> = sources.map(Iterator::peekable).collect();
+    std::iter::from_fn(move || {
+        let starts = sources.iter_mut().map(|source| source.peek());
+        let starts = (0..).zip(starts.map(|range| range.map(|range| range.start)));
+        let firsts = starts.filter_map(|(at, start): (usize, _)| Some((start?, at)));
+        let (_, first) = firsts.min()?;
+        sources.get_mut(first)?.next()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,6 +245,23 @@ mod tests {
                 check(&map, &plain);
             }
         }
+    }
+
+    #[test]
+    fn what_rises_is_taken_from_its_sources_as_far_as_it_is_asked_for() {
+        let (mut odd, mut even) = (0, 0);
+        let odds = (0..).map(|n| {
+            odd += 1;
+            4 * n + 2..4 * n + 3
+        });
+        let evens = (0..).map(|n| {
+            even += 1;
+            4 * n..4 * n + 1
+        });
+        let sources: [Box<dyn Iterator<Item = OffsetRange>>; 2] = [Box::new(odds), Box::new(evens)];
+        let first: Vec<_> = rising(sources.into_iter()).take(4).collect();
+        assert_eq!(first, [0..1, 2..3, 4..5, 6..7]);
+        assert!(odd <= 3 && even <= 3, "{odd} and {even} of very many");
     }
 
     fn check(map: &RangeMap<u64>, plain: &[Option<u64>]) {

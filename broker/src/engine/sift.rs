@@ -18,7 +18,7 @@ use super::command::{Command, LoggedRange, Sift, SiftKind};
 use super::effect::{Effect, Effects, Found, Origin, Urgency};
 use super::log::Change;
 use super::read::{Body, Job, step};
-use super::runs::RangeSet;
+use super::runs::{RangeSet, rising};
 use super::state::{State, gone};
 use super::subscription::{Context, Subscription};
 use super::{Engine, propose};
@@ -122,15 +122,20 @@ impl Subscription {
     }
 
     /// The messages of `range` that it could be about.
-    fn sifted(&self, kind: SiftKind, range: OffsetRange) -> Vec<OffsetRange> {
-        if kind != SiftKind::Purge {
-            return self.dead.overlap(range).map(|(part, _)| part).collect();
-        }
-        let delayed = self.exceptions.overlap(range.clone());
-        let delayed = delayed.filter(|(_, exception)| exception.is_delayed());
-        let waiting = self.ready.within(range.clone());
-        let waiting = waiting.chain(self.lanes.waiting().within(range));
-        waiting.chain(delayed.map(|(part, _)| part)).collect()
+    fn sifted(&self, kind: SiftKind, range: OffsetRange) -> impl Iterator<Item = OffsetRange> {
+        let sources: Vec<Box<dyn Iterator<Item = OffsetRange> + '_>> = if kind == SiftKind::Purge {
+            let delayed = self.exceptions.overlap(range.clone());
+            let delayed = delayed.filter(|(_, exception)| exception.is_delayed());
+            let in_line = self.lanes.waiting().within(range.clone());
+            vec![
+                Box::new(self.ready.within(range)),
+                Box::new(in_line),
+                Box::new(delayed.map(|(part, _)| part)),
+            ]
+        } else {
+            vec![Box::new(self.dead.overlap(range).map(|(part, _)| part))]
+        };
+        rising(sources.into_iter())
     }
 }
 
@@ -179,11 +184,8 @@ impl Engine {
             return effects.reply(sifting.origin, Ok(counted));
         }
         let rest = sifting.from..Offset::MAX;
-        let candidates: RangeSet = subscription
-            .sifted(sifting.kind, rest)
-            .into_iter()
-            .collect();
-        let ranges = step(log, candidates.ranges(), self.volatile.reads.step_bytes_max);
+        let candidates = subscription.sifted(sifting.kind, rest);
+        let ranges = step(log, candidates, self.volatile.reads.step_bytes_max);
         let Some(last) = ranges.last().filter(|_| sifting.left > 0) else {
             return self.end_sift(sifting, effects);
         };
