@@ -485,3 +485,10 @@ fn encode(entry: &Entry) -> Bytes {
 fn decode(payload: Bytes) -> Entry {
     Entry::decode(payload).expect("an entry just encoded").0
 }
+
+/// What leaves with its bytes was settled by the entry that was applied.
+fn assert_settles(entry: &Entry, delivery: &Delivery) {
+    let settles = |command: &Command| matches!(command, Command::Take(take) if take.grant() == delivery.grant);
+    let is_settled = entry.commands.iter().any(settles);
+    assert!(is_settled, "handed over before it is settled");
+}
