@@ -105,3 +105,20 @@ fn the_name_of_a_receive_is_its_subscriptions_own() {
         ",
     );
 }
+
+#[test]
+fn what_left_before_its_lease_was_logged_is_not_given_again() {
+    check(
+        "
+        queue jobs
+        publish jobs n=2           -> confirm jobs@0-1
+        notes held
+        pipeline on
+        purge jobs                 ->
+        receive alice jobs id=r1   -> alice receives jobs@0-1 attempt 1
+        publish jobs               -> counted 2
+        receive alice jobs id=r1 wait=5s ->
+        flush                      -> confirm jobs@2; alice receives jobs@2 attempt 1
+        ",
+    );
+}

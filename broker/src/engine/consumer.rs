@@ -387,7 +387,11 @@ impl Volatile {
     pub fn note_leased(&mut self, lease: &Lease) {
         if !lease.request_id.is_empty() {
             let request_id = Bytes::copy_from_slice(&lease.request_id);
-            self.given.remove(&(lease.subscription, request_id));
+            let named = (lease.subscription, request_id);
+            let is_it = |given: &Delivery| given.grant == lease.grant();
+            if self.given.get(&named).is_some_and(is_it) {
+                self.given.remove(&named);
+            }
         }
     }
 

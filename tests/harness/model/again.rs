@@ -7,7 +7,7 @@ use siding_broker::engine::command::{Lease, Mark};
 use siding_broker::engine::effect::Expiring;
 use siding_protocol::types::{Grant, OffsetRange};
 
-use super::{Model, Place};
+use super::{Message, Model, Place};
 
 /// A receive by its subscription and name.
 pub type Named = (u64, Vec<u8>);
@@ -40,7 +40,10 @@ impl Given {
     pub(super) fn lease(&mut self, lease: &Lease, now: u64) {
         if !lease.request_id.is_empty() {
             let named = (lease.subscription, lease.request_id.clone());
-            self.fresh.remove(&named);
+            let is_it = |given: &Again| given.grant == lease.grant();
+            if self.fresh.get(&named).is_some_and(is_it) {
+                self.fresh.remove(&named);
+            }
             let gap = lease.gap.map(OffsetRange::from);
             self.leased
                 .insert(named, (lease.grant(), now + 60_000, gap));
@@ -54,11 +57,17 @@ impl Model {
         if named.1.is_empty() {
             return None;
         }
+        let subscription = self.subscriptions.get(&named.0)?;
         if let Some(fresh) = self.readers.given.fresh.get(named) {
-            return Some(fresh.clone());
+            let mut again = fresh.clone();
+            let is_ready = |found: &Message| found.place == Place::Ready;
+            let messages = &subscription.messages;
+            again
+                .messages
+                .retain(|(offset, _)| messages.get(offset).is_some_and(is_ready));
+            return (!again.messages.is_empty()).then_some(again);
         }
         let (grant, until, gap) = self.readers.given.leased.get(named)?.clone();
-        let subscription = self.subscriptions.get(&named.0)?;
         let held = subscription.messages.iter().filter(
             |(_, message)| matches!(message.place, Place::Leased { grant: held, .. } if held == grant),
         );

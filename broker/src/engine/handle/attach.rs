@@ -8,7 +8,7 @@ use siding_protocol::limits::{
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request;
 use siding_protocol::settings::within;
-use siding_protocol::types::{Address, Grant, OffsetRange, Timestamp};
+use siding_protocol::types::{Address, Grant, Offset, OffsetRange, Timestamp};
 
 use super::Next;
 use crate::engine::command::{Command, LoggedRange, Mark, Return};
@@ -175,10 +175,10 @@ impl Engine {
 
     /// What a receive of this name was given in the last minute, as far as it is held still.
     fn given_before(&self, now: Timestamp, id: u64, request_id: &bytes::Bytes) -> Option<Delivery> {
-        if let Some(given) = self.volatile.given(id, request_id) {
-            return Some(given.clone());
-        }
         let subscription = self.state.subscriptions.get(&id)?;
+        if let Some(given) = self.volatile.given(id, request_id) {
+            return still_there(given, subscription);
+        }
         let (grant, lease, gap) = subscription.asked(request_id, now)?;
         let mut ranges = Vec::new();
         for (range, _) in lease.ranges.iter() {
@@ -220,6 +220,27 @@ impl Engine {
         propose(Command::Mark(mark), Urgency::Lazy, effects);
         Ok(Next::Reply(Answer::Done))
     }
+}
+
+/// What was handed over and is not leased yet may have left by another way: that is not given again.
+fn still_there(given: &Delivery, subscription: &Subscription) -> Option<Delivery> {
+    let ranges = given.ranges.iter();
+    let ranges = ranges.flat_map(|(range, attempt)| {
+        let ready = subscription.ready.within(range.clone());
+        let in_line = subscription.lanes.waiting().within(range.clone());
+        let mut parts: Vec<_> = ready.chain(in_line).collect();
+        parts.sort_unstable_by_key(|part| part.start);
+        parts.into_iter().map(|part| (part, *attempt))
+    });
+    let ranges: Vec<_> = ranges.collect();
+    let is_there = |at: &Offset| ranges.iter().any(|(range, _)| range.contains(at));
+    let checkpoints = given.checkpoints.iter().filter(|(at, _)| is_there(at));
+    let checkpoints = checkpoints.cloned().collect();
+    (!ranges.is_empty()).then(|| Delivery {
+        ranges,
+        checkpoints,
+        ..given.clone()
+    })
 }
 
 /// A lease may not last longer than it may be held.
