@@ -448,6 +448,20 @@ impl Command {
         }
     }
 
+    /// What filters say of its publishes is left to be asked later.
+    pub fn leave_verdicts(&mut self) {
+        match self {
+            Self::Publish(publish) => publish.verdicts.clear(),
+            Self::Forward(forward) => forward.publish.verdicts.clear(),
+            Self::Transaction(transaction) => {
+                let operations = transaction.operations.iter_mut();
+                let publishes = operations.filter_map(|op| op.publish.as_mut());
+                publishes.for_each(|publish| publish.verdicts.clear());
+            }
+            _ => {}
+        }
+    }
+
     /// The publishes in it, in the order of their runs.
     pub fn publishes(&self) -> impl Iterator<Item = &Publish> {
         let (one, operations) = match self {

@@ -193,8 +193,13 @@ impl Engine {
             dead,
             publish,
         };
+        let mut command = Command::Forward(Box::new(forward));
+        if self.refuse_oversized(&mut command, run.len()).is_err() {
+            self.volatile.reads.finish(id);
+            return self.wait_for_target(id, now, effects);
+        }
         effects.push(Effect::Propose {
-            command: Command::Forward(Box::new(forward)),
+            command,
             runs: vec![run],
             from: None,
             urgency: Urgency::Awaited,

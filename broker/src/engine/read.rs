@@ -25,6 +25,8 @@ use super::{Engine, PARTS_PER_COMMAND_MAX, propose};
 
 /// Messages read in one step.
 const STEP_MESSAGES_MAX: u64 = 1_000;
+/// What a command says of one message, at most, and more: bytes.
+const SAID_BYTES: u64 = 64;
 /// Bytes read in one step; one message may be larger.
 const STEP_BYTES_MAX: u64 = 1 << 20;
 
@@ -395,7 +397,9 @@ pub(super) fn step(
     ranges: impl Iterator<Item = OffsetRange>,
     bytes_max: u64,
 ) -> Vec<OffsetRange> {
-    let (mut messages, mut bytes) = (STEP_MESSAGES_MAX, bytes_max);
+    // What is said of a message beside its bytes must fit a small record too.
+    let most = (bytes_max / SAID_BYTES).clamp(1, STEP_MESSAGES_MAX);
+    let (mut messages, mut bytes) = (most, bytes_max);
     let mut chosen = Vec::new();
     for range in ranges {
         let part = log.beginning(&range, messages, bytes);

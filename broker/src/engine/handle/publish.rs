@@ -48,9 +48,9 @@ impl Engine {
         let asks_much = !publish.specials.is_empty()
             || !publish.dedup_ids.is_empty()
             || !publish.verdicts.is_empty();
-        let command = Command::Publish(publish);
+        let mut command = Command::Publish(publish);
         if asks_much {
-            self.refuse_oversized(&command, run.bytes.len())?;
+            self.refuse_oversized(&mut command, run.bytes.len())?;
         }
         self.volatile.in_flight.push_back(ticket);
         Ok(Next::Propose(command, vec![run.bytes], level))
@@ -74,15 +74,27 @@ impl Engine {
     }
 
     /// What is logged beside the runs may be far larger than what was asked: 40 bytes for a dedup id of
-    /// one. The journal takes no record past its limit, and a write that fails is final.
-    fn refuse_oversized(&self, command: &Command, run_bytes: usize) -> Result<(), Refusal> {
-        match self.volatile.entry_bytes_max {
-            Some(max) if command.encoded_len() + run_bytes > max => Err(Refusal::TooLarge {
-                field: "entry".into(),
-                max: max as u64,
-            }),
-            _ => Ok(()),
+    /// one. The journal takes no record past its limit, and a write that fails is final. What filters
+    /// say is left out if that is enough: they are asked later.
+    pub(in crate::engine) fn refuse_oversized(
+        &self,
+        command: &mut Command,
+        run_bytes: usize,
+    ) -> Result<(), Refusal> {
+        let Some(max) = self.volatile.entry_bytes_max else {
+            return Ok(());
+        };
+        if command.encoded_len() + run_bytes <= max {
+            return Ok(());
         }
+        command.leave_verdicts();
+        if command.encoded_len() + run_bytes <= max {
+            return Ok(());
+        }
+        Err(Refusal::TooLarge {
+            field: "entry".into(),
+            max: max as u64,
+        })
     }
 
     pub(super) fn propose_transaction(
@@ -140,8 +152,8 @@ impl Engine {
             sequence,
             operations: logged,
         };
-        let command = Command::Transaction(transaction);
-        self.refuse_oversized(&command, runs.iter().map(Bytes::len).sum())?;
+        let mut command = Command::Transaction(transaction);
+        self.refuse_oversized(&mut command, runs.iter().map(Bytes::len).sum())?;
         self.volatile.in_flight.push_back(ticket);
         Ok(Next::Propose(command, runs, Level::Synced))
     }

@@ -1,6 +1,6 @@
 use siding_protocol::request::{Consume, ProducerTicket};
 use siding_protocol::run::{MessageFields, RunBuilder, RunLimits, scan};
-use siding_protocol::settings::QueueSettings;
+use siding_protocol::settings::{DeliverySettings, QueueSettings, TopicSettings};
 use siding_protocol::wire;
 
 use super::*;
@@ -142,4 +142,58 @@ fn a_retry_is_not_refused_as_busy_while_its_first_attempt_is_on_its_way_to_the_d
         })
         .collect();
     assert_eq!(stored, [2, 2]);
+}
+
+#[test]
+fn what_filters_say_is_left_for_later_where_it_makes_an_entry_too_large() {
+    let mut bench = Bench::default();
+    bench.engine.open_session(1, "holder", false);
+    bench.engine.start(&mut bench.effects);
+    bench.sort();
+    bench.ask(Request::CreateTopic {
+        name: "jobs".parse().unwrap(),
+        settings: TopicSettings::parse(None).unwrap(),
+    });
+    bench.ask(Request::OpenProducer);
+    bench.commit();
+    for number in 0..50 {
+        let settings = wire::DeliverySettings {
+            filter: format!("routing_key eq k{number}"),
+            ..Default::default()
+        };
+        bench.ask(Request::CreateSubscription {
+            address: format!("jobs/s{number}").parse().unwrap(),
+            settings: Box::new(DeliverySettings::parse(Some(settings)).unwrap()),
+            start: StartAt::Latest,
+        });
+    }
+    bench.commit();
+    let producer = bench.engine.state().producers.0.keys().next().copied();
+    let mut proposed = |entry_bytes_max| {
+        bench.engine.limit_entries(entry_bytes_max);
+        bench.answers.clear();
+        let Request::Publish {
+            name,
+            level,
+            run,
+            mut ticket,
+        } = publish(1)
+        else {
+            panic!("a publish");
+        };
+        ticket.producer = producer.unwrap();
+        bench.ask(Request::Publish {
+            name,
+            ticket,
+            level,
+            run,
+        });
+        let commands = std::mem::take(&mut bench.open).commands;
+        let verdicts = commands.iter().flat_map(Command::publishes);
+        let verdicts: Vec<_> = verdicts.map(|publish| publish.verdicts.len()).collect();
+        (verdicts, bench.answers.len())
+    };
+    assert_eq!(proposed(1_000), (vec![50], 0));
+    assert_eq!(proposed(200), (vec![0], 0));
+    assert_eq!(proposed(10), (Vec::new(), 1));
 }
