@@ -102,3 +102,22 @@ fn gaps_that_are_apart_are_told_one_by_one() {
         ",
     );
 }
+
+#[test]
+fn what_age_takes_lets_the_next_of_its_key_go() {
+    check(
+        "
+        topic news keep=1m
+        sub news/a order=key
+        publish news size=60000 key=k -> confirm news@0
+        advance 30s                  ->
+        publish news size=60000 key=k -> confirm news@1
+        advance 29s                  ->
+        notes held
+        pipeline on
+        advance 1s                   ->
+        consume alice news/a         -> alice gets news/a@0 attempt 1
+        queue other                  -> alice is told of the gap news/a@0; alice gets news/a@1 attempt 1
+        ",
+    );
+}

@@ -11,8 +11,16 @@ use super::subscription::Subscription;
 
 impl State {
     /// Time passes for a log, until what is due by then; what ends later may come in between.
-    pub(super) fn age(&mut self, id: u64, due: Timestamp, effects: &mut Effects) {
+    pub(super) fn age(
+        &mut self,
+        id: u64,
+        due: Timestamp,
+        effects: &mut Effects,
+        touched: &mut BTreeSet<u64>,
+    ) {
         if let Some(log) = self.logs.get_mut(&id) {
+            // What goes may have kept the next of its key from going.
+            touched.extend(&log.subscriptions);
             log.retain(&mut self.subscriptions, due, effects);
             log.let_go(due, effects);
             log.forget_ids(self.now);

@@ -189,7 +189,7 @@ impl State {
                 .filter(|(at, _)| *at <= self.now);
             let Some((due, id)) = due else { return };
             if self.logs.contains_key(&id) {
-                self.age(id, due, effects);
+                self.age(id, due, effects, touched);
                 continue;
             }
             self.change(id, effects, touched, |subscription, context| {
