@@ -159,12 +159,12 @@ impl Engine {
                 let id = fire.schedule;
                 if !fire.by_hand {
                     self.volatile.clock.firing.remove(&id);
-                } else if self.volatile.clock.firing.contains(&id) {
-                    // A nominal time is on its way still, and its answer winds the clock.
+                } else if refused || self.volatile.clock.firing.contains(&id) {
+                    // Nothing happened; or a nominal time is on its way, and its answer winds the clock.
                     return;
                 }
                 let next = self.state.schedules.get(id).and_then(Schedule::next);
-                if refused && !fire.by_hand {
+                if refused {
                     self.wind(id, now);
                 } else {
                     self.volatile.clock.set(id, next);
