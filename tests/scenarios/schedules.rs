@@ -92,6 +92,24 @@ fn overlap_buffer_one_fires_once_when_the_last_one_has_ended() {
 }
 
 #[test]
+fn a_firing_by_hand_leaves_the_one_that_is_kept_even_at_the_same_instant() {
+    check(
+        "
+        queue jobs visibility=1m
+        schedule tick jobs every=10s overlap=buffer_one ->
+        advance 10s                ->
+        receive alice jobs         -> alice receives jobs@0 attempt 1
+        advance 10s                ->
+        run tick
+        describe jobs              -> jobs 0..2, 1 ready, 1 leased
+        receive alice jobs         -> alice receives jobs@1 attempt 1
+        ack alice jobs@1           -> settled 1
+        describe jobs              -> jobs 0..3, 1 ready, 1 leased, 1 settled
+        ",
+    );
+}
+
+#[test]
 fn a_dead_letter_has_ended_for_the_overlap() {
     check(
         "

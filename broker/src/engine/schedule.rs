@@ -280,9 +280,11 @@ impl State {
                 log: confirm.log_id,
                 offset: confirm.first_offset,
             });
-            if schedule.kept == Some(nominal) {
+            if fire.by_hand {
+                // It stands for no nominal time, not even one of the same instant.
+            } else if schedule.kept == Some(nominal) {
                 schedule.kept = None;
-            } else if !fire.by_hand {
+            } else {
                 schedule.judged = nominal;
             }
         });
