@@ -49,11 +49,18 @@ impl<V: Clone + PartialEq> RangeMap<V> {
             .map(|(start, (end, value))| (*start..*end, value))
     }
 
-    /// Whether all it holds lies before `start`: what arrives is behind everything, and to see that
-    /// costs a tenth of a search.
+    /// Whether it is plain that all it holds lies before `start`: what arrives is behind everything, and
+    /// to see that costs a tenth of a search, unless there are so few pieces that a search costs nothing.
     fn ends_before(&self, start: Offset) -> bool {
-        let last = self.pieces.last_key_value();
-        last.is_none_or(|(_, (end, _))| *end <= start)
+        const FEW: usize = 12;
+        match self.pieces.len() {
+            0 => true,
+            1..FEW => false,
+            _ => {
+                let last = self.pieces.last_key_value();
+                last.is_none_or(|(_, (end, _))| *end <= start)
+            }
+        }
     }
 
     /// The value at `offset`.
@@ -102,9 +109,9 @@ impl<V: Clone + PartialEq> RangeMap<V> {
         if range.is_empty() {
             return;
         }
-        if self.ends_before(range.start) {
-            return self.append(range, value);
-        }
+        let Some(value) = self.append(&range, value) else {
+            return;
+        };
         self.remove(range.clone());
         self.count += range.end - range.start;
         let (mut start, mut end) = (range.start, range.end);
@@ -125,17 +132,23 @@ impl<V: Clone + PartialEq> RangeMap<V> {
         self.pieces.insert(start, (end, value));
     }
 
-    /// The usual insert: behind the last piece. Publishing does nothing else.
-    fn append(&mut self, range: OffsetRange, value: V) {
-        self.count += range.end - range.start;
+    /// The usual insert: behind the last piece. Publishing does nothing else. Gives back the value of
+    /// what belongs elsewhere.
+    fn append(&mut self, range: &OffsetRange, value: V) -> Option<V> {
         if let Some(mut last) = self.pieces.last_entry() {
             let (end, last_value) = last.get_mut();
+            if *end > range.start {
+                return Some(value);
+            }
             if *end == range.start && *last_value == value {
                 *end = range.end;
-                return;
+                self.count += range.end - range.start;
+                return None;
             }
         }
+        self.count += range.end - range.start;
         self.pieces.insert(range.start, (range.end, value));
+        None
     }
 
     /// Takes every offset of `range` out; says how many there were.
