@@ -179,7 +179,7 @@ impl Engine {
 
     /// What holds up everything that is ready.
     fn held_up(&self, subscription: &Subscription) -> Option<Cause> {
-        let ready = subscription.ready.count() + held_back(subscription);
+        let ready = subscription.books(0).ready;
         if subscription.paused {
             let text = "delivery is paused: resume it";
             return Some(Cause::new(CauseCode::Paused, ready, text));
@@ -226,11 +226,6 @@ impl Engine {
         let text = format!("{target} has no room, or is not there");
         Some(Cause::new(CauseCode::NoCredit, 1, text).at(*until))
     }
-}
-
-/// Behind others of their key, or without a verdict.
-fn held_back(subscription: &Subscription) -> u64 {
-    subscription.unjudged.count() + subscription.lanes.waiting().count()
 }
 
 /// How many messages of a subscription do not move for which cause.
