@@ -164,14 +164,14 @@ impl Named {
 }
 
 impl Publish {
-    /// Bytes of the run.
-    pub fn bytes(&self) -> u64 {
-        self.pieces.iter().map(|piece| u64::from(piece.bytes)).sum()
-    }
-
-    /// Messages of the run.
-    pub fn count(&self) -> u32 {
-        self.pieces.iter().map(|piece| piece.count).sum()
+    /// Messages and bytes of the run.
+    pub fn size(&self) -> (u32, u64) {
+        let mut size = (0, 0);
+        for piece in &self.pieces {
+            size.0 += piece.count;
+            size.1 += u64::from(piece.bytes);
+        }
+        size
     }
 }
 

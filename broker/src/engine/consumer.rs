@@ -16,6 +16,7 @@ use super::runs::RangeSet;
 use super::schedule::Clock;
 use super::seed::Seed;
 use super::take::Taking;
+use super::touched::Touched;
 
 /// Everything that ends with a connection.
 #[derive(Debug, Default)]
@@ -34,7 +35,7 @@ pub struct Volatile {
     /// and id.
     given: BTreeMap<(u64, Bytes), Delivery>,
     /// Subscriptions that may have something to hand over.
-    pub touched: BTreeSet<u64>,
+    pub touched: Touched,
     /// When long polls end.
     pub polls: BTreeSet<(Timestamp, u64, Origin)>,
     /// Who waits for the end of which message.
@@ -337,7 +338,7 @@ impl Volatile {
         to: DeliverTo,
         grant: Grant,
         subscription: u64,
-        taken: Vec<OffsetRange>,
+        taken: impl Iterator<Item = OffsetRange>,
         bytes: u64,
     ) {
         if let DeliverTo::Consumer {
@@ -345,7 +346,7 @@ impl Volatile {
             consumer: number,
         } = to
         {
-            let ranges = taken.into_iter().collect();
+            let ranges = taken.collect();
             self.grants.insert((session, number, grant));
             self.held.insert(
                 grant,

@@ -27,11 +27,11 @@ impl Engine {
     pub fn dispatch(&mut self, now: Timestamp, effects: &mut Effects) {
         let due = self.volatile.reads.take_due(now);
         self.volatile.touched.extend(due);
-        while !self.volatile.starting
-            && let Some(id) = self.volatile.touched.pop_first()
-        {
-            self.serve(id, now, effects);
-            self.read_behind(id, now, effects);
+        while !self.volatile.starting && !self.volatile.touched.is_empty() {
+            for id in self.volatile.touched.take() {
+                self.serve(id, now, effects);
+                self.read_behind(id, now, effects);
+            }
         }
         self.end_polls(now, effects);
     }
@@ -80,16 +80,16 @@ impl Engine {
         now: Timestamp,
         effects: &mut Effects,
     ) {
+        let willing = readers.consumers.iter();
+        let willing = willing.filter(|consumer| self.takes(consumer)).count() as u64;
         let Some(subscription) = self.state.subscriptions.get(&id) else {
             return;
         };
+        if willing == 0 {
+            return;
+        }
         let ready = count(subscription, &readers.reserved, now);
-        let willing = readers
-            .consumers
-            .iter()
-            .filter(|consumer| self.takes(consumer))
-            .count() as u64;
-        if ready == 0 || willing == 0 {
+        if ready == 0 {
             return;
         }
         let chunk = ready.div_ceil(willing);
@@ -142,10 +142,10 @@ impl Engine {
         let gap = subscription.untold_gap(&readers.told);
         let grant = self.next_grant();
         reserve(readers, turn.to, &selection, gap.as_ref());
-        let offsets = selection.offsets();
-        let leased = offsets.iter().cloned().map(LoggedRange::from).collect();
+        let offsets = || selection.offsets();
+        let leased = offsets().map(LoggedRange::from).collect();
         self.volatile
-            .hold(turn.to, grant, id, offsets, selection.bytes);
+            .hold(turn.to, grant, id, offsets(), selection.bytes);
         let delivery = Delivery {
             to: turn.to,
             log,
@@ -189,6 +189,10 @@ impl Engine {
 
     /// Answers long polls whose time is up with nothing.
     pub(super) fn end_polls(&mut self, now: Timestamp, effects: &mut Effects) {
+        let first = self.volatile.polls.first();
+        if first.is_none_or(|(until, _, _)| *until > now) {
+            return;
+        }
         for (until, id, origin) in self.volatile.take_due_polls(now) {
             let log = self
                 .state

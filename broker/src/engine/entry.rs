@@ -141,7 +141,7 @@ impl Entry {
     fn cut_runs(&self, mut raw: Bytes) -> Result<Vec<Bytes>, EntryError> {
         let mut runs = Vec::new();
         for publish in self.commands.iter().flat_map(Command::publishes) {
-            let bytes = usize::try_from(publish.bytes()).map_err(|_| EntryError::RawLength)?;
+            let bytes = usize::try_from(publish.size().1).map_err(|_| EntryError::RawLength)?;
             if bytes > raw.len() {
                 return Err(EntryError::RawLength);
             }

@@ -23,6 +23,7 @@ use super::read::{Body, Job, step};
 use super::runs::RangeSet;
 use super::state::{RunCursor, State};
 use super::subscription::{Context, Subscription};
+use super::touched::Touched;
 
 /// A full or missing target is looked at again after this.
 const RETRY_MS: u64 = 1_000;
@@ -34,7 +35,7 @@ impl State {
         forward: &Forward,
         runs: &mut RunCursor,
         effects: &mut Effects,
-        touched: &mut BTreeSet<u64>,
+        touched: &mut Touched,
     ) {
         let run = runs.next();
         let ranges: Vec<_> = forward.ranges.iter().map(|range| (*range).into()).collect();
@@ -248,7 +249,7 @@ impl Engine {
             sequence: 0,
         };
         let log = self.state.logs.get(&target)?;
-        let mut publish = publish_command(now, log, nobody, &run).ok()?;
+        let mut publish = publish_command(now, log, nobody, &mut run).ok()?;
         publish.verdicts = self.verdicts(target, &run.bytes);
         Some((publish, run.bytes))
     }

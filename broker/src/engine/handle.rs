@@ -70,7 +70,10 @@ impl Engine {
                 ticket,
                 level,
                 run,
-            } => return self.propose_publish(now, &name, ticket, (level, run)),
+            } => {
+                self.propose_publish(now, from, (&name, ticket), (level, run), effects)?;
+                return Ok(Next::Nothing);
+            }
             Request::Settle(settle) => Command::Settle(self.settle_command(&settle)?),
             Request::Transaction { ticket, operations } => {
                 return self.propose_transaction(now, ticket, operations);

@@ -20,6 +20,8 @@ use super::state::{State, gone};
 pub(super) struct Asked {
     pub(super) messages: u64,
     pub(super) bytes: u64,
+    /// It fits once others have made room.
+    pub(super) crowds_out: bool,
     /// New ids, by the first operation that brings them.
     ids: BTreeMap<DedupId, Original>,
 }
@@ -27,6 +29,15 @@ pub(super) struct Asked {
 /// What becomes of a publish.
 #[derive(Debug, Default)]
 pub(super) struct Judged {
+    /// Messages that are stored.
+    pub(super) count: u32,
+    /// What the dedup ids said, where there are any to be remembered.
+    pub(super) known: Option<Box<Known>>,
+}
+
+/// What the dedup ids of a publish said.
+#[derive(Debug, Default)]
+pub(super) struct Known {
     /// What was stored before, rising.
     pub(super) duplicates: Vec<Duplicate>,
     /// Where these lie in the run: start and length, bytes.
@@ -35,16 +46,12 @@ pub(super) struct Judged {
     pub(super) fresh: Vec<Original>,
 }
 
-impl Judged {
-    /// Messages that are stored.
-    pub(super) fn count(&self, publish: &Publish) -> u32 {
-        publish.count() - u32::try_from(self.duplicates.len()).unwrap_or(u32::MAX)
-    }
-
-    /// Bytes that are stored.
-    pub(super) fn bytes(&self, publish: &Publish) -> u64 {
-        let skipped = self.skipped.iter().map(|(_, bytes)| u64::from(*bytes));
-        publish.bytes() - skipped.sum::<u64>()
+impl Known {
+    /// What of a publish's messages and bytes is not stored.
+    fn skips(&self) -> (u32, u64) {
+        let bytes = self.skipped.iter().map(|(_, bytes)| u64::from(*bytes));
+        let count = u32::try_from(self.duplicates.len()).unwrap_or(u32::MAX);
+        (count, bytes.sum())
     }
 
     /// What the publish says of the messages that are stored, counted without the duplicates.
@@ -147,14 +154,18 @@ impl Log {
         now: Timestamp,
         asked: &mut Asked,
     ) -> Result<Judged, Refusal> {
-        let mut judged = Judged::default();
-        if self.dedup_window_ms() > 0 && !publish.dedup_ids.is_empty() {
-            self.judge_ids(publish, now, asked, &mut judged)?;
+        let (mut count, mut bytes) = publish.size();
+        let mut known = None;
+        if !publish.dedup_ids.is_empty() && self.dedup_window_ms() > 0 {
+            let said = self.judge_ids(publish, now, asked)?;
             self.has_room_for_ids(asked.ids.len(), now)?;
+            let (skipped, skipped_bytes) = said.skips();
+            (count, bytes) = (count - skipped, bytes - skipped_bytes);
+            known = Some(Box::new(said));
         }
-        asked.messages += u64::from(judged.count(publish));
-        asked.bytes += judged.bytes(publish);
-        Ok(judged)
+        asked.messages += u64::from(count);
+        asked.bytes += bytes;
+        Ok(Judged { count, known })
     }
 
     fn judge_ids(
@@ -162,8 +173,8 @@ impl Log {
         publish: &Publish,
         now: Timestamp,
         asked: &mut Asked,
-        judged: &mut Judged,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Known, Refusal> {
+        let mut said = Known::default();
         let late = u64::from(self.planted.has(Bug::DedupWindowOffByOne));
         let window_ms = self.dedup_window_ms() + late;
         let first = self.end + asked.messages;
@@ -178,14 +189,14 @@ impl Log {
                     });
                 }
                 Some(original) => {
-                    judged.skipped.push((named.start, named.bytes));
-                    judged.duplicates.push(Duplicate {
+                    said.skipped.push((named.start, named.bytes));
+                    said.duplicates.push(Duplicate {
                         index: named.index,
                         offset: original.offset,
                     });
                 }
                 None => {
-                    let before = named.index as usize - judged.duplicates.len();
+                    let before = named.index as usize - said.duplicates.len();
                     let original = Original {
                         id,
                         offset: first + before as u64,
@@ -193,11 +204,11 @@ impl Log {
                         at: now,
                     };
                     asked.ids.insert(id, original);
-                    judged.fresh.push(original);
+                    said.fresh.push(original);
                 }
             }
         }
-        Ok(())
+        Ok(said)
     }
 
     fn has_room_for_ids(&self, more: usize, now: Timestamp) -> Result<(), Refusal> {
@@ -231,6 +242,12 @@ impl Log {
         let Kind::Queue(settings) = &self.kind else {
             return Ok(());
         };
+        let fits = |held: u64, more: u64, limit| held.saturating_add(more) <= limit;
+        if fits(self.messages, messages, settings.max_messages)
+            && fits(self.bytes, bytes, settings.max_bytes)
+        {
+            return Ok(());
+        }
         let limits = [
             (
                 "max_messages",
@@ -300,18 +317,17 @@ mod tests {
                 index: *index,
                 offset: 0,
             });
-            let judged = Judged {
+            let known = Known {
                 duplicates: duplicates.collect(),
                 skipped: skipped.iter().map(|(_, at, bytes)| (*at, *bytes)).collect(),
                 fresh: Vec::new(),
             };
-            let stored = judged.stored(&publish);
+            let stored = known.stored(&publish);
             let count: u32 = stored.iter().map(|(_, piece)| piece.count).sum();
             let bytes: u32 = stored.iter().map(|(_, piece)| piece.bytes).sum();
-            assert_eq!(
-                (count, u64::from(bytes)),
-                (judged.count(&publish), judged.bytes(&publish))
-            );
+            let (skipped, skipped_bytes) = known.skips();
+            let left = (count + skipped, u64::from(bytes) + skipped_bytes);
+            assert_eq!(left, publish.size());
             stored
         };
         let whole = [(0, piece(3, 30)), (30, piece(2, 40)), (70, piece(1, 5))];

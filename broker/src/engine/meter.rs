@@ -1,12 +1,13 @@
 //! How fast queues drain, measured in the entries' own time: the hint in `BUSY`. Not durable.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use siding_protocol::refusal::Refusal;
 use siding_protocol::types::Timestamp;
 
 use super::log::Kind;
 use super::state::State;
+use super::touched::Touched;
 
 const HINT_MS_MIN: u64 = 100;
 const HINT_MS_MAX: u64 = 60_000;
@@ -29,12 +30,16 @@ struct Meter {
 
 impl Meters {
     /// Looks at the queues whose messages moved, once a window each.
-    pub(super) fn measure(&mut self, state: &State, touched: &BTreeSet<u64>) {
-        for id in touched {
-            let log = state
-                .subscriptions
-                .get(id)
-                .and_then(|s| state.logs.get(&s.log));
+    pub(super) fn measure(&mut self, state: &State, touched: &Touched) {
+        for id in touched.iter() {
+            let Some(log) = state.subscriptions.get(&id).map(|found| found.log) else {
+                continue;
+            };
+            let is_young = |meter: &Meter| state.now.ms_since(meter.since) < WINDOW_MS;
+            if self.0.get(&log).is_some_and(is_young) {
+                continue;
+            }
+            let log = state.logs.get(&log);
             let Some(log) = log.filter(|log| matches!(log.kind, Kind::Queue(_))) else {
                 continue;
             };

@@ -47,20 +47,24 @@ pub mod subscription;
 mod take;
 mod tend;
 pub mod timeline;
+pub mod touched;
 mod transaction;
 
 use std::collections::BTreeSet;
 
 use siding_protocol::event::Answer;
+use siding_protocol::refusal::Refusal;
 use siding_protocol::types::Timestamp;
 
-use command::{Command, Empty, Entry, SettleKind, Start};
+use command::{Command, Empty, Entry, SettleKind, Sift, Start, Take};
 use consumer::{Session, Volatile};
 use effect::{Effect, Effects, SessionId, Urgency};
 use meter::Meters;
+use runs::RangeSet;
 use seed::Seed;
 use settle::Standing;
 use state::State;
+use touched::Touched;
 
 /// Most ranges, or grants, that one command proposed by the engine itself names: it fits the smallest
 /// journal record. The rest goes with the next command.
@@ -72,6 +76,18 @@ pub struct Engine {
     state: State,
     volatile: Volatile,
     meters: Meters,
+    /// What the last entry touched: empty, but its room stays.
+    moved: Touched,
+}
+
+/// What the volatile half must know of the answers to an entry's commands.
+#[derive(Default)]
+struct Told<'a> {
+    /// Places of the commands that were refused.
+    refused: BTreeSet<usize>,
+    sifted: Vec<(&'a Sift, Result<u64, Refusal>)>,
+    /// What of each is lost.
+    taken: Vec<(&'a Take, RangeSet)>,
 }
 
 impl Engine {
@@ -157,59 +173,76 @@ impl Engine {
     /// The log says. The only door through which durable state changes. Cannot fail.
     pub fn apply(&mut self, entry: &Entry, effects: &mut Effects) {
         let first = effects.len();
-        let mut touched = BTreeSet::new();
+        let mut touched = std::mem::take(&mut self.moved);
         self.state.apply(entry, effects, &mut touched);
         self.meters.measure(&self.state, &touched);
-        let is_keeping = self.state.schedules.is_keeping();
-        let moved = is_keeping.then(|| touched.clone());
-        self.volatile.touched.append(&mut touched);
-        let mut refused = BTreeSet::new();
-        let (mut sifted, mut taken) = (Vec::new(), Vec::new());
-        for effect in effects.since(first) {
-            if let Effect::Outcome(position, answer) = effect
-                && let Some(Command::Sift(sift)) = entry.commands.get(*position)
-            {
-                let counted = match answer {
-                    Ok(Answer::Counted(counted)) => Ok(*counted),
-                    Ok(_) => Ok(0),
-                    Err(refusal) => Err(refusal.clone()),
-                };
-                sifted.push((sift, counted));
-            }
-            if let Effect::Outcome(position, Ok(Answer::Settled(settled))) = effect
-                && let Some(Command::Take(take)) = entry.commands.get(*position)
-            {
-                let lost = settled.outcomes.iter();
-                taken.push((take, lost.map(|part| part.range.clone()).collect()));
-            }
-            if let Effect::Outcome(position, Err(refusal)) = effect {
-                refused.insert(*position);
-                let command = entry.commands.get(*position);
-                let publish = command.and_then(|command| command.refused_publish(refusal));
-                self.meters.hint(
-                    self.state.now,
-                    refusal,
-                    publish.map_or(0, |publish| publish.log),
-                );
-            }
-        }
+        self.volatile.touched.extend(touched.iter());
+        let told = self.hear(entry, effects.since(first));
         for (position, command) in entry.commands.iter().enumerate() {
-            self.follow(command, refused.contains(&position), effects);
+            let refused = told.as_ref();
+            let refused = refused.is_some_and(|told| told.refused.contains(&position));
+            self.follow(command, refused, effects);
         }
-        for (sift, counted) in sifted {
-            self.follow_sift(sift, counted, effects);
+        if let Some(told) = told {
+            self.follow_told(told, effects);
         }
-        for (take, lost) in taken {
-            self.follow_take(take, &lost, effects);
+        if self.state.schedules.is_keeping() {
+            self.release_kept(Some(&touched));
         }
-        if let Some(moved) = &moved {
-            self.release_kept(Some(moved));
-        }
+        touched.clear();
+        self.moved = touched;
         if self.volatile.waits.is_empty() {
             effects.forget_ends();
         } else {
             let (ends, lasts) = (effects.take_ends(), effects.take_lasts());
             self.tell_ends(&ends, &lasts, effects);
+        }
+    }
+
+    /// What the volatile half must know of the answers, if there is anything; those that say when to try
+    /// again are completed.
+    fn hear<'a, 'e>(
+        &self,
+        entry: &'a Entry,
+        effects: impl Iterator<Item = &'e mut Effect>,
+    ) -> Option<Told<'a>> {
+        let mut told: Option<Told<'_>> = None;
+        for effect in effects {
+            let Effect::Outcome(position, answer) = effect else {
+                continue;
+            };
+            match (entry.commands.get(*position), answer) {
+                (Some(Command::Sift(sift)), Ok(Answer::Counted(counted))) => {
+                    let told = told.get_or_insert_default();
+                    told.sifted.push((sift, Ok(*counted)));
+                }
+                (Some(Command::Take(take)), Ok(Answer::Settled(settled))) => {
+                    let lost = settled.outcomes.iter().map(|part| part.range.clone());
+                    let told = told.get_or_insert_default();
+                    told.taken.push((take, lost.collect()));
+                }
+                (_, Ok(_)) => {}
+                (command, Err(refusal)) => {
+                    let told = told.get_or_insert_default();
+                    told.refused.insert(*position);
+                    if let Some(Command::Sift(sift)) = command {
+                        told.sifted.push((sift, Err(refusal.clone())));
+                    }
+                    let publish = command.and_then(|command| command.refused_publish(refusal));
+                    let log = publish.map_or(0, |publish| publish.log);
+                    self.meters.hint(self.state.now, refusal, log);
+                }
+            }
+        }
+        told
+    }
+
+    fn follow_told(&mut self, told: Told<'_>, effects: &mut Effects) {
+        for (sift, counted) in told.sifted {
+            self.follow_sift(sift, counted, effects);
+        }
+        for (take, lost) in told.taken {
+            self.follow_take(take, &lost, effects);
         }
     }
 
@@ -222,7 +255,7 @@ impl Engine {
                 self.volatile.starting = false;
                 self.volatile
                     .touched
-                    .extend(self.state.subscriptions.keys());
+                    .extend(self.state.subscriptions.keys().copied());
             }
             Command::Tick(_) => self.volatile.ticking = false,
             Command::Lease(lease) => {

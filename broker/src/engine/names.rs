@@ -1,7 +1,5 @@
 //! Queues, topics and subscriptions come and go.
 
-use std::collections::BTreeSet;
-
 use siding_protocol::event::Answer;
 use siding_protocol::limits::NAMES_MAX;
 use siding_protocol::refusal::Refusal;
@@ -15,6 +13,7 @@ use super::seed::Seed;
 use super::seek::refuse_keyed_past;
 use super::state::{State, gone};
 use super::subscription::Subscription;
+use super::touched::Touched;
 
 impl State {
     pub(super) fn create_queue(&mut self, create: &CreateQueue) -> Result<Answer, Refusal> {
@@ -59,7 +58,7 @@ impl State {
     pub(super) fn create_subscription(
         &mut self,
         create: &CreateSubscription,
-        touched: &mut BTreeSet<u64>,
+        touched: &mut Touched,
     ) -> Result<Answer, Refusal> {
         let log = self.logs.get(&create.log).ok_or_else(gone)?;
         let address = || format!("{}/{}", log.name, create.name);

@@ -1,7 +1,5 @@
 //! A full queue makes room for a publish: the oldest that nobody holds leave, or die.
 
-use std::collections::BTreeSet;
-
 use siding_protocol::refusal::Refusal;
 use siding_protocol::settings::Overflow;
 use siding_protocol::types::OffsetRange;
@@ -11,19 +9,23 @@ use super::judge::Asked;
 use super::log::{Change, Extent, Kind, Log};
 use super::state::State;
 use super::subscription::{Context, Reason, Subscription};
+use super::touched::Touched;
 
 impl State {
     /// Whether what a request asks of a log fits, once others have made room as far as they may.
     ///
     /// # Errors
     /// As [`Log::has_room`]; `Busy` where what is leased alone leaves too little.
-    pub(super) fn could_store(&self, log: &Log, asked: &Asked) -> Result<(), Refusal> {
+    pub(super) fn could_store(&self, log: &Log, asked: &mut Asked) -> Result<(), Refusal> {
         let fits = log.has_room(asked.messages, asked.bytes);
         let Err(Refusal::Busy { .. }) = fits else {
             return fits;
         };
         match self.surplus(log, asked) {
-            Some(_) => Ok(()),
+            Some(_) => {
+                asked.crowds_out = true;
+                Ok(())
+            }
             None => fits,
         }
     }
@@ -34,10 +36,9 @@ impl State {
         log: u64,
         asked: &Asked,
         effects: &mut Effects,
-        touched: &mut BTreeSet<u64>,
+        touched: &mut Touched,
     ) {
-        let log = self.logs.get(&log);
-        let Some(log) = log.filter(|log| log.overflow() != Overflow::Reject) else {
+        let Some(log) = self.logs.get(&log).filter(|_| asked.crowds_out) else {
             return;
         };
         if log.has_room(asked.messages, asked.bytes).is_ok() {

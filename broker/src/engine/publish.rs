@@ -1,6 +1,6 @@
 //! Storing runs: producers, offsets, extents, retention.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
 
 use siding_protocol::event::{Answer, Confirm};
 use siding_protocol::refusal::Refusal;
@@ -12,6 +12,7 @@ use super::judge::{Asked, Judged};
 use super::log::{Kind, Log};
 use super::producer::{Remembered, Seen};
 use super::state::{RunCursor, State, gone};
+use super::touched::Touched;
 
 impl State {
     pub(super) fn publish(
@@ -19,7 +20,7 @@ impl State {
         publish: &Publish,
         runs: &mut RunCursor,
         effects: &mut Effects,
-        touched: &mut BTreeSet<u64>,
+        touched: &mut Touched,
     ) -> Result<Answer, Refusal> {
         let run = runs.next();
         match self.producers.seen(publish.producer, publish.sequence) {
@@ -48,26 +49,28 @@ impl State {
         judged: Judged,
         run: u32,
         effects: &mut Effects,
-        touched: &mut BTreeSet<u64>,
+        touched: &mut Touched,
     ) -> Option<Confirm> {
         let log = self.logs.get_mut(&publish.log)?;
         let first_offset = log.end;
-        if judged.duplicates.is_empty() {
+        let Judged { count, known } = judged;
+        let mut arriving = Cow::Borrowed(publish);
+        if let Some(known) = &known {
+            for (start, piece) in known.stored(publish) {
+                log.place(piece, self.now, (run, start), effects);
+            }
+            if !known.fresh.is_empty() {
+                let window_ms = log.dedup_window_ms();
+                log.dedup.remember(&known.fresh, window_ms, self.now);
+            }
+            arriving = known.arriving(publish);
+        } else {
             let mut start = 0;
             for piece in &publish.pieces {
                 log.place(*piece, self.now, (run, start), effects);
                 start += piece.bytes;
             }
-        } else {
-            for (start, piece) in judged.stored(publish) {
-                log.place(piece, self.now, (run, start), effects);
-            }
         }
-        if !judged.fresh.is_empty() {
-            let window_ms = log.dedup_window_ms();
-            log.dedup.remember(&judged.fresh, window_ms, self.now);
-        }
-        let arriving = judged.arriving(publish);
         let mut timed = Vec::new();
         for id in &log.subscriptions {
             if let Some(subscription) = self.subscriptions.get_mut(id) {
@@ -79,21 +82,19 @@ impl State {
             }
         }
         log.retain(&mut self.subscriptions, self.now, effects);
-        if matches!(log.kind, Kind::Topic(_)) || log.retain_settled_ms() > 0 {
+        let keeps = matches!(log.kind, Kind::Topic(_)) || log.retain_settled_ms() > 0;
+        if keeps || known.is_some() {
             self.rearm(publish.log);
         }
         for id in timed {
             self.rearm(id);
         }
-        if !judged.fresh.is_empty() {
-            self.rearm(publish.log);
-        }
         Some(Confirm {
             log_id: publish.log,
             first_offset,
-            count: judged.count(publish),
+            count,
             level: Level::Written,
-            duplicates: judged.duplicates,
+            duplicates: known.map_or_else(Vec::new, |known| known.duplicates),
         })
     }
 }

@@ -158,6 +158,9 @@ impl Reads {
     /// Subscriptions whose targets are to be looked at again; they wait for that no more, also those
     /// that wait for a step of theirs first.
     pub fn take_due(&mut self, now: Timestamp) -> Vec<u64> {
+        if self.blocked.is_empty() {
+            return Vec::new();
+        }
         let due = self.blocked.extract_if(.., |_, at| *at <= now);
         due.map(|(id, _)| id).collect()
     }

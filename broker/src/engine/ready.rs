@@ -20,6 +20,27 @@ pub const fn rank_of(priority: u32) -> u8 {
     PRIORITY_MAX.saturating_sub(priority) as u8
 }
 
+/// Ranges of the one level that there is, or of several.
+enum Within<P, M> {
+    Plain(P),
+    Merged(M),
+}
+
+impl<P, M> Iterator for Within<P, M>
+where
+    P: Iterator<Item = OffsetRange>,
+    M: Iterator<Item = OffsetRange>,
+{
+    type Item = OffsetRange;
+
+    fn next(&mut self) -> Option<OffsetRange> {
+        match self {
+            Self::Plain(plain) => plain.next(),
+            Self::Merged(merged) => merged.next(),
+        }
+    }
+}
+
 /// Ready offsets by level.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ready {
@@ -76,10 +97,11 @@ impl Ready {
 
     /// The parts within `range`, rising; neighbours of different levels stay apart.
     pub fn within(&self, range: OffsetRange) -> impl Iterator<Item = OffsetRange> {
-        let merged = (!self.others.is_empty()).then(|| self.merge(range.clone()));
-        let plain = merged.is_none().then(|| self.plain.within(range));
-        let merged = merged.into_iter().flatten();
-        plain.into_iter().flatten().chain(merged)
+        if self.others.is_empty() {
+            Within::Plain(self.plain.within(range))
+        } else {
+            Within::Merged(self.merge(range))
+        }
     }
 
     fn merge(&self, range: OffsetRange) -> impl Iterator<Item = OffsetRange> {

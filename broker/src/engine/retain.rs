@@ -8,6 +8,7 @@ use super::effect::{Effect, Effects};
 use super::log::{Kind, Log};
 use super::state::State;
 use super::subscription::Subscription;
+use super::touched::Touched;
 
 impl State {
     /// Time passes for a log, until what is due by then; what ends later may come in between.
@@ -16,11 +17,11 @@ impl State {
         id: u64,
         due: Timestamp,
         effects: &mut Effects,
-        touched: &mut BTreeSet<u64>,
+        touched: &mut Touched,
     ) {
         if let Some(log) = self.logs.get_mut(&id) {
             // What goes may have kept the next of its key from going.
-            touched.extend(&log.subscriptions);
+            touched.extend(log.subscriptions.iter().copied());
             log.retain(&mut self.subscriptions, due, effects);
             log.let_go(due, effects);
             log.forget_ids(self.now);

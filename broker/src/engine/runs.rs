@@ -3,7 +3,7 @@
 //! Equal neighbours are always merged and pieces never overlap, so two maps that say the same are
 //! the same, piece by piece. Cost is per piece, not per message.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 
 use siding_protocol::types::{Offset, OffsetRange};
 
@@ -74,18 +74,18 @@ impl<V: Clone + PartialEq> RangeMap<V> {
 
     /// The parts of its pieces that lie within `range`, rising.
     pub fn overlap(&self, range: OffsetRange) -> impl Iterator<Item = (OffsetRange, &V)> {
-        let pieces = (!self.ends_before(range.start)).then(|| {
-            let before = self.pieces.range(..range.start).next_back();
-            let before = before.filter(|(_, (end, _))| *end > range.start);
-            let within = self.pieces.range(range.start..range.end.max(range.start));
-            before.into_iter().chain(within)
-        });
-        pieces
-            .into_iter()
-            .flatten()
-            .map(move |(start, (end, value))| {
-                ((*start).max(range.start)..(*end).min(range.end), value)
-            })
+        Overlap {
+            pieces: (!self.ends_before(range.start)).then(|| self.touching(&range)),
+            range,
+        }
+    }
+
+    /// The pieces of which `range` has a part.
+    fn touching(&self, range: &OffsetRange) -> btree_map::Range<'_, Offset, (Offset, V)> {
+        let before = self.pieces.range(..range.start).next_back();
+        let before = before.filter(|(_, (end, _))| *end > range.start);
+        let first = before.map_or(range.start, |(start, _)| *start);
+        self.pieces.range(first..range.end.max(first))
     }
 
     /// The parts of `range` that it does not hold, rising.
@@ -157,28 +157,29 @@ impl<V: Clone + PartialEq> RangeMap<V> {
         if range.is_empty() || self.ends_before(range.start) {
             return 0;
         }
-        if let Some((start, (end, value))) = self.pieces.range_mut(..range.start).next_back()
-            && *end > range.start
+        // From the last of them to the first: usually there is but one, and one search finds it.
+        while let Some((start, (piece_end, value))) = self.pieces.range_mut(..range.end).next_back()
+            && *piece_end > range.start
         {
-            let (start, old_end, value) = (*start, *end, value.clone());
-            self.count -= old_end - range.start;
-            self.shorten(start, range.start);
-            self.put_back(range.end, old_end, value);
-        }
-        while let Some((start, (end, _))) = self.pieces.range(range.clone()).next() {
-            let (start, end) = (*start, *end);
+            let (start, end) = (*start, *piece_end);
+            if start < range.start {
+                let value = (end > range.end).then(|| value.clone());
+                *piece_end = range.start;
+                self.count -= end - range.start;
+                if let Some(value) = value {
+                    self.put_back(range.end, end, value);
+                }
+                break;
+            }
             if let Some((_, value)) = self.pieces.remove(&start) {
                 self.count -= end - start;
                 self.put_back(range.end, end, value);
             }
+            if start == range.start {
+                break;
+            }
         }
         before - self.count
-    }
-
-    fn shorten(&mut self, start: Offset, end: Offset) {
-        if let Some((old_end, _)) = self.pieces.get_mut(&start) {
-            *old_end = end;
-        }
     }
 
     fn put_back(&mut self, start: Offset, end: Offset, value: V) {
@@ -186,6 +187,23 @@ impl<V: Clone + PartialEq> RangeMap<V> {
             self.count += end - start;
             self.pieces.insert(start, (end, value));
         }
+    }
+}
+
+/// The parts of pieces that lie within a range.
+struct Overlap<'a, V> {
+    /// `None`: it is plain that there are none.
+    pieces: Option<btree_map::Range<'a, Offset, (Offset, V)>>,
+    range: OffsetRange,
+}
+
+impl<'a, V> Iterator for Overlap<'a, V> {
+    type Item = (OffsetRange, &'a V);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (start, (end, value)) = self.pieces.as_mut()?.next()?;
+        let part = (*start).max(self.range.start)..(*end).min(self.range.end);
+        Some((part, value))
     }
 }
 

@@ -22,6 +22,7 @@ use super::command::{CreateSchedule, DeleteSchedule, Fire};
 use super::effect::Effects;
 use super::judge::Asked;
 use super::state::{RunCursor, State, gone};
+use super::touched::Touched;
 
 /// A message that is published by the clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -206,7 +207,7 @@ impl State {
         fire: &Fire,
         runs: &mut RunCursor,
         effects: &mut Effects,
-        touched: &mut BTreeSet<u64>,
+        touched: &mut Touched,
     ) -> Result<Answer, Refusal> {
         let run = fire.publish.is_some().then(|| runs.next());
         let nominal = Timestamp(fire.nominal_ms);

@@ -1,6 +1,6 @@
 //! A subscription is moved: it reads again, or passes over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use siding_protocol::event::Answer;
 use siding_protocol::refusal::Refusal;
@@ -14,6 +14,7 @@ use super::planted::Bug;
 use super::runs::RangeSet;
 use super::state::{State, gone};
 use super::subscription::Subscription;
+use super::touched::Touched;
 
 impl State {
     /// Fences every lease, and makes everything from the place on ready again.
@@ -21,7 +22,7 @@ impl State {
         &mut self,
         seek: &Seek,
         effects: &mut Effects,
-        touched: &mut BTreeSet<u64>,
+        touched: &mut Touched,
     ) -> Result<Answer, Refusal> {
         let id = seek.subscription;
         let subscription = self.subscriptions.get_mut(&id).ok_or_else(gone)?;

@@ -19,8 +19,8 @@ pub struct Selection {
 
 impl Selection {
     /// Only the ranges; neighbours that differ in attempts stay apart.
-    pub fn offsets(&self) -> Vec<OffsetRange> {
-        self.ranges.iter().map(|(range, _)| range.clone()).collect()
+    pub fn offsets(&self) -> impl Iterator<Item = OffsetRange> {
+        self.ranges.iter().map(|(range, _)| range.clone())
     }
 }
 

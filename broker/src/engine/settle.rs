@@ -38,10 +38,16 @@ impl Subscription {
                 self.classify_ended(settle, range, &mut parts, &mut foreign);
                 continue;
             };
-            let live = lease.ranges.overlap(range.clone());
-            parts.extend(live.map(|(part, _)| (part, Standing::Live)));
-            for gap in lease.ranges.gaps(range) {
-                self.classify_ended(settle, gap, &mut parts, &mut foreign);
+            let mut at = range.start;
+            for (part, _) in lease.ranges.overlap(range.clone()) {
+                if at < part.start {
+                    self.classify_ended(settle, at..part.start, &mut parts, &mut foreign);
+                }
+                at = part.end;
+                parts.push((part, Standing::Live));
+            }
+            if at < range.end {
+                self.classify_ended(settle, at..range.end, &mut parts, &mut foreign);
             }
         }
         if !foreign.is_empty() {

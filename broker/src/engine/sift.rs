@@ -4,8 +4,6 @@
 //! The job that leads from slice to slice is volatile: if the broker stops or the connection closes,
 //! what was done is done, and nobody waits for the rest.
 
-use std::collections::BTreeSet;
-
 use siding_protocol::event::Answer;
 use siding_protocol::filter::{Candidate, Filter, Scope};
 use siding_protocol::limits::PAGE_MAX;
@@ -21,6 +19,7 @@ use super::read::{Body, Job, step};
 use super::runs::{RangeSet, rising};
 use super::state::{State, gone};
 use super::subscription::{Context, Subscription};
+use super::touched::Touched;
 use super::{Engine, propose};
 
 /// A purge, redrive or drop under way.
@@ -79,7 +78,7 @@ impl State {
         &mut self,
         sift: &Sift,
         effects: &mut Effects,
-        touched: &mut BTreeSet<u64>,
+        touched: &mut Touched,
     ) -> Result<Answer, Refusal> {
         let ranges: Vec<_> = sift.ranges.iter().map(|range| (*range).into()).collect();
         let done = self.change(sift.subscription, effects, touched, |found, context| {

@@ -18,6 +18,7 @@ use super::producer::Producers;
 use super::runs::RangeSet;
 use super::schedule::Schedules;
 use super::subscription::{Asked, Context, Lease, Subscription};
+use super::touched::Touched;
 
 /// Leases and delays that may end with one entry; the rest with the next.
 const TRANSITIONS_MAX: usize = 10_000;
@@ -59,7 +60,7 @@ pub(super) type Outcome = Option<Result<Answer, Refusal>>;
 impl State {
     /// The log says. Cannot fail: a command about something gone is a no-op with an answer.
     /// Subscriptions whose messages moved are added to `touched`.
-    pub fn apply(&mut self, entry: &Entry, effects: &mut Effects, touched: &mut BTreeSet<u64>) {
+    pub fn apply(&mut self, entry: &Entry, effects: &mut Effects, touched: &mut Touched) {
         let before = self.now;
         self.now = before.max(entry.now);
         let mut runs = RunCursor::default();
@@ -100,7 +101,7 @@ impl State {
         command: &Command,
         runs: &mut RunCursor,
         effects: &mut Effects,
-        touched: &mut BTreeSet<u64>,
+        touched: &mut Touched,
     ) -> Outcome {
         Some(match command {
             Command::Start(_) | Command::Tick(_) => return None,
@@ -180,7 +181,7 @@ impl State {
     }
 
     /// Lets everything due happen, in order of time, then of log or subscription.
-    fn pass_time(&mut self, effects: &mut Effects, touched: &mut BTreeSet<u64>) {
+    fn pass_time(&mut self, effects: &mut Effects, touched: &mut Touched) {
         for _ in 0..TRANSITIONS_MAX {
             let due = self
                 .timers
@@ -203,7 +204,7 @@ impl State {
         &mut self,
         id: u64,
         effects: &mut Effects,
-        touched: &mut BTreeSet<u64>,
+        touched: &mut Touched,
         change: impl FnOnce(&mut Subscription, &mut Context<'_>) -> T,
     ) -> Option<T> {
         let subscription = self.subscriptions.get_mut(&id)?;

@@ -7,8 +7,6 @@
 //! applied nothing has happened; from then on the messages are that consumer's, and if it is gone,
 //! nobody's.
 
-use std::collections::BTreeSet;
-
 use siding_protocol::event::Answer;
 use siding_protocol::refusal::Refusal;
 use siding_protocol::run;
@@ -22,6 +20,7 @@ use super::propose;
 use super::read::{Body, Job};
 use super::runs::RangeSet;
 use super::state::{State, gone};
+use super::touched::Touched;
 
 /// A hand-over whose settle is on its way to the log.
 #[derive(Clone, Debug)]
@@ -36,7 +35,7 @@ impl State {
         &mut self,
         take: &Take,
         effects: &mut Effects,
-        touched: &mut BTreeSet<u64>,
+        touched: &mut Touched,
     ) -> Result<Answer, Refusal> {
         let id = take.subscription;
         let taken = self.change(id, effects, touched, |found, context| {

@@ -1,7 +1,5 @@
 //! What is done to a whole subscription by whoever tends it.
 
-use std::collections::BTreeSet;
-
 use siding_protocol::event::Answer;
 use siding_protocol::refusal::Refusal;
 
@@ -9,13 +7,14 @@ use super::command::Command;
 use super::effect::Effects;
 use super::state::{Outcome, State, gone};
 use super::subscription::{Context, Subscription};
+use super::touched::Touched;
 
 impl State {
     pub(super) fn tend(
         &mut self,
         command: &Command,
         effects: &mut Effects,
-        touched: &mut BTreeSet<u64>,
+        touched: &mut Touched,
     ) -> Outcome {
         Some(match command {
             Command::Purge(purge) => {
@@ -54,7 +53,7 @@ impl State {
         &mut self,
         id: u64,
         effects: &mut Effects,
-        touched: &mut BTreeSet<u64>,
+        touched: &mut Touched,
         change: impl FnOnce(&mut Subscription, &mut Context<'_>) -> u64,
     ) -> Result<Answer, Refusal> {
         self.change(id, effects, touched, change)

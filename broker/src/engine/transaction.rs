@@ -13,6 +13,7 @@ use super::producer::{Remembered, Seen};
 use super::settle::Standing;
 use super::state::{RunCursor, State, gone};
 use super::subscription::Subscription;
+use super::touched::Touched;
 
 /// What becomes of a transaction's publishes.
 #[derive(Debug, Default)]
@@ -29,7 +30,7 @@ impl State {
         transaction: &Transaction,
         runs: &mut RunCursor,
         effects: &mut Effects,
-        touched: &mut BTreeSet<u64>,
+        touched: &mut Touched,
     ) -> Result<Answer, Refusal> {
         let first_run = *runs;
         let publishes = transaction
@@ -118,7 +119,7 @@ impl State {
         plan: Plan,
         mut runs: RunCursor,
         effects: &mut Effects,
-        touched: &mut BTreeSet<u64>,
+        touched: &mut Touched,
     ) -> Result<Vec<OperationDone>, Refusal> {
         let mut done = Vec::with_capacity(operations.len());
         let mut died = BTreeSet::new();
@@ -158,7 +159,7 @@ impl State {
         &mut self,
         settle: &Settle,
         effects: &mut Effects,
-        touched: &mut BTreeSet<u64>,
+        touched: &mut Touched,
     ) -> Result<Settled, Refusal> {
         if let Some(subscription) = self.subscriptions.get(&settle.subscription) {
             subscription.judge_hold(settle, self.now)?;
@@ -169,7 +170,7 @@ impl State {
         settled.ok_or_else(gone)
     }
 
-    fn drop_excess(&mut self, id: u64, effects: &mut Effects, touched: &mut BTreeSet<u64>) {
+    fn drop_excess(&mut self, id: u64, effects: &mut Effects, touched: &mut Touched) {
         let found = self.subscriptions.get(&id);
         if found.is_some_and(Subscription::has_excess) {
             self.change(id, effects, touched, Subscription::drop_excess);
@@ -180,7 +181,7 @@ impl State {
         &mut self,
         settle: &Settle,
         effects: &mut Effects,
-        touched: &mut BTreeSet<u64>,
+        touched: &mut Touched,
     ) -> Option<Settled> {
         self.change(
             settle.subscription,

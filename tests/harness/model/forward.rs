@@ -26,7 +26,8 @@ impl Model {
             })
         });
         let publish = &forward.publish;
-        let asked = Asked::room(publish.count().into(), publish.bytes());
+        let (messages, bytes) = publish.size();
+        let asked = Asked::room(messages.into(), bytes);
         let is_known = self.logs.contains_key(&publish.log);
         if !is_there || !is_known || self.could_store(publish.log, &asked).is_err() {
             return;

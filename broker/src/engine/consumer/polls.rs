@@ -30,9 +30,6 @@ impl Volatile {
         while self.polls.first().is_some_and(is_due) {
             due.extend(self.polls.pop_first());
         }
-        if due.is_empty() {
-            return due;
-        }
         let subscriptions: BTreeSet<_> = due.iter().map(|(_, id, _)| *id).collect();
         for id in subscriptions {
             if let Some(readers) = self.readers.get_mut(&id) {

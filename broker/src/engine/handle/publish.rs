@@ -13,8 +13,9 @@ use siding_protocol::types::{Address, Level, Name, OffsetRange, Timestamp};
 use super::Next;
 use crate::engine::Engine;
 use crate::engine::command::{Command, Named, Operation, Piece, Publish, Transaction};
+use crate::engine::effect::{Effect, Effects, Origin};
 use crate::engine::judge::Asked;
-use crate::engine::log::Log;
+use crate::engine::log::{Kind, Log};
 use crate::engine::producer::{Remembered, Seen};
 use crate::engine::runs::RangeSet;
 use crate::engine::special::specials;
@@ -26,13 +27,15 @@ impl Engine {
     pub(super) fn propose_publish(
         &mut self,
         now: Timestamp,
-        name: &Name,
-        ticket: ProducerTicket,
-        (level, run): (Option<Level>, ScannedRun),
-    ) -> Result<Next, Refusal> {
+        from: Origin,
+        (name, ticket): (&Name, ProducerTicket),
+        (level, mut run): (Option<Level>, ScannedRun),
+        effects: &mut Effects,
+    ) -> Result<(), Refusal> {
         let log = self.log_named(name)?;
         let level = level.unwrap_or(log.level());
-        let mut publish = publish_command(now, log, ticket, &run)?;
+        let is_filtered = matches!(log.kind, Kind::Topic(_));
+        let mut publish = publish_command(now, log, ticket, &mut run)?;
         // A full queue or disk refuses before the bytes are logged, unless this is the retry of a
         // request that was stored or is about to be.
         if let Err(mut refusal) = self
@@ -44,7 +47,9 @@ impl Engine {
             return Err(refusal);
         }
         self.refuse_on_a_full_disk(ticket)?;
-        publish.verdicts = self.verdicts(publish.log, &run.bytes);
+        if is_filtered {
+            publish.verdicts = self.verdicts(publish.log, &run.bytes);
+        }
         let asks_much = !publish.specials.is_empty()
             || !publish.dedup_ids.is_empty()
             || !publish.verdicts.is_empty();
@@ -53,7 +58,13 @@ impl Engine {
             self.refuse_oversized(&mut command, run.bytes.len())?;
         }
         self.volatile.in_flight.push_back(ticket);
-        Ok(Next::Propose(command, vec![run.bytes], level))
+        effects.push(Effect::Propose {
+            command,
+            runs: vec![run.bytes],
+            from: Some(from),
+            urgency: level.into(),
+        });
+        Ok(())
     }
 
     fn is_new(&self, ticket: ProducerTicket) -> bool {
@@ -119,9 +130,9 @@ impl Engine {
                 refusal: Box::new(refusal),
             };
             logged.push(match operation {
-                request::Operation::Publish { name, run } => {
+                request::Operation::Publish { name, mut run } => {
                     let log = self.log_named(&name).map_err(at)?;
-                    let mut publish = inner_publish(now, log, &run).map_err(at)?;
+                    let mut publish = inner_publish(now, log, &mut run).map_err(at)?;
                     publish.verdicts = self.verdicts(publish.log, &run.bytes);
                     let publish = Some(publish);
                     runs.push(run.bytes);
@@ -163,7 +174,7 @@ impl Engine {
 pub(in crate::engine) fn inner_publish(
     now: Timestamp,
     log: &Log,
-    run: &ScannedRun,
+    run: &mut ScannedRun,
 ) -> Result<Publish, Refusal> {
     let none = ProducerTicket {
         producer: 0,
@@ -172,14 +183,15 @@ pub(in crate::engine) fn inner_publish(
     publish_command(now, log, none, run)
 }
 
-/// What is logged of a run for a log, said at `now`.
+/// What is logged of a run for a log, said at `now`. Takes the pieces out of the run.
 pub(in crate::engine) fn publish_command(
     now: Timestamp,
     log: &Log,
     ticket: ProducerTicket,
-    run: &ScannedRun,
+    run: &mut ScannedRun,
 ) -> Result<Publish, Refusal> {
-    let pieces = run.pieces.iter().map(|piece| Piece {
+    let pieces = std::mem::take(&mut run.pieces);
+    let pieces = pieces.into_iter().map(|piece| Piece {
         count: piece.count,
         bytes: piece.bytes,
     });

@@ -1,7 +1,5 @@
 //! Cancelling: a message that nobody holds ends; the holder of a leased one is told.
 
-use std::collections::BTreeSet;
-
 use siding_protocol::event::Answer;
 use siding_protocol::refusal::{Refusal, State as Standing};
 use siding_protocol::types::{Offset, OffsetRange};
@@ -12,13 +10,14 @@ use crate::engine::log::Change;
 use crate::engine::look::address_of;
 use crate::engine::state::{State, gone};
 use crate::engine::subscription::{Context, Subscription};
+use crate::engine::touched::Touched;
 
 impl State {
     pub(in crate::engine) fn cancel(
         &mut self,
         cancel: Cancel,
         effects: &mut Effects,
-        touched: &mut BTreeSet<u64>,
+        touched: &mut Touched,
     ) -> Result<Answer, Refusal> {
         self.judge_cancel(cancel)?;
         self.cancel_judged(cancel, effects, touched);
@@ -50,7 +49,7 @@ impl State {
         &mut self,
         cancel: Cancel,
         effects: &mut Effects,
-        touched: &mut BTreeSet<u64>,
+        touched: &mut Touched,
     ) {
         self.change(
             cancel.subscription,

@@ -16,6 +16,7 @@ use crate::engine::command::{Command, CreateSchedule, Fire, Publish};
 use crate::engine::effect::{Effect, Effects, Urgency};
 use crate::engine::handle::publish::inner_publish;
 use crate::engine::look::unknown;
+use crate::engine::touched::Touched;
 
 /// Firings proposed at once; the others right after.
 const FIRINGS_MAX: usize = 100;
@@ -117,9 +118,9 @@ impl Engine {
         let limits = RunLimits {
             body_bytes_max: BODY_BYTES_CEILING,
         };
-        let run = run::scan(schedule.run.clone(), limits).ok()?;
+        let mut run = run::scan(schedule.run.clone(), limits).ok()?;
         // What the filters of a topic's subscriptions say of it is judged later.
-        let publish = inner_publish(now, log, &run).ok()?;
+        let publish = inner_publish(now, log, &mut run).ok()?;
         Some((publish, run.bytes))
     }
 
@@ -186,7 +187,7 @@ impl Engine {
     }
 
     /// What fired last may have ended, in one of these subscriptions: firings kept for that are due.
-    pub(in crate::engine) fn release_kept(&mut self, touched: Option<&BTreeSet<u64>>) {
+    pub(in crate::engine) fn release_kept(&mut self, touched: Option<&Touched>) {
         let keeping: Vec<_> = self.state.schedules.keeping.iter().copied().collect();
         for id in keeping {
             let Some(schedule) = self.state.schedules.get(id) else {
@@ -196,7 +197,7 @@ impl Engine {
                 .last
                 .and_then(|fired| self.state.logs.get(&fired.log));
             let is_touched = touched.is_none_or(|touched| {
-                log.is_none_or(|log| log.subscriptions.iter().any(|id| touched.contains(id)))
+                log.is_none_or(|log| log.subscriptions.iter().any(|id| touched.contains(*id)))
             });
             let is_free = is_touched
                 && !self.volatile.clock.firing.contains(&id)
