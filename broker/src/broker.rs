@@ -16,7 +16,7 @@ use crate::config::{AdminListen, Config, ConfigError};
 use crate::server::listener::Server;
 use crate::server::peers::Peers;
 use crate::server::registry::Registry;
-use crate::shard::committer::{Committer, Pace, ShardError};
+use crate::shard::committer::{Committer, Machine, Pace, ShardError};
 use crate::shard::inbox::Inbox;
 use crate::shard::recovery::{self, RecoveryError};
 use crate::storage::fs::SystemFs;
@@ -288,7 +288,11 @@ impl House {
             checkpoint_bytes: self.config.checkpoint_bytes.0,
             flush_ms: self.config.flush_interval_ms,
         };
-        let committer = Committer::start(recovery, ways, &self.config.time, pace)?;
+        let machine = Machine {
+            time: self.config.time.clone(),
+            ..Machine::default()
+        };
+        let committer = Committer::start(recovery, ways, &machine, pace)?;
         let listener = self.listener.take().ok_or(io::ErrorKind::NotFound.into());
         let listener = listener.and_then(|listener| {
             listener.set_nonblocking(true)?;

@@ -9,7 +9,7 @@ use siding_broker::storage::fs::SystemFs;
 use siding_broker::storage::memory_fs::MemoryFs;
 use siding_broker::storage::{
     Append, Completion, DataDir, Filling, Group, Journal, JournalOptions, Kind, Level,
-    StorageError, Writer, recover,
+    StorageError, Threads, Writer, recover,
 };
 
 use crate::rig::{FILE_BYTES, Rig, body, entry};
@@ -110,7 +110,10 @@ fn real(options: &JournalOptions) -> (Writer, u64) {
 fn start(writer: Writer) -> (Journal, Receiver<Completion>) {
     let (done, completions) = sync_channel(64);
     let complete = Box::new(move |completion| done.send(completion).unwrap());
-    (Journal::start(writer, complete).unwrap(), completions)
+    (
+        Journal::start(writer, complete, &Threads::System).unwrap(),
+        completions,
+    )
 }
 
 fn group(first: u64, count: u64, tag: u64) -> Group {

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use super::committer::Outside;
 use super::core::Core;
 use crate::storage::bodies::Bodies;
+use crate::storage::threads::Threads;
 use crate::storage::{Files, Section, Snapshot, Snapshots, StorageError};
 
 /// The engine's durable half.
@@ -25,6 +26,7 @@ pub const BODIES_SECTION: &str = "bodies";
 pub struct Checkpoints {
     snapshots: Snapshots,
     node: u64,
+    threads: Threads,
     /// Journal bytes between two snapshots.
     every_bytes: u64,
     /// The snapshot being written: the files in which it needs a body.
@@ -33,10 +35,11 @@ pub struct Checkpoints {
 
 impl Checkpoints {
     /// One snapshot for every `every_bytes` of journal.
-    pub fn new(snapshots: Snapshots, node: u64, every_bytes: u64) -> Self {
+    pub fn new(snapshots: Snapshots, node: u64, threads: Threads, every_bytes: u64) -> Self {
         Self {
             snapshots,
             node,
+            threads,
             every_bytes,
             running: None,
         }
@@ -64,9 +67,7 @@ impl Checkpoints {
             // The core thread is gone: nobody needs to know.
             done.blocking_send(Outside::Checkpoint(result)).ok();
         };
-        std::thread::Builder::new()
-            .name("siding-snapshot".into())
-            .spawn(write)?;
+        self.threads.once("siding-snapshot", write)?;
         self.running = Some(bodies.live_files().collect());
         Ok(())
     }

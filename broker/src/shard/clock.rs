@@ -26,7 +26,7 @@ pub struct ManualTime(Arc<ManualInner>);
 
 #[derive(Debug, Default)]
 struct ManualInner {
-    now_ms: AtomicU64,
+    now_us: AtomicU64,
     moved: Notify,
 }
 
@@ -34,27 +34,37 @@ impl ManualTime {
     /// Starts at `now`.
     pub fn new(now: Timestamp) -> Self {
         let time = Self::default();
-        time.0.now_ms.store(now.0, Ordering::Release);
+        time.0.now_us.store(now.0 * 1_000, Ordering::Release);
         time
     }
 
     /// Lets `ms` milliseconds pass and wakes whoever waits for them.
     pub fn advance_ms(&self, ms: u64) {
-        self.0.now_ms.fetch_add(ms, Ordering::AcqRel);
+        self.advance_us(ms * 1_000);
+    }
+
+    /// Lets `us` microseconds pass and wakes whoever waits for them.
+    pub fn advance_us(&self, us: u64) {
+        self.0.now_us.fetch_add(us, Ordering::AcqRel);
         self.0.moved.notify_waiters();
     }
 
-    fn now(&self) -> Timestamp {
-        Timestamp(self.0.now_ms.load(Ordering::Acquire))
+    /// Microseconds since the Unix epoch.
+    pub fn now_us(&self) -> u64 {
+        self.0.now_us.load(Ordering::Acquire)
     }
 
-    async fn reach(&self, at: Timestamp) {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.now_us() / 1_000)
+    }
+
+    async fn reach(&self, at_us: u64) {
         loop {
             let moved = self.0.moved.notified();
             tokio::pin!(moved);
             // Registered before the look, or an advance in between would be missed.
             moved.as_mut().enable();
-            if self.now() >= at {
+            if self.now_us() >= at_us {
                 return;
             }
             moved.await;
@@ -72,7 +82,7 @@ pub struct Clock {
 #[derive(Clone, Debug)]
 enum Running {
     System { started: Instant },
-    Manual(ManualTime),
+    Manual { time: ManualTime, started_us: u64 },
 }
 
 impl Clock {
@@ -90,8 +100,11 @@ impl Clock {
                 }
             }
             TimeSource::Manual(time) => Self {
-                floor: last,
-                source: Running::Manual(time.clone()),
+                floor: last.max(time.now()),
+                source: Running::Manual {
+                    time: time.clone(),
+                    started_us: time.now_us(),
+                },
             },
         }
     }
@@ -100,7 +113,10 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         match &self.source {
             Running::System { started } => self.floor.plus_ms(whole_ms(started.elapsed())),
-            Running::Manual(time) => time.now().max(self.floor),
+            Running::Manual { time, started_us } => {
+                let passed_us = time.now_us().saturating_sub(*started_us);
+                self.floor.plus_ms(passed_us / 1_000)
+            }
         }
     }
 
@@ -117,25 +133,40 @@ impl Clock {
                 let wait = Duration::from_millis(at.ms_since(self.now()));
                 tokio::time::sleep(wait).await;
             }
-            Running::Manual(time) => time.reach(at).await,
+            Running::Manual { time, started_us } => {
+                let wait_us = at.ms_since(self.floor).saturating_mul(1_000);
+                time.reach(started_us.saturating_add(wait_us)).await;
+            }
         }
     }
 }
 
 /// Measures one piece of work.
-#[derive(Clone, Copy, Debug)]
-pub struct Stopwatch(Instant);
+#[derive(Clone, Debug)]
+pub struct Stopwatch(Since);
+
+#[derive(Clone, Debug)]
+enum Since {
+    System(Instant),
+    Manual(ManualTime, u64),
+}
 
 impl Stopwatch {
     /// Starts now.
     #[expect(clippy::disallowed_methods, reason = "this is the file that may")]
-    pub fn start() -> Self {
-        Self(Instant::now())
+    pub fn start(source: &TimeSource) -> Self {
+        Self(match source {
+            TimeSource::System => Since::System(Instant::now()),
+            TimeSource::Manual(time) => Since::Manual(time.clone(), time.now_us()),
+        })
     }
 
     /// What has passed.
-    pub fn elapsed(self) -> Duration {
-        self.0.elapsed()
+    pub fn elapsed(&self) -> Duration {
+        match &self.0 {
+            Since::System(started) => started.elapsed(),
+            Since::Manual(time, started_us) => Duration::from_micros(time.now_us() - started_us),
+        }
     }
 }
 
@@ -155,6 +186,6 @@ mod tests {
         let clock = Clock::start(&TimeSource::Manual(manual.clone()), Timestamp(50));
         assert_eq!(clock.now(), Timestamp(50));
         manual.advance_ms(100);
-        assert_eq!(clock.now(), Timestamp(110));
+        assert_eq!(clock.now(), Timestamp(150));
     }
 }

@@ -32,7 +32,7 @@ use super::sessions::Sessions;
 use crate::engine::effect::Urgency;
 use crate::storage::journal::{Completion, Journal};
 use crate::storage::writer::Level;
-use crate::storage::{DataDir, RecordAt, Snapshot, StorageError};
+use crate::storage::{DataDir, RecordAt, Snapshot, StorageError, Threads};
 
 /// After so much idleness the durable mark is written.
 const MARK_MS: u64 = 100;
@@ -48,6 +48,15 @@ pub struct Pace {
     pub checkpoint_bytes: u64,
     /// What was confirmed as written is synced within so much, ms.
     pub flush_ms: u64,
+}
+
+/// What a shard takes from the machine it runs on.
+#[derive(Clone, Debug, Default)]
+pub struct Machine {
+    /// Its time.
+    pub time: TimeSource,
+    /// Who does what blocks.
+    pub threads: Threads,
 }
 
 /// What other threads bring.
@@ -105,7 +114,7 @@ impl<S: Sessions> Committer<S> {
     pub fn start(
         recovery: Recovery,
         (inbox, sessions): (Rc<Inbox>, Rc<S>),
-        time: &TimeSource,
+        Machine { time, threads }: &Machine,
         pace: Pace,
     ) -> Result<Self, ShardError> {
         let Recovery {
@@ -122,22 +131,24 @@ impl<S: Sessions> Committer<S> {
             // There is room for every group that can be on its way; the core may be gone.
             done.try_send(Outside::Journal(completion)).ok();
         };
-        let journal = Journal::start(writer, Box::new(complete))?;
+        let journal = Journal::start(writer, Box::new(complete), threads)?;
         let done = to_core.clone();
         let fetcher = Fetcher::start(
+            threads,
             move |record| reader.read(record),
             move |record, payload| {
                 done.blocking_send(Outside::Fetched(record, payload)).ok();
             },
         )?;
         let (snapshots, node) = (data_dir.snapshots(), data_dir.node());
+        let every_bytes = pace.checkpoint_bytes;
         let mut committer = Self {
             clock: Clock::start(time, core.last_now()),
             core,
             inbox,
-            door: Door::new(journal, last_index),
+            door: Door::new(journal, time, last_index),
             performer: Performer::new(bodies, fetcher, sessions),
-            checkpoints: Checkpoints::new(snapshots, node, pace.checkpoint_bytes),
+            checkpoints: Checkpoints::new(snapshots, node, threads.clone(), every_bytes),
             applied_index: last_index,
             outside,
             to_core,
@@ -148,6 +159,11 @@ impl<S: Sessions> Committer<S> {
         };
         committer.begin_term()?;
         Ok(committer)
+    }
+
+    /// The time as this shard sees it.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     fn begin_term(&mut self) -> Result<(), ShardError> {
@@ -192,7 +208,8 @@ impl<S: Sessions> Committer<S> {
         }
     }
 
-    fn wake_at(&self) -> Option<Timestamp> {
+    /// When there is work although nobody brings any; `None` while a group is in flight.
+    pub fn wake_at(&self) -> Option<Timestamp> {
         if self.door.is_in_flight() {
             return None;
         }

@@ -126,6 +126,12 @@ impl Core {
         self.sort_replayed();
     }
 
+    /// Plants a bug in the engine, for as long as this core lives.
+    #[cfg(feature = "planted-bugs")]
+    pub fn plant(&mut self, bug: crate::engine::planted::Bug) {
+        self.engine.plant(bug);
+    }
+
     /// What nobody outside may know, from the operating system.
     pub fn set_secret(&mut self, secret: Seed) {
         self.engine.set_secret(secret);

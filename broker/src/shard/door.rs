@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::clock::Stopwatch;
+use super::clock::{Stopwatch, TimeSource};
 use super::group::Pending;
 use crate::engine::command::Command;
 use crate::storage::journal::{Completion, Group, Journal};
@@ -43,6 +43,7 @@ pub struct Applied {
 #[derive(Debug)]
 pub struct Door {
     journal: Journal,
+    time: TimeSource,
     term: u64,
     next_index: u64,
     heads: BytesMut,
@@ -61,9 +62,10 @@ struct Submitted {
 
 impl Door {
     /// Continues behind the entry `last_index`.
-    pub fn new(journal: Journal, last_index: u64) -> Self {
+    pub fn new(journal: Journal, time: &TimeSource, last_index: u64) -> Self {
         Self {
             journal,
+            time: time.clone(),
             term: 0,
             next_index: last_index + 1,
             heads: BytesMut::new(),
@@ -105,7 +107,7 @@ impl Door {
     /// Final: nothing more may be confirmed.
     pub fn commit_here(&mut self, pending: Pending, level: Level) -> Result<Applied, StorageError> {
         let (group, runs_start) = self.group(&pending, level);
-        let stopwatch = Stopwatch::start();
+        let stopwatch = Stopwatch::start(&self.time);
         let committed = self.journal.commit_here(group)?;
         if level == Level::Synced {
             self.sync.note(stopwatch.elapsed());
@@ -132,7 +134,7 @@ impl Door {
             self.send(Group::new(Level::Synced, 0), None)?;
             return Ok(false);
         }
-        let stopwatch = Stopwatch::start();
+        let stopwatch = Stopwatch::start(&self.time);
         self.journal.sync()?;
         self.sync.note(stopwatch.elapsed());
         Ok(true)
@@ -141,7 +143,7 @@ impl Door {
     fn send(&mut self, group: Group, pending: Option<(Pending, u32)>) -> Result<(), StorageError> {
         debug_assert!(!self.is_in_flight(), "one group at a time");
         self.journal.submit(group)?;
-        let stopwatch = Stopwatch::start();
+        let stopwatch = Stopwatch::start(&self.time);
         self.submitted = Some(Submitted {
             group: pending,
             stopwatch,

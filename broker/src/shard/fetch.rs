@@ -2,12 +2,11 @@
 //! disk.
 
 use std::io;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread::Builder;
 
 use bytes::Bytes;
 
 use super::resolve::{READS_MAX, Resolver};
+use crate::storage::threads::{Threads, Worker};
 use crate::storage::{RecordAt, StorageError};
 
 /// The fetching thread ended on its own, which is a bug: nothing can be read any more.
@@ -18,7 +17,7 @@ pub struct FetcherGone;
 /// The way to the fetching thread. Dropping it ends the thread after the read it is at.
 #[derive(Debug)]
 pub struct Fetcher {
-    requests: SyncSender<RecordAt>,
+    requests: Worker<RecordAt>,
 }
 
 impl Fetcher {
@@ -28,16 +27,15 @@ impl Fetcher {
     /// # Errors
     /// The operating system refuses a thread.
     pub fn start(
+        threads: &Threads,
         mut read: impl FnMut(RecordAt) -> Result<Bytes, StorageError> + Send + 'static,
         mut done: impl FnMut(RecordAt, Result<Bytes, StorageError>) + Send + 'static,
     ) -> io::Result<Self> {
-        let (requests, received) = sync_channel(READS_MAX);
-        Builder::new().name("siding-fetch".into()).spawn(move || {
-            for record in received {
-                let payload = read(record);
-                done(record, payload);
-            }
-        })?;
+        let work = move |record| {
+            let payload = read(record);
+            done(record, payload);
+        };
+        let requests = threads.start("siding-fetch", READS_MAX, work)?;
         Ok(Self { requests })
     }
 
@@ -56,6 +54,8 @@ impl Fetcher {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::sync_channel;
+
     use super::*;
 
     #[test]
@@ -70,7 +70,7 @@ mod tests {
                 .send((at.position, payload.ok()))
                 .expect("the test listens");
         };
-        let fetcher = Fetcher::start(read, done).expect("a thread");
+        let fetcher = Fetcher::start(&Threads::System, read, done).expect("a thread");
         for position in 1..=3 {
             let record = RecordAt {
                 file: 1,

@@ -8,12 +8,12 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
 
 use super::error::StorageError;
 use super::files::RecordAt;
 use super::reader::{Files, Reader};
 use super::spares::SpareGauge;
+use super::threads::{Threads, Worker};
 use super::writer::{Append, Level, Writer, mark};
 
 /// Groups that may wait for the journal thread; `submit` blocks beyond. A caller that pipelines
@@ -79,11 +79,10 @@ enum Message {
 pub struct Journal {
     /// Here, or with the thread.
     writer: Option<Box<Writer>>,
-    messages: SyncSender<Message>,
+    worker: Worker<Message>,
     returned: Receiver<Box<Writer>>,
     /// Groups submitted whose completion the owner has not taken in yet.
     in_flight: usize,
-    thread: JoinHandle<()>,
     files: Files,
     reader: Reader,
     gauge: Arc<SpareGauge>,
@@ -92,21 +91,24 @@ pub struct Journal {
 
 impl Journal {
     /// Opens the door to a recovered journal. `complete` learns what became of submitted groups.
-    pub fn start(writer: Writer, complete: Complete) -> Result<Self, StorageError> {
-        let (messages, inbox) = sync_channel(SUBMITTED_MAX);
+    pub fn start(
+        writer: Writer,
+        complete: Complete,
+        threads: &Threads,
+    ) -> Result<Self, StorageError> {
         let (give_back, returned) = sync_channel(1);
-        let thread = std::thread::Builder::new()
-            .name("siding-journal".into())
-            .spawn(move || run(&inbox, &give_back, &complete))
+        let mut seat = None;
+        let work = move |message| take(message, &mut seat, &give_back, &complete);
+        let worker = threads
+            .start("siding-journal", SUBMITTED_MAX, work)
             .map_err(StorageError::io(
                 "start the thread of",
                 Path::new("journal"),
             ))?;
         Ok(Self {
-            messages,
+            worker,
             returned,
             in_flight: 0,
-            thread,
             files: writer.files(),
             reader: writer.reader(),
             gauge: writer.spare_gauge(),
@@ -187,8 +189,7 @@ impl Journal {
     pub fn close(mut self) -> Result<Writer, StorageError> {
         self.fetch_writer()?;
         let mut writer = self.writer.take().ok_or(StorageError::ThreadGone)?;
-        drop(self.messages);
-        self.thread.join().map_err(|_| StorageError::ThreadGone)?;
+        self.worker.end().map_err(|_| StorageError::ThreadGone)?;
         writer.append(&[], Level::Synced, &mut Vec::new())?;
         writer.append(&[mark()], Level::Synced, &mut Vec::new())?;
         Ok(*writer)
@@ -209,37 +210,39 @@ impl Journal {
     fn fetch_writer(&mut self) -> Result<(), StorageError> {
         if self.writer.is_none() {
             self.send(Message::GiveBack)?;
+            self.worker.hurry();
             self.writer = Some(self.returned.recv().map_err(|_| StorageError::ThreadGone)?);
         }
         Ok(())
     }
 
     fn send(&self, message: Message) -> Result<(), StorageError> {
-        self.messages
+        self.worker
             .send(message)
             .map_err(|_| StorageError::ThreadGone)
     }
 }
 
-/// The journal thread: it owns the writer from the message that brings it to the one that asks for
-/// it back, and ends when the door is gone.
-fn run(inbox: &Receiver<Message>, give_back: &SyncSender<Box<Writer>>, complete: &Complete) {
-    let mut seat: Option<Box<Writer>> = None;
-    while let Ok(message) = inbox.recv() {
-        match message {
-            Message::Writer(writer) => seat = Some(writer),
-            Message::Group(group) => {
-                let tag = group.tag;
-                let writer = seat.as_deref_mut().ok_or(StorageError::ThreadGone);
-                let result = writer.and_then(|writer| commit(writer, group));
-                complete(Completion { tag, result });
-            }
-            Message::GiveBack => {
-                if let Some(writer) = seat.take()
-                    && give_back.send(writer).is_err()
-                {
-                    return;
-                }
+/// The journal thread takes a message. It owns the writer from the one that brings it to the one that
+/// asks for it back.
+fn take(
+    message: Message,
+    seat: &mut Option<Box<Writer>>,
+    give_back: &SyncSender<Box<Writer>>,
+    complete: &Complete,
+) {
+    match message {
+        Message::Writer(writer) => *seat = Some(writer),
+        Message::Group(group) => {
+            let tag = group.tag;
+            let writer = seat.as_deref_mut().ok_or(StorageError::ThreadGone);
+            let result = writer.and_then(|writer| commit(writer, group));
+            complete(Completion { tag, result });
+        }
+        Message::GiveBack => {
+            if let Some(writer) = seat.take() {
+                // The door waits for it, or is gone.
+                give_back.send(writer).ok();
             }
         }
     }

@@ -42,6 +42,7 @@ pub mod recover;
 mod scan;
 pub mod snapshot;
 pub mod spares;
+pub mod threads;
 pub mod writer;
 
 pub use bodies::Bodies;
@@ -53,4 +54,5 @@ pub use reader::{Files, Reader};
 pub use record::Kind;
 pub use recover::{Recovered, Report, Torn, recover};
 pub use snapshot::{Section, Snapshot, Snapshots};
+pub use threads::{ManualThreads, Threads};
 pub use writer::{Append, Level, Writer};

@@ -130,12 +130,15 @@ impl Stage {
         let (inbox, notes) = (Rc::new(Inbox::new(8 << 20)), Rc::new(Notes::default()));
         let time = ManualTime::new(Timestamp(1_000_000));
         let ways = (Rc::clone(&inbox), Rc::clone(&notes));
-        let source = TimeSource::Manual(time.clone());
+        let machine = Machine {
+            time: TimeSource::Manual(time.clone()),
+            threads: Threads::System,
+        };
         let pace = Pace {
             checkpoint_bytes: 1 << 30,
             flush_ms: 50,
         };
-        let committer = Committer::start(recovery, ways, &source, pace).expect("a shard");
+        let committer = Committer::start(recovery, ways, &machine, pace).expect("a shard");
         Self {
             fs,
             time,
@@ -414,7 +417,7 @@ fn a_snapshot_ahead_of_what_a_power_cut_leaves_of_the_journal_is_started_from() 
         stage.turns(1).await;
         // The note of the lease is written un-synced; then a snapshot is due.
         let snapshots = Snapshots::new(Arc::new(stage.fs.clone()), "/data/shard-0".into());
-        stage.committer.checkpoints = Checkpoints::new(snapshots, 1, 1);
+        stage.committer.checkpoints = Checkpoints::new(snapshots, 1, Threads::System, 1);
         stage.time.advance_ms(5);
         stage.turns(1).await;
         while stage.committer.checkpoints.is_running() {
