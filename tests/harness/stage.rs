@@ -1,6 +1,7 @@
 //! A bare engine on a stage: performs effects as a shard does, with a manual clock and a journal
 //! in memory whose entries are encoded and decoded, so that a replay uses the bytes.
 
+mod reads;
 mod restart;
 
 use std::collections::VecDeque;
@@ -271,12 +272,6 @@ impl<W: Witness> Stage<W> {
         self.run();
     }
 
-    /// The disk answers reads, or lets them wait.
-    pub fn set_slow_disk(&mut self, slow: bool) {
-        self.slow_disk = slow;
-        self.run();
-    }
-
     /// Everything in flight is committed and applied, notes too.
     pub fn flush(&mut self) {
         let (notes, pipelined) = (self.notes, self.pipelined);
@@ -302,21 +297,6 @@ impl<W: Witness> Stage<W> {
             }
         }
         panic!("the engine does not come to rest");
-    }
-
-    fn next_read(&mut self) -> Option<(u64, u64, Vec<OffsetRange>)> {
-        (!self.slow_disk).then(|| self.reads.pop_front()).flatten()
-    }
-
-    fn read(&mut self, (number, log, ranges): (u64, u64, Vec<OffsetRange>)) {
-        let bodies = self.bodies.read(log, &ranges);
-        if let Some(delivery) = self.engine.taking(number) {
-            self.witness.chosen(delivery, &bodies);
-        }
-        self.engine
-            .bodies_read(self.now, number, &bodies, &mut self.effects);
-        self.perform(&Entry::default());
-        self.dispatch();
     }
 
     /// More was due than one entry lets happen.

@@ -24,6 +24,7 @@
 //! purge ADDRESS [dry]    redrive|drop ADDRESS [limit=0] [rate=0] [dry]    stop-redrive ADDRESS
 //! pause ADDRESS    resume ADDRESS    describe ADDRESS    browse ADDRESS    list
 //! notes ride|at-once|held    pipeline on|off    flush    disk slow|quick
+//! reading: what waits for the slow disk                        -> NAME@0-1,3
 //! seek ADDRESS start=earliest|latest|OFFSET or since=MS_AFTER_THE_BEGINNING, as for sub
 //! filter=WORDS_WITH_BLANKS_LIKE_THIS
 //! ```
@@ -90,6 +91,8 @@ struct Transcript {
     log_names: BTreeMap<u64, String>,
     /// Notices of leases about to end are events.
     tells_notices: bool,
+    /// What is to be read is an event of this line.
+    tells_reads: bool,
 }
 
 impl Transcript {
@@ -105,6 +108,7 @@ impl Transcript {
             producers: Vec::new(),
             log_names: BTreeMap::new(),
             tells_notices: false,
+            tells_reads: false,
         }
     }
 
@@ -118,6 +122,7 @@ impl Transcript {
                 self.stage.close_session(session);
             }
             "notices" => self.tells_notices = true,
+            "reading" => self.tells_reads = true,
             "marking" => {
                 let who = words.word(1);
                 self.last_session += 1;

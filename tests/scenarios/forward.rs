@@ -224,3 +224,20 @@ fn what_was_overtaken_in_the_line_of_its_key_while_it_was_read_is_forwarded_in_i
         ",
     );
 }
+
+#[test]
+fn what_is_read_for_a_forward_fits_its_target_over_all_its_ranges() {
+    // A message has 99 bytes: three of them fit.
+    check(
+        "
+        topic news
+        queue jobs max_bytes=395
+        sub news/a to=jobs filter=routing_key_matches_a.*
+        disk slow                    ->
+        publish news n=9 size=90 keys=a.x,a.x,b.x -> confirm news@0-8
+        reading                      -> news@0-1,3
+        disk quick                   ->
+        describe jobs                -> jobs 0..3, 3 ready
+        ",
+    );
+}

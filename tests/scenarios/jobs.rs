@@ -1,5 +1,6 @@
 //! Jobs: what rides on settles, looking at one, waiting for its end, cancelling, records.
 
+use siding_protocol::limits::AWAITS_PER_CONNECTION_MAX;
 use siding_tests::transcript::check;
 
 #[test]
@@ -266,4 +267,21 @@ fn a_settle_whose_lease_is_lost_leaves_no_checkpoint() {
         get jobs@0                 -> jobs@0 leased, attempts 1, by bob, checkpoint late
         ",
     );
+}
+
+#[test]
+fn a_connection_waits_for_as_many_ends_as_it_may_and_not_for_one_more() {
+    let waits = "wait jobs@0 as=alice ->\n".repeat(AWAITS_PER_CONNECTION_MAX);
+    check(&format!(
+        "
+        queue jobs
+        publish jobs n=2           -> confirm jobs@0-1
+        {waits}
+        wait jobs@1 as=alice       -> refuse: busy awaits 1024 of 1024, retry after 1000 ms
+        wait jobs@1 as=bob         ->
+        receive carol jobs max=1   -> carol receives jobs@0 attempt 1
+        ack carol jobs@0
+        wait jobs@1 as=alice       ->
+        "
+    ));
 }

@@ -245,3 +245,18 @@ fn a_schedule_publishes_into_a_topic_and_runs_as_long_as_a_subscription_has_its_
         ",
     );
 }
+
+#[test]
+fn a_schedule_carries_the_largest_run_and_not_a_byte_more() {
+    // A run of one message has 8 bytes besides a body of this size.
+    check(
+        "
+        queue jobs
+        schedule large jobs every=5s size=262137 -> refuse: run is larger than 262144
+        schedule large jobs every=5s size=262136 ->
+        advance 5s                 ->
+        schedules                  -> large next +10s, last +5s, fired 1
+        receive alice jobs         -> alice receives jobs@0 attempt 1
+        ",
+    );
+}

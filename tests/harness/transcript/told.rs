@@ -1,6 +1,7 @@
 //! What happened, in the words of a transcript.
 
 use siding_broker::engine::effect::{DeliverTo, Delivery};
+use siding_protocol::types::OffsetRange;
 
 use super::Transcript;
 use crate::script::{answer_text, bytes_text, found_text, range_text, refusal_text};
@@ -12,7 +13,17 @@ impl Transcript {
         self.log_names
             .extend(logs.map(|log| (log.id, log.name.clone())));
         let events = self.stage.take_events().into_iter();
-        events.flat_map(|event| self.event(event)).collect()
+        let events = events.flat_map(|event| self.event(event)).collect();
+        match std::mem::take(&mut self.tells_reads) {
+            true => self.stage.reading().map(|read| self.read(read)).collect(),
+            false => events,
+        }
+    }
+
+    fn read(&self, (log, ranges): (u64, &[OffsetRange])) -> String {
+        let ranges: Vec<_> = ranges.iter().map(range_text).collect();
+        let name = self.log_names.get(&log).map_or("", String::as_str);
+        format!("{name}@{}", ranges.join(","))
     }
 
     fn event(&mut self, event: Event) -> Vec<String> {
