@@ -14,10 +14,10 @@ impl Transcript {
             .extend(logs.map(|log| (log.id, log.name.clone())));
         let events = self.stage.take_events().into_iter();
         let events = events.flat_map(|event| self.event(event)).collect();
-        match std::mem::take(&mut self.tells_reads) {
-            true => self.stage.reading().map(|read| self.read(read)).collect(),
-            false => events,
+        if !std::mem::take(&mut self.tells_reads) {
+            return events;
         }
+        self.stage.reading().map(|read| self.read(read)).collect()
     }
 
     fn read(&self, (log, ranges): (u64, &[OffsetRange])) -> String {
