@@ -16,7 +16,7 @@ use std::fmt;
 
 use siding::Grant;
 
-pub use self::checker::check;
+pub use self::checker::{check, check_exact};
 
 /// Which message: a publisher and its number, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,8 +73,15 @@ pub enum Event {
         /// When.
         at: Ms,
     },
-    /// About to kill the broker.
+    /// About to kill the broker, or to cut its power.
     Killed {
+        /// When.
+        at: Ms,
+        /// A lease that began before it is surely noted.
+        noted: Ms,
+    },
+    /// From now on nothing goes wrong any more.
+    Healed {
         /// When.
         at: Ms,
     },
@@ -150,6 +157,13 @@ pub struct Causes {
     pub cut: u64,
     /// The broker was killed before it had noted their lease.
     pub killed: u64,
+}
+
+impl Causes {
+    /// Of all of them.
+    pub fn all(&self) -> u64 {
+        self.expired + self.given_back + self.cut + self.killed
+    }
 }
 
 /// What a run came to.
@@ -235,7 +249,7 @@ impl fmt::Display for Report {
             self.leases_lost
         )?;
         writeln!(f, "acks overtaking   {}", self.overtaken)?;
-        let all = expired + given_back + cut + killed;
+        let all = self.redelivered.all();
         write!(
             f,
             "redelivered       {all}: {expired} expired, {given_back} given back, "

@@ -1,5 +1,5 @@
 //! What the tests of Siding share: the wire generator, the engine's stage, transcripts, the model,
-//! real brokers as processes.
+//! real brokers as processes, a simulated one.
 
 #![expect(clippy::panic, reason = "what a test is built from fails by panicking")]
 
@@ -13,6 +13,7 @@ pub mod load;
 pub mod model;
 pub mod raw;
 pub mod script;
+pub mod sim;
 pub mod stage;
 pub mod transcript;
 pub mod wire_generator;

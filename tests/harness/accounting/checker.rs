@@ -7,15 +7,39 @@ use siding::Grant;
 
 use super::{Delivered, Event, FinalBooks, Ms, Report, Tag, Violation};
 
-/// Clocks and tasks of one machine agree within so much: what is noted so shortly before or after
-/// may have been the other way round.
-const BLUR_MS: Ms = 250;
-/// A deadline as the consumer saw it may be early by so much against the test's clock.
-const EARLY_MS: Ms = 20;
+/// How well clocks agree.
+#[derive(Clone, Copy, Debug, Default)]
+struct Clocks {
+    /// What is noted so shortly before or after may have been the other way round.
+    blur: Ms,
+    /// A deadline as the consumer saw it may be early by so much against the test's clock.
+    early: Ms,
+}
 
-/// Checks a whole run; `books`: if the queue was drained at the end.
+/// Clocks and tasks of one machine.
+const MACHINE: Clocks = Clocks {
+    blur: 250,
+    early: 20,
+};
+/// Simulated clocks, which are one; but what was on its way at a cut may arrive for a moment still,
+/// and instants are rounded.
+const ONE: Clocks = Clocks { blur: 5, early: 2 };
+
+/// Checks a whole run of real programs; `books`: if the queue was drained at the end.
 pub fn check(events: &[Event], books: Option<FinalBooks>) -> Report {
-    let mut checker = Checker::default();
+    check_by(MACHINE, events, books)
+}
+
+/// Checks a whole run in which everybody has the same clock.
+pub fn check_exact(events: &[Event], books: Option<FinalBooks>) -> Report {
+    check_by(ONE, events, books)
+}
+
+fn check_by(clocks: Clocks, events: &[Event], books: Option<FinalBooks>) -> Report {
+    let mut checker = Checker {
+        clocks,
+        ..Checker::default()
+    };
     for event in events {
         checker.take(event);
     }
@@ -41,10 +65,13 @@ struct Course {
 
 #[derive(Debug, Default)]
 struct Checker {
+    clocks: Clocks,
     fates: BTreeMap<Tag, Fate>,
     courses: BTreeMap<u64, Course>,
     cuts: BTreeMap<u32, Vec<Ms>>,
-    kills: Vec<Ms>,
+    /// When, and what was surely noted before.
+    kills: Vec<(Ms, Ms)>,
+    healed: Option<Ms>,
     report: Report,
 }
 
@@ -83,7 +110,8 @@ impl Checker {
                 self.courses.entry(offset).or_default().lost.push(grant);
             }
             Event::Cut { consumer, at } => self.cuts.entry(consumer).or_default().push(at),
-            Event::Killed { at } => self.kills.push(at),
+            Event::Killed { at, noted } => self.kills.push((at, noted)),
+            Event::Healed { at } => self.healed = Some(at),
         }
     }
 
@@ -151,8 +179,13 @@ impl Checker {
                 }
             }
         }
+        for two in course.hands.windows(2) {
+            if let [before, after] = two {
+                self.attempts(before, after);
+            }
+        }
         if let (Some((acked, at)), Some(last)) = (course.acked, course.hands.last()) {
-            if last.grant > acked && last.since > at + EARLY_MS {
+            if last.grant > acked && last.since > at + self.clocks.early {
                 let words = format!("@{offset}: acked under {acked} by {at}, then {last}");
                 self.broken(Violation::AfterAck, &words);
             } else if last.grant > acked {
@@ -178,11 +211,26 @@ impl Checker {
         }
     }
 
+    /// What was charged stays charged if the lease was noted, and nothing is charged for nothing.
+    fn attempts(&mut self, before: &Delivered, after: &Delivered) {
+        let between = |at: &&Ms| (before.since..=after.at).contains(at);
+        let cuts = self.cuts.values().flatten().filter(between).count();
+        let mut kills = self.kills.iter().filter(|(at, _)| between(&at));
+        // Somebody else may have had it and lost it on the way.
+        let is_calm = cuts == 0 && kills.clone().next().is_none();
+        let is_noted = kills.all(|(_, noted)| before.since < *noted);
+        let forgotten = is_noted && after.attempt < before.attempt;
+        if forgotten || is_calm && after.attempt > before.attempt + 1 {
+            let words = format!("@{}: {before} → {after}", before.offset);
+            self.broken(Violation::Attempt, &words);
+        }
+    }
+
     /// Whether an answer to whoever got it may have been lost.
     fn was_interrupted(&self, hand: &Delivered) -> bool {
         let cuts = self.cuts.get(&hand.consumer).into_iter().flatten();
-        let mut all = cuts.chain(&self.kills);
-        all.any(|at| hand.at <= *at + BLUR_MS)
+        let mut all = cuts.chain(self.kills.iter().map(|(at, _)| at));
+        all.any(|at| hand.at <= *at + self.clocks.blur)
     }
 
     fn cause(&self, course: &Course, before: &Delivered, after: &Delivered) -> Option<Cause> {
@@ -191,13 +239,13 @@ impl Checker {
         }
         let mut cuts = self.cuts.get(&before.consumer).into_iter().flatten();
         // It may have been taken from what had been pushed just before the cut.
-        if cuts.any(|cut| before.at <= *cut + BLUR_MS && *cut <= after.at) {
+        if cuts.any(|cut| before.at <= *cut + self.clocks.blur && *cut <= after.at) {
             return Some(Cause::Cut);
         }
-        if after.at + EARLY_MS >= before.deadline {
+        if after.at + self.clocks.early >= before.deadline {
             return Some(Cause::Expired);
         }
-        let noted_too_late = |killed: &Ms| before.since + BLUR_MS >= *killed && *killed <= after.at;
+        let noted_too_late = |(at, noted): &(Ms, Ms)| before.since >= *noted && *at <= after.at;
         let is_next_term = after.grant.term > before.grant.term;
         let killed = is_next_term && self.kills.iter().any(noted_too_late);
         killed.then_some(Cause::Killed)

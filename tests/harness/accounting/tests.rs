@@ -37,6 +37,11 @@ fn acked(offset: u64, (term, counter): (u64, u64)) -> Event {
     }
 }
 
+fn killed(at: Ms) -> Event {
+    let noted = at.saturating_sub(250);
+    Event::Killed { at, noted }
+}
+
 /// Two messages, sent, confirmed, delivered, acked.
 fn clean() -> Vec<Event> {
     vec![
@@ -175,7 +180,7 @@ fn a_hand_over_after_a_cause_of_its_own_is_counted_under_it() {
             (1, 2),
             110,
         ),
-        (Event::Killed { at: 105 }, (2, 1), 110),
+        (killed(105), (2, 1), 110),
         (
             Event::Sent(Tag {
                 publisher: 9,
@@ -197,12 +202,12 @@ fn a_hand_over_after_a_cause_of_its_own_is_counted_under_it() {
 #[test]
 fn a_kill_excuses_only_leases_too_young_to_be_noted() {
     let mut events = clean();
-    events.insert(6, Event::Killed { at: 2_000 });
+    events.insert(6, killed(2_000));
     events.insert(7, Event::Delivered(hand(0, A, (2, 1), 2_100)));
     events[8] = acked(0, (2, 1));
     finds(&events, &[Violation::Unjustified]);
     // Without a new start in between, a kill excuses nothing.
-    events[6] = Event::Killed { at: 110 };
+    events[6] = killed(110);
     events[7] = Event::Delivered(hand(0, A, (1, 2), 200));
     events[8] = acked(0, (1, 2));
     finds(&events, &[Violation::Unjustified]);
@@ -254,4 +259,45 @@ fn a_first_attempt_that_is_not_the_first_is_found() {
         ..hand(0, A, (1, 1), 100)
     });
     finds(&events, &[Violation::Attempt]);
+}
+
+#[test]
+fn an_attempt_that_is_forgotten_or_charged_for_nothing_is_found() {
+    for (attempt, later, expected) in [(3, 1, true), (3, 3, false), (3, 4, false), (1, 3, true)] {
+        let mut events = clean();
+        events[4] = Event::Delivered(Delivered {
+            attempt: 1,
+            ..hand(0, A, (1, 1), 100)
+        });
+        let early = Delivered {
+            attempt,
+            ..hand(0, A, (1, 2), 200)
+        };
+        let late = Delivered {
+            attempt: later,
+            ..hand(0, A, (1, 3), 300)
+        };
+        for hand in [early, late] {
+            let (offset, grant) = (0, hand.grant);
+            let before = Grant {
+                counter: grant.counter - 1,
+                ..grant
+            };
+            events.insert(
+                5,
+                Event::GivenBack {
+                    offset,
+                    grant: before,
+                },
+            );
+            events.push(Event::Delivered(hand));
+        }
+        events.retain(|event| !matches!(event, Event::Acked { offset: 0, .. }));
+        events.push(Event::Cut {
+            consumer: 9,
+            at: 150,
+        });
+        let report = check(&events, None);
+        assert_eq!(report.count(Violation::Attempt) > 0, expected, "{report}");
+    }
 }

@@ -1,0 +1,157 @@
+//! What goes wrong in the world, and how it starts again.
+
+use siding_broker::storage::memory_fs::MemoryFs;
+
+use super::disk::SimFs;
+use super::node::Node;
+use super::world::{What, World};
+use crate::accounting::Event;
+
+/// A start may fail so often in a row before that is strange.
+const STARTS_MAX: u32 = 20;
+
+/// How a broker ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The machine lives on: nothing written is lost.
+    Kill,
+    /// What was not synced is lost, or not.
+    PowerCut,
+}
+
+impl World {
+    /// Something goes wrong, and the next thing is planned.
+    pub(super) fn fault(&mut self) {
+        if self.context.is_closing {
+            return;
+        }
+        let next_us = self.context.around(self.plan.fault_every_ms * 1_000);
+        self.context.happens_in(next_us, What::Fault);
+        if self.node.is_none() {
+            return;
+        }
+        match self.context.rng.u32(0..10) {
+            0..3 => self.end(End::PowerCut, "power cut"),
+            3..5 => {
+                self.count("power cut in an operation");
+                let nth = self.context.rng.u64(1..12);
+                self.fs.cut_power_in(nth);
+            }
+            5..7 => self.end(End::Kill, "kill"),
+            7 => {
+                self.count("disk error");
+                let nth = self.context.rng.u64(1..12);
+                self.fs.fail_in(nth);
+            }
+            _ => self.cut_somebody(),
+        }
+    }
+
+    fn cut_somebody(&mut self) {
+        let open = self.context.net.open();
+        let Some(session) = self.context.rng.choice(&open).copied() else {
+            return;
+        };
+        self.count("connection cut");
+        let at = self.context.now().ms;
+        if let Some(client) = self.context.cut(session) {
+            let consumer = u32::try_from(client).expect("few clients");
+            self.context.note_everywhere(Event::Cut { consumer, at });
+        }
+    }
+
+    pub(super) fn count(&mut self, fault: &'static str) {
+        *self.faults.entry(fault).or_default() += 1;
+    }
+
+    /// The broker ended by itself: its disk failed, or its power.
+    pub(super) fn ended(&mut self, why: &str) {
+        if self.fs.is_dead() {
+            return self.end(End::PowerCut, "power cut found");
+        }
+        if self.fs.failed() == 0 {
+            self.died.push(format!("it ended: {why}"));
+        }
+        self.end(End::Kill, "end");
+    }
+
+    /// The broker is gone; it starts again after a while.
+    fn end(&mut self, end: End, fault: &'static str) {
+        self.count(fault);
+        self.fs.cut_power();
+        drop(self.node.take());
+        self.forget_doings();
+        let now = self.context.now();
+        let noted = self.context.ledger.noted();
+        let at = now.ms;
+        self.context.note_everywhere(Event::Killed { at, noted });
+        self.context.cut_all();
+        let disk = self.leave_disk(end);
+        self.machine(disk);
+        let down_us = match self.context.rng.u32(0..10) {
+            0 => self.context.rng.u64(1..30_000_000),
+            _ => self.context.rng.u64(1_000..500_000),
+        };
+        self.context.happens_in(down_us, What::Start);
+    }
+
+    /// What is on the disk after that.
+    fn leave_disk(&mut self, end: End) -> MemoryFs {
+        if end == End::Kill {
+            return self.fs.disk().kill();
+        }
+        let rng = &mut self.context.rng;
+        let mode = rng.u32(0..4);
+        let mut choose = |_: &_, versions: usize| match mode {
+            0 => 0,
+            1 => versions,
+            2 => rng.usize(0..=versions),
+            _ if rng.bool() => 0,
+            _ => versions,
+        };
+        self.fs.disk().crash(&mut choose)
+    }
+
+    fn machine(&mut self, disk: MemoryFs) {
+        let seed = self.context.rng.u64(..);
+        let ways = (self.trace.clone(), self.plan.lie);
+        self.fs = SimFs::new(disk, ways, self.plan.speed, seed);
+    }
+
+    /// A broker starts; now and then that goes wrong too.
+    pub(super) fn start(&mut self) {
+        if self.life > 0 && !self.context.is_closing && self.context.rng.u32(0..5) == 0 {
+            let nth = self.context.rng.u64(1..60);
+            if self.context.rng.u32(0..4) == 0 {
+                self.count("disk error in a start");
+                self.fs.fail_in(nth);
+            } else {
+                self.count("power cut in a start");
+                self.fs.cut_power_in(nth);
+            }
+        }
+        match Node::start(&self.fs, &self.context.time, &self.plan.setup) {
+            Ok(node) => {
+                let (broker_ms, now) = (node.now_ms(), self.context.now());
+                self.context.broker_ahead = broker_ms.cast_signed() - now.ms.cast_signed();
+                self.node = Some(node);
+                self.failed_starts = 0;
+                self.drive();
+            }
+            Err(error) => {
+                self.failed_starts += 1;
+                let is_strange = !self.fs.is_dead() && self.fs.failed() == 0;
+                if is_strange || self.failed_starts > STARTS_MAX {
+                    self.died.push(format!("it does not start: {error:#}"));
+                    return;
+                }
+                let end = if self.fs.is_dead() {
+                    End::PowerCut
+                } else {
+                    End::Kill
+                };
+                self.end(end, "failed start");
+            }
+        }
+    }
+}
