@@ -25,7 +25,8 @@
 //!   reaches.
 //! - **group** rises by one with each sync, through all files. Only the last group of a journal can
 //!   be partly on disk.
-//! - **node** wrote the record; **index** and **term** are 0 where a kind has none.
+//! - **node** wrote the record; **index** and **term** are 0 where a kind has none. They and the group leave
+//!   room to count on: none has its highest bit set.
 //!
 //! To change this format:
 //! 1. Raise [`VERSION`] and keep parsing the versions that released brokers wrote.
@@ -53,6 +54,8 @@ pub const HEADER_BYTES: usize = 64;
 /// Records start on multiples of this many bytes.
 pub(super) const WORD: u64 = 8;
 const HEADER_BYTES_U64: u64 = 64;
+/// No index, term or group is larger: no journal gets there.
+const NUMBER_MAX: u64 = u64::MAX / 2;
 
 /// What a record means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -245,6 +248,13 @@ pub fn parse(bytes: &[u8], checksums: &Checksums, position: u64) -> Option<Heade
     }
     let long = |at: usize| Some(u64::from_le_bytes(*header.get(at..)?.first_chunk()?));
     let short = |at: usize| Some(u32::from_le_bytes(*header.get(at..)?.first_chunk()?));
+    // Whoever continues a journal counts on from here, so there must be room to.
+    if [long(40)?, long(48)?, long(56)?]
+        .iter()
+        .any(|&number| number > NUMBER_MAX)
+    {
+        return None;
+    }
     Some(Header {
         kind,
         shard: short(16)?,
@@ -333,6 +343,32 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(!passes(&flipped), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn a_header_that_leaves_no_room_to_count_on_is_no_record() {
+        let checksums = Checksums::new(5);
+        let passes =
+            |header: &Header| parse(&encode(header, &checksums, 64), &checksums, 64).is_some();
+        let whole = header(b"body", &checksums);
+        assert!(passes(&whole));
+        let more = NUMBER_MAX + 1;
+        assert!(passes(&Header {
+            group: more - 1,
+            ..whole
+        }));
+        assert!(!passes(&Header {
+            group: more,
+            ..whole
+        }));
+        assert!(!passes(&Header {
+            index: more,
+            ..whole
+        }));
+        assert!(!passes(&Header {
+            term: more,
+            ..whole
+        }));
     }
 
     #[test]
