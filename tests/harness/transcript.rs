@@ -52,6 +52,16 @@ use crate::stage::{Crash, Notes, Stage};
 /// # Panics
 /// On the first line where they differ, with both.
 pub fn check(script: &str) {
+    let stage = play(script);
+    let entries = stage.entries();
+    stage.assert_replays(0..=entries);
+}
+
+/// Plays a script to its end.
+///
+/// # Panics
+/// As [`check`], but for the replays.
+pub fn play(script: &str) -> Stage {
     let mut transcript = Transcript::new();
     let mut played = String::new();
     for line in lines(script) {
@@ -72,8 +82,7 @@ pub fn check(script: &str) {
         writeln!(played, "{} -> {}", line.text, events.join("; ")).expect("a String takes all");
     }
     transcript.stage.flush();
-    let entries = transcript.stage.entries();
-    transcript.stage.assert_replays(0..=entries);
+    transcript.stage
 }
 
 struct Transcript {

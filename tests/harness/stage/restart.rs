@@ -38,6 +38,11 @@ impl<W: Witness> Stage<W> {
         self.run();
     }
 
+    /// The payloads of all entries.
+    pub fn journal(&self) -> &[Bytes] {
+        &self.journal
+    }
+
     fn fresh(&self) -> Engine {
         let mut engine = Engine::new();
         (self.prepare)(&mut engine);
