@@ -121,3 +121,22 @@ fn what_age_takes_lets_the_next_of_its_key_go() {
         ",
     );
 }
+
+#[test]
+fn what_retention_took_before_its_ttl_takes_no_record_with_it() {
+    check(
+        "
+        topic news retention=100000
+        sub news/a track=1h
+        publish news                 -> confirm news@0
+        receive alice news/a         -> alice receives news/a@0 attempt 1
+        ack alice news/a@0           -> settled 1
+        publish news ttl=5s          -> confirm news@1
+        publish news n=3 size=60000  -> confirm news@2-4
+        describe news                -> news/a 0..5, 1 ready, 1 settled, 3 evicted
+        get news/a@0                 -> news/a@0 settled
+        advance 5s                   ->
+        get news/a@0                 -> news/a@0 settled
+        ",
+    );
+}

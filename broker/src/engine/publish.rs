@@ -81,7 +81,9 @@ impl State {
                 touched.insert(*id);
             }
         }
-        log.retain(&mut self.subscriptions, self.now, effects);
+        if log.retain(&mut self.subscriptions, self.now, effects) {
+            timed.clone_from(&log.subscriptions);
+        }
         let keeps = matches!(log.kind, Kind::Topic(_)) || log.retain_settled_ms() > 0;
         if keeps || known.is_some() {
             self.rearm(publish.log);

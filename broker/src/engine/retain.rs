@@ -19,12 +19,18 @@ impl State {
         effects: &mut Effects,
         touched: &mut Touched,
     ) {
+        let mut evicted = Vec::new();
         if let Some(log) = self.logs.get_mut(&id) {
             // What goes may have kept the next of its key from going.
             touched.extend(log.subscriptions.iter().copied());
-            log.retain(&mut self.subscriptions, due, effects);
+            if log.retain(&mut self.subscriptions, due, effects) {
+                evicted.clone_from(&log.subscriptions);
+            }
             log.let_go(due, effects);
             log.forget_ids(self.now);
+        }
+        for subscription in evicted {
+            self.rearm(subscription);
         }
         self.rearm(id);
     }
@@ -62,15 +68,16 @@ impl Log {
     }
 
     /// Topic: lets the oldest extents go until retention is kept. What a subscription holds leased,
-    /// delayed or dead stays until it lets go. For their bytes alone the newest ones stay.
+    /// delayed or dead stays until it lets go. For their bytes alone the newest ones stay. Says whether
+    /// any went: what waits in its subscriptions may be due at other times then.
     pub(super) fn retain(
         &mut self,
         subscriptions: &mut BTreeMap<u64, Subscription>,
         now: Timestamp,
         effects: &mut Effects,
-    ) {
+    ) -> bool {
         let Kind::Topic(settings) = &self.kind else {
-            return;
+            return false;
         };
         let (retention_bytes, retention_ms) = (settings.retention_bytes, settings.retention_ms);
         let start = self.start;
@@ -85,7 +92,7 @@ impl Log {
             self.bytes -= u64::from(extent.bytes);
         }
         if self.start == start {
-            return;
+            return false;
         }
         for id in &self.subscriptions {
             if let Some(subscription) = subscriptions.get_mut(id) {
@@ -94,6 +101,7 @@ impl Log {
             }
         }
         self.sweep(std::iter::once(0..Offset::MAX), subscriptions, effects);
+        true
     }
 
     /// Topic: discards extents below `start`, of those that `left` touches, that no subscription holds

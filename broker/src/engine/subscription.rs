@@ -226,7 +226,7 @@ impl Subscription {
         lease.into_iter().chain(waiting).chain(ended).min()
     }
 
-    /// One thing happens that is due by `due`: of one lease, or of one instant.
+    /// At most one thing happens that is due by `due`: of one lease, or of one instant.
     pub fn pass_time(&mut self, due: Timestamp, context: &mut Context<'_>) {
         let is_due = |at: &Timestamp| *at <= due;
         let slice = self.redriving.as_ref().and_then(Redriving::due);
@@ -240,7 +240,7 @@ impl Subscription {
             self.evict_dead(range, context);
         } else if slice.as_ref().is_some_and(is_due) {
             self.redrive_slice(context);
-        } else {
+        } else if self.record_due().as_ref().is_some_and(is_due) {
             self.jobs.records.forget_oldest();
         }
     }
