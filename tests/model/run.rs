@@ -3,7 +3,7 @@
 //! `cargo run --release -p siding-tests --bin model -- --operations 100000000 --seed 1`
 //!
 //! Lives are played in batches, each with a seed of its own, so that one batch repeats a divergence:
-//! `--seed S --batch B`.
+//! `--seed S --batch B`. `--from B` goes on where a run ended.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -15,8 +15,8 @@ use anyhow::{Context, Result, bail};
 use siding_tests::life::{self, Divergence, Plan, Tally};
 use tokio::time::Instant;
 
-const USAGE: &str = "model [--operations N] [--minutes N] [--seed N] [--batch N] [--threads N] \
-                     [--pairs 1]";
+const USAGE: &str = "model [--operations N] [--minutes N] [--seed N] [--batch N] [--from BATCH] \
+                     [--threads N] [--pairs 1]";
 /// Lives of one batch: about ten thousand operations.
 const CASES: u32 = 100;
 
@@ -25,6 +25,8 @@ struct Run {
     until: Option<Instant>,
     seed: u64,
     batch: Option<u64>,
+    /// The first batch.
+    from: u64,
     threads: u64,
     pairs: bool,
 }
@@ -39,7 +41,7 @@ struct Found {
 fn main() -> Result<ExitCode> {
     let run = run(std::env::args().skip(1))?;
     let started = Instant::now();
-    let (next, found) = (AtomicU64::new(0), Mutex::new(Found::default()));
+    let (next, found) = (AtomicU64::new(run.from), Mutex::new(Found::default()));
     std::thread::scope(|scope| {
         for _ in 0..run.threads {
             scope.spawn(|| play(&run, &next, &found));
@@ -116,6 +118,7 @@ fn run(mut words: impl Iterator<Item = String>) -> Result<Run> {
         until: None,
         seed: fastrand::u64(..),
         batch: None,
+        from: 0,
         threads: threads as u64,
         pairs: false,
     };
@@ -127,6 +130,7 @@ fn run(mut words: impl Iterator<Item = String>) -> Result<Run> {
             "--minutes" => run.until = Some(Instant::now() + Duration::from_secs(value * 60)),
             "--seed" => run.seed = value,
             "--batch" => run.batch = Some(value),
+            "--from" => run.from = value,
             "--threads" => run.threads = value,
             "--pairs" => run.pairs = value > 0,
             _ => bail!(USAGE),
