@@ -77,7 +77,7 @@ fn a_group_torn_at_every_byte_is_cut_there() {
     let mut rig = journal(true);
     let before = rig.fs.clone();
     let place = rig.places[rig.places.len() - 1];
-    let path = format!("/j/{:020}.journal", place.file);
+    let path = format!("/j/{:020}.journal", place.file.number());
     let path = std::path::Path::new(&path);
     let confirmed = before.contents(path).unwrap();
     let start = rig.places.len();
@@ -131,7 +131,10 @@ fn a_torn_tail_is_reported_with_its_place_and_its_size() {
     let torn = report.torn.unwrap();
     assert!(torn.position >= first.position, "{torn:?}");
     assert_eq!(torn.position + torn.bytes, last.position + 64 + 200);
-    assert!(torn.path.ends_with(format!("{:020}.journal", first.file)));
+    assert!(
+        torn.path
+            .ends_with(format!("{:020}.journal", first.file.number()))
+    );
     let (found, _, report) = crate::rig::recover_from(&disk, 0).unwrap();
     assert_eq!(report.torn, None, "it is cut once");
     assert!(found.len() >= 3);

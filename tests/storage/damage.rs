@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use siding_broker::storage::memory_fs::MemoryFs;
-use siding_broker::storage::{Damage, Level, RecordAt, StorageError};
+use siding_broker::storage::{Damage, FileId, Level, RecordAt, StorageError};
 
 use crate::rig::{Rig, body, recover_from};
 
@@ -25,7 +25,7 @@ fn refused(fs: &MemoryFs, at: RecordAt) -> Damage {
             position,
             damage,
         }) => {
-            assert_eq!((found, position), (path(at.file), at.position));
+            assert_eq!((found, position), (path(at.file.number()), at.position));
             damage
         }
         other => panic!("accepted: {other:?}"),
@@ -42,7 +42,7 @@ fn any_bit_of_a_record_with_a_later_group_behind_it_is_damage() {
         for byte in 0..64 + u64::from(at.length) {
             for bit in [0, 5, 7] {
                 let disk = rig.fs.crash(&mut |_, _| 0);
-                flip(&disk, &path(at.file), at.position + byte, bit);
+                flip(&disk, &path(at.file.number()), at.position + byte, bit);
                 assert!(matches!(refused(&disk, at), Damage::BeforeDurable { .. }));
             }
         }
@@ -59,7 +59,7 @@ fn damage_to_the_last_group_is_known_by_the_mark_behind_it() {
     let disk = rig.fs.crash(&mut |_, _| 0);
     flip(
         &disk,
-        &path(rig.places[1].file),
+        &path(rig.places[1].file.number()),
         rig.places[1].position + 70,
         1,
     );
@@ -72,11 +72,15 @@ fn damage_to_the_last_group_is_known_by_the_mark_behind_it() {
 #[test]
 fn damage_in_a_file_that_another_follows_is_refused() {
     let mut rig = Rig::new(MemoryFs::new(1));
-    while rig.places.last().is_none_or(|last| last.file < 3) {
+    while rig.places.last().is_none_or(|last| last.file.number() < 3) {
         rig.append(&[9000], Level::Synced).unwrap();
     }
     for file in 1..3 {
-        let last = *rig.places.iter().rfind(|at| at.file == file).unwrap();
+        let last = *rig
+            .places
+            .iter()
+            .rfind(|at| at.file.number() == file)
+            .unwrap();
         let disk = rig.fs.crash(&mut |_, _| 0);
         flip(&disk, &path(file), last.position + 100, 3);
         assert!(
@@ -98,7 +102,7 @@ fn damage_in_a_file_that_another_follows_is_refused() {
         let disk = rig.fs.crash(&mut |_, _| 0);
         flip(&disk, &path(file), 17, 0);
         let head = RecordAt {
-            file,
+            file: FileId::Journal(file),
             position: 0,
             length: 0,
         };
@@ -113,14 +117,18 @@ fn damage_in_a_file_that_another_follows_is_refused() {
 fn a_missing_file_is_damage_unless_the_snapshot_has_passed_it() {
     use siding_broker::storage::fs::Fs;
     let mut rig = Rig::new(MemoryFs::new(1));
-    while rig.places.last().is_none_or(|last| last.file < 4) {
+    while rig.places.last().is_none_or(|last| last.file.number() < 4) {
         rig.append(&[9000], Level::Synced).unwrap();
     }
     rig.fs.remove(&path(2)).unwrap();
     rig.fs.sync_dir(Path::new("/j")).unwrap();
-    let first = rig.places.iter().position(|at| at.file == 3).unwrap();
+    let first = rig
+        .places
+        .iter()
+        .position(|at| at.file.number() == 3)
+        .unwrap();
     let (expected, found) = (
-        rig.places.iter().filter(|at| at.file == 1).count() + 1,
+        rig.places.iter().filter(|at| at.file.number() == 1).count() + 1,
         first + 1,
     );
     let gap = refused(&rig.fs.kill(), rig.places[first]);
@@ -145,7 +153,7 @@ fn a_read_never_answers_with_damaged_bytes() {
     for &at in &rig.places {
         assert_eq!(reader.read(at).unwrap().len(), at.length as usize);
         for byte in [0, 4, 63, 64, 63 + u64::from(at.length)] {
-            flip(&rig.fs, &path(at.file), at.position + byte, 6);
+            flip(&rig.fs, &path(at.file.number()), at.position + byte, 6);
             let error = reader.read(at).unwrap_err();
             assert!(matches!(
                 error,
@@ -154,7 +162,7 @@ fn a_read_never_answers_with_damaged_bytes() {
                     ..
                 }
             ));
-            flip(&rig.fs, &path(at.file), at.position + byte, 6);
+            flip(&rig.fs, &path(at.file.number()), at.position + byte, 6);
         }
         let misplaced = RecordAt {
             position: at.position + 8,
@@ -171,7 +179,7 @@ fn no_single_damaged_sector_of_synced_groups_goes_unseen_or_loses_more_than_the_
     for length in [700, 20, 3000, 90, 1100] {
         rig.append(&[length, 30], Level::Synced).unwrap();
     }
-    let file = path(rig.places[0].file);
+    let file = path(rig.places[0].file.number());
     let end = rig.places[9].position + 64 + 30;
     let last_group = rig.places[8].position;
     for sector in 0..end.div_ceil(512) {
@@ -213,7 +221,7 @@ fn recovery_survives_any_bytes_and_never_answers_with_what_nobody_wrote() {
         rig.append(&[length, 30], Level::Synced).unwrap();
     }
     let at = rig.places[rig.places.len() - 14];
-    let whole = rig.fs.contents(&path(at.file)).unwrap();
+    let whole = rig.fs.contents(&path(at.file.number())).unwrap();
     for _ in 0..1500 {
         let disk = rig.fs.crash(&mut |_, _| 0);
         for _ in 0..random.usize(1..4) {
@@ -223,7 +231,7 @@ fn recovery_survives_any_bytes_and_never_answers_with_what_nobody_wrote() {
             // Now noise, now bytes of the same file in another place.
             let noise: Vec<u8> = bytes.iter().map(|_| random.u8(..)).collect();
             let bytes = if random.bool() { bytes } else { &noise };
-            disk.damage(&path(at.file), to as u64, bytes);
+            disk.damage(&path(at.file.number()), to as u64, bytes);
         }
         match recover_from(&disk, rig.passed) {
             Ok((found, ..)) => {

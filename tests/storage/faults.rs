@@ -127,8 +127,13 @@ fn making_or_recycling_a_file_can_be_cut_short_at_any_step() {
                     rig.recycle();
                 }
                 while rig.append(&[5000], Level::Synced).is_ok() {
-                    let file = rig.places[rig.places.len() - 1].file;
-                    let room = rig.places.iter().filter(|at| at.file == file).count() < 12;
+                    let file = rig.places[rig.places.len() - 1].file.number();
+                    let room = rig
+                        .places
+                        .iter()
+                        .filter(|at| at.file.number() == file)
+                        .count()
+                        < 12;
                     if !room {
                         rig.fs.fail(operation, nth, ErrorKind::Other);
                     }
@@ -143,9 +148,9 @@ fn making_or_recycling_a_file_can_be_cut_short_at_any_step() {
                 // Only killed: the name of a new file may be seen, and still not be durable.
                 let mut killed = rig.recover(&rig.fs.kill());
                 for _ in 0..14 {
-                    let file = killed.places.last().map(|last| last.file);
+                    let file = killed.places.last().map(|last| last.file.number());
                     killed.append(&[5000], Level::Synced).unwrap();
-                    if killed.places.last().map(|last| last.file) != file {
+                    if killed.places.last().map(|last| last.file.number()) != file {
                         killed.recover(&killed.fs.crash(&mut |_, _| 0));
                     }
                 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use siding_broker::storage::fs::SystemFs;
 use siding_broker::storage::memory_fs::MemoryFs;
 use siding_broker::storage::{
-    Append, Completion, DataDir, Filling, Group, Journal, JournalOptions, Kind, Level,
+    Append, Completion, DataDir, FileId, Filling, Group, Journal, JournalOptions, Kind, Level,
     StorageError, Threads, Writer, recover,
 };
 
@@ -33,14 +33,14 @@ fn files_are_recycled_and_what_they_held_never_comes_back() {
             rig.recover_twice(&rig.fs.crash(&mut |_, _| 0));
         }
     }
-    assert!(rig.places.last().unwrap().file > 9);
+    assert!(rig.places.last().unwrap().file.number() > 9);
     assert!(files_on(&rig.fs).len() < 8, "{:?}", files_on(&rig.fs));
 }
 
 #[test]
 fn a_file_in_the_middle_may_go_before_an_older_one_that_is_still_needed() {
     let mut rig = Rig::new(MemoryFs::new(1));
-    while rig.places.last().is_none_or(|last| last.file < 5) {
+    while rig.places.last().is_none_or(|last| last.file.number() < 5) {
         rig.append(&[9000], Level::Synced).unwrap();
     }
     let needed = rig.places[0];
@@ -58,7 +58,9 @@ fn a_file_in_the_middle_may_go_before_an_older_one_that_is_still_needed() {
     assert_eq!(after.writer.reader().read(needed).unwrap(), body(1, 9000));
     assert!(matches!(
         files.retire(2),
-        Err(StorageError::Retired { file: 2 })
+        Err(StorageError::Retired {
+            file: FileId::Journal(2)
+        })
     ));
     let in_use = files.kept().pop().unwrap().0;
     files.retire(in_use).unwrap_err();
@@ -86,11 +88,11 @@ fn a_full_file_ends_its_group_and_the_last_byte_of_a_file_can_be_used() {
                 .unwrap();
             room -= record;
         }
-        assert_eq!(rig.places.last().unwrap().file, 1);
+        assert_eq!(rig.places.last().unwrap().file.number(), 1);
         rig.recover_twice(&rig.fs.crash(&mut |_, _| 0));
         rig.append(&[1, 2, 3], Level::Written).unwrap();
         rig.append(&[4], Level::Synced).unwrap();
-        assert_eq!(rig.places.last().unwrap().file, 2);
+        assert_eq!(rig.places.last().unwrap().file.number(), 2);
         rig.recover_twice(&rig.fs.crash(&mut |_, _| 0));
     }
 }

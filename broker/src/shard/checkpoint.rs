@@ -1,74 +1,173 @@
-//! Snapshots of the shard, and the cut of the journal behind them.
+//! Checkpoints: bodies that are still needed move out of the journal, the shard's state is written, and the
+//! journal is cut behind it.
 //!
-//! What a snapshot holds is gathered on the core thread at one moment between two entries; it is
-//! written on a thread of its own. Only once it is durable are journal files given back: those it
-//! has passed and that hold no body that is still needed.
+//! ```text
+//! idle ─due─► moving ─────► moved ─gathered─► writing ─durable─► cut: idle
+//!             (a thread)    (in `Bodies`)     (a thread)
+//! ```
+//!
+//! What a snapshot holds is gathered on the core thread at one moment between two entries. The order is that
+//! of what a power cut may leave: segments are durable before a snapshot names them, and only once that is
+//! durable are journal files given back, those it has passed and that hold no body that is still needed, and
+//! segments removed in which nothing is.
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use tokio::sync::mpsc::Sender;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::committer::Outside;
 use super::core::Core;
 use crate::storage::bodies::Bodies;
+use crate::storage::mover::{Outcome, move_bodies};
 use crate::storage::threads::Threads;
-use crate::storage::{Files, Section, Snapshot, Snapshots, StorageError};
+use crate::storage::{
+    BodyReader, FileId, Files, Section, Segments, Snapshot, Snapshots, StorageError,
+};
 
 /// The engine's durable half.
 pub const ENGINE_SECTION: &str = "engine";
 /// Where bodies lie.
 pub const BODIES_SECTION: &str = "bodies";
 
-/// When snapshots are made, and where.
+/// More bytes are not left in segments that nobody needs.
+const EMPTY_BYTES_MAX: u64 = 64 << 20;
+
+/// When checkpoints are made, and where they are written.
 #[derive(Debug)]
 pub struct Checkpoints {
     snapshots: Snapshots,
+    segments: Segments,
+    reader: BodyReader,
     node: u64,
     threads: Threads,
-    /// Journal bytes between two snapshots.
+    /// Journal bytes between two of them.
     every_bytes: u64,
-    /// The snapshot being written: the files in which it needs a body.
-    running: Option<BTreeSet<u64>>,
+    /// The number of the next segment.
+    next_segment: u64,
+    step: Step,
+}
+
+/// How far a checkpoint is.
+#[derive(Debug)]
+enum Step {
+    Idle,
+    /// A thread moves bodies.
+    Moving,
+    /// What there was to be moved lies in segments: the state is to be gathered.
+    Moved,
+    /// A thread writes the snapshot.
+    Writing {
+        /// The files in which it needs a body.
+        needed: BTreeSet<FileId>,
+        /// Segments it does not name any more.
+        empty: Vec<u64>,
+    },
 }
 
 impl Checkpoints {
-    /// One snapshot for every `every_bytes` of journal.
-    pub fn new(snapshots: Snapshots, node: u64, threads: Threads, every_bytes: u64) -> Self {
+    /// One checkpoint for every `every_bytes` of journal. `bodies` says which segments there are.
+    pub fn new(
+        (snapshots, segments, reader): (Snapshots, Segments, BodyReader),
+        node: u64,
+        (threads, every_bytes): (Threads, u64),
+        bodies: &Bodies,
+    ) -> Self {
+        let last = bodies.segments().map(|segment| segment.number).max();
         Self {
             snapshots,
+            segments,
+            reader,
             node,
             threads,
             every_bytes,
-            running: None,
+            next_segment: last.map_or(1, |last| last + 1),
+            step: Step::Idle,
         }
     }
 
-    /// Whether the journal has grown enough since the last one.
-    pub fn is_due(&self, written_bytes: u64) -> bool {
-        !self.is_running() && written_bytes >= self.every_bytes
+    /// Whether the journal has grown enough since the last one, or segments with so many bytes in which
+    /// nothing is needed any more are worth one.
+    pub fn is_due(&self, written_bytes: u64, empty_bytes: u64) -> bool {
+        let is_worth_it = written_bytes >= self.every_bytes || empty_bytes >= EMPTY_BYTES_MAX;
+        self.is_idle() && is_worth_it
     }
 
-    /// Starts to write a snapshot of what is applied, `bodies` included; `done` learns how it went.
+    /// Begins with moving what is still needed out of the full files that the entry `index` ends; `done`
+    /// learns how it went.
     ///
     /// # Errors
     /// The operating system refuses a thread.
-    pub fn start(
+    pub fn begin(
         &mut self,
-        snapshot: Snapshot,
-        bodies: &Bodies,
+        (bodies, files, index): (&Bodies, &Files, u64),
         done: Sender<Outside>,
     ) -> Result<(), std::io::Error> {
+        let moves = bodies.moves(&files.recyclable(&|_| index));
+        if moves.is_empty() {
+            self.skip_moving();
+            return Ok(());
+        }
+        let (segments, reader) = (self.segments.clone(), self.reader.clone());
+        let next = self.next_segment;
+        // Each move makes at most one.
+        self.next_segment += moves.len() as u64;
+        let run = move || move_bodies(&segments, &moves, next, &mut |record| reader.read(record));
+        self.threads.once("siding-move", move || {
+            done.blocking_send(Outside::Moved(run())).ok();
+        })?;
+        self.step = Step::Moving;
+        Ok(())
+    }
+
+    /// Begins without moving anything: there is no room for it.
+    pub fn skip_moving(&mut self) {
+        self.step = Step::Moved;
+    }
+
+    /// Bodies have moved, or not: then the journal keeps them.
+    pub fn moved(&mut self, result: Result<Outcome, StorageError>, bodies: &mut Bodies) {
+        self.step = Step::Moved;
+        match result {
+            Ok(Outcome { moved, unreadable }) => {
+                for error in unreadable {
+                    error!(%error, "bodies cannot be read; they stay where they are");
+                }
+                let blocks: usize = moved.blocks.values().map(Vec::len).sum();
+                info!(segments = moved.segments.len(), blocks, "bodies moved");
+                bodies.relocate(moved);
+            }
+            Err(error) => warn!(%error, "bodies were not moved; the journal keeps them"),
+        }
+    }
+
+    /// Whether the state is to be gathered and written.
+    pub fn is_moved(&self) -> bool {
+        matches!(self.step, Step::Moved)
+    }
+
+    /// Starts to write what is applied, up to the entry `index`, of `term`; `done` learns how it went.
+    ///
+    /// # Errors
+    /// The operating system refuses a thread.
+    pub fn write(
+        &mut self,
+        applied: (u64, u64),
+        (core, bodies): (&Core, &mut Bodies),
+        done: Sender<Outside>,
+    ) -> Result<(), std::io::Error> {
+        let empty = bodies.take_empty_segments();
+        let snapshot = self.gather(applied, core, bodies);
         let snapshots = self.snapshots.clone();
-        let write = move || {
+        self.threads.once("siding-snapshot", move || {
             let index = snapshot.index;
             let result = snapshots.write(&snapshot).map(|()| index);
             // The core thread is gone: nobody needs to know.
             done.blocking_send(Outside::Checkpoint(result)).ok();
-        };
-        self.threads.once("siding-snapshot", write)?;
-        self.running = Some(bodies.live_files().collect());
+        })?;
+        let needed = bodies.live_files().collect();
+        self.step = Step::Writing { needed, empty };
         Ok(())
     }
 
@@ -78,9 +177,13 @@ impl Checkpoints {
     /// let the last body of a file go may not be synced, and after a power cut the snapshot would
     /// ask for a file that was given away.
     pub fn finished(&mut self, result: Result<u64, StorageError>, files: &Files) {
-        let needed = self.running.take().unwrap_or_default();
+        let step = std::mem::replace(&mut self.step, Step::Idle);
+        let Step::Writing { needed, empty } = step else {
+            return;
+        };
         match result {
-            Ok(index) => cut(files, &needed, index),
+            Ok(index) => self.cut(files, (&needed, &empty), index),
+            // The empty segments are removed by the next start.
             Err(error) => warn!(%error, "snapshot failed; the journal is not cut"),
         }
     }
@@ -89,24 +192,40 @@ impl Checkpoints {
     ///
     /// # Errors
     /// The one before still stands.
-    pub fn write_here(&self, snapshot: &Snapshot) -> Result<(), StorageError> {
-        self.snapshots.write(snapshot)?;
+    pub fn write_here(
+        &self,
+        applied: (u64, u64),
+        core: &Core,
+        bodies: &mut Bodies,
+    ) -> Result<(), StorageError> {
+        let empty = bodies.take_empty_segments();
+        let snapshot = self.gather(applied, core, bodies);
+        self.snapshots.write(&snapshot)?;
         info!(index = snapshot.index, "snapshot written");
-        Ok(())
+        self.segments.remove(&empty)
     }
 
-    /// A snapshot that was running is of no interest any more.
-    pub fn forget(&mut self) {
-        self.running = None;
+    #[cfg(test)]
+    pub(super) fn set_every(&mut self, bytes: u64) {
+        self.every_bytes = bytes;
     }
 
-    /// Whether one is being written.
+    /// Whether a thread is at work.
     pub fn is_running(&self) -> bool {
-        self.running.is_some()
+        matches!(self.step, Step::Moving | Step::Writing { .. })
     }
 
-    /// Gathers what is applied, up to the entry `index`, of `term`.
-    pub fn gather(&self, (index, term): (u64, u64), core: &Core, bodies: &Bodies) -> Snapshot {
+    /// Whether none has begun.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.step, Step::Idle)
+    }
+
+    /// What was running is of no interest any more.
+    pub fn forget(&mut self) {
+        self.step = Step::Idle;
+    }
+
+    fn gather(&self, (index, term): (u64, u64), core: &Core, bodies: &Bodies) -> Snapshot {
         let mut places = Vec::new();
         bodies.export(&mut places);
         let section = |name: &str, data: Bytes| Section {
@@ -122,12 +241,20 @@ impl Checkpoints {
             sections: vec![engine, bodies],
         }
     }
-}
 
-/// Gives back every full file that the snapshot at `index` has passed and in which it needs no body.
-fn cut(files: &Files, needed: &BTreeSet<u64>, index: u64) {
-    let passed = files.recyclable(&|_| index);
-    let free = passed.into_iter().filter(|file| !needed.contains(file));
-    let retired = free.filter(|file| files.retire(*file).is_ok()).count();
-    info!(index, retired, "snapshot written, journal cut");
+    /// Gives back every full file that the snapshot at `index` has passed and in which it needs no body.
+    fn cut(&self, files: &Files, (needed, empty): (&BTreeSet<FileId>, &[u64]), index: u64) {
+        let passed = files.recyclable(&|_| index).into_iter();
+        let free = passed.filter(|file| !needed.contains(&FileId::Journal(*file)));
+        let retired = free.filter(|file| files.retire(*file).is_ok()).count();
+        if let Err(error) = self.segments.remove(empty) {
+            warn!(%error, "a segment that nobody needs is not removed before the next start");
+        }
+        info!(
+            index,
+            retired,
+            removed = empty.len(),
+            "snapshot written, journal cut"
+        );
+    }
 }

@@ -31,8 +31,9 @@ use super::recovery::Recovery;
 use super::sessions::Sessions;
 use crate::engine::effect::Urgency;
 use crate::storage::journal::{Completion, Journal};
+use crate::storage::mover::Outcome;
 use crate::storage::writer::Level;
-use crate::storage::{DataDir, RecordAt, Snapshot, StorageError, Threads};
+use crate::storage::{BodyReader, DataDir, RecordAt, StorageError, Threads};
 
 /// After so much idleness the durable mark is written.
 const MARK_MS: u64 = 100;
@@ -66,6 +67,8 @@ pub enum Outside {
     Journal(Completion),
     /// A body was read.
     Fetched(RecordAt, Result<Bytes, StorageError>),
+    /// Bodies have moved to segments.
+    Moved(Result<Outcome, StorageError>),
     /// A snapshot was written.
     Checkpoint(Result<u64, StorageError>),
 }
@@ -121,11 +124,19 @@ impl<S: Sessions> Committer<S> {
             data_dir,
             core,
             bodies,
+            segments,
             writer,
             last_index,
         } = recovery;
         let (to_core, outside) = channel(OUTSIDE_MAX);
-        let reader = writer.reader();
+        let reader = BodyReader::new(writer.reader(), segments.clone());
+        let kept = (data_dir.snapshots(), segments, reader.clone());
+        let checkpoints = Checkpoints::new(
+            kept,
+            data_dir.node(),
+            (threads.clone(), pace.checkpoint_bytes),
+            &bodies,
+        );
         let done = to_core.clone();
         let complete = move |completion| {
             // There is room for every group that can be on its way; the core may be gone.
@@ -140,15 +151,13 @@ impl<S: Sessions> Committer<S> {
                 done.blocking_send(Outside::Fetched(record, payload)).ok();
             },
         )?;
-        let (snapshots, node) = (data_dir.snapshots(), data_dir.node());
-        let every_bytes = pace.checkpoint_bytes;
         let mut committer = Self {
             clock: Clock::start(time, core.last_now()),
             core,
             inbox,
             door: Door::new(journal, time, last_index),
             performer: Performer::new(bodies, fetcher, sessions),
-            checkpoints: Checkpoints::new(snapshots, node, threads.clone(), every_bytes),
+            checkpoints,
             applied_index: last_index,
             outside,
             to_core,
@@ -254,6 +263,9 @@ impl<S: Sessions> Committer<S> {
                 self.advance(now)?;
             }
             Outside::Fetched(record, payload) => self.performer.fetched(record, payload)?,
+            Outside::Moved(result) => {
+                self.checkpoints.moved(result, self.performer.bodies_mut());
+            }
             Outside::Checkpoint(result) => {
                 let files = self.door.journal().files();
                 self.checkpoints.finished(result, files);
@@ -264,7 +276,7 @@ impl<S: Sessions> Committer<S> {
 
     /// Takes what waits, as far as the open group has room for it.
     fn take_inputs(&mut self, now: Timestamp) -> Result<(), ShardError> {
-        self.look_for_room(now)?;
+        self.look_for_room(now);
         while let Some(input) = self.inbox.pop_if(|input| self.core.has_room_for(input)) {
             if let Input::Closed { session } = &input {
                 self.performer.closed(*session);
@@ -277,7 +289,7 @@ impl<S: Sessions> Committer<S> {
 
     /// While no spare journal file can be made, publishes are refused and the spares that are left
     /// are for what makes room: acks, and the snapshot that lets the journal be cut.
-    fn look_for_room(&mut self, now: Timestamp) -> Result<(), ShardError> {
+    fn look_for_room(&mut self, now: Timestamp) {
         let is_full = self.door.journal().spare_gauge().is_failing();
         self.core.note_disk(is_full);
         if !is_full {
@@ -286,11 +298,11 @@ impl<S: Sessions> Committer<S> {
             self.room_at = Some(now.plus_ms(ROOM_MS));
             self.door.journal().files().retry_spares();
             let is_worth_it = self.door.written_bytes() > 0;
-            if is_worth_it && !self.checkpoints.is_running() && self.may_snapshot() {
-                self.start_checkpoint()?;
+            if is_worth_it && self.checkpoints.is_idle() {
+                self.door.take_written_bytes();
+                self.checkpoints.skip_moving();
             }
         }
-        Ok(())
     }
 
     /// A snapshot says where bodies lie: it must not be ahead of one that a power cut may take.
@@ -298,13 +310,30 @@ impl<S: Sessions> Committer<S> {
         self.flush.at().is_none()
     }
 
-    fn start_checkpoint(&mut self) -> Result<(), ShardError> {
-        self.door.take_written_bytes();
-        let snapshot = self.gather();
-        let bodies = self.performer.bodies();
+    /// Begins a checkpoint that is due, and goes on with one that has moved its bodies.
+    fn checkpoint(&mut self) -> Result<(), ShardError> {
+        let empty_bytes = self.performer.bodies().empty_bytes();
+        if self
+            .checkpoints
+            .is_due(self.door.written_bytes(), empty_bytes)
+        {
+            self.door.take_written_bytes();
+            let (bodies, files) = (self.performer.bodies(), self.door.journal().files());
+            let from = (bodies, files, self.applied_index);
+            self.checkpoints.begin(from, self.to_core.clone())?;
+        }
+        if !self.checkpoints.is_moved() {
+            return Ok(());
+        }
+        if !self.may_snapshot() {
+            self.flush.hurry();
+            return Ok(());
+        }
+        let applied = (self.applied_index, self.core.term());
+        let state = (&self.core, self.performer.bodies_mut());
         Ok(self
             .checkpoints
-            .start(snapshot, bodies, self.to_core.clone())?)
+            .write(applied, state, self.to_core.clone())?)
     }
 
     /// Commits the open group if somebody waits for it, or it has waited long enough; hands out what
@@ -394,20 +423,7 @@ impl<S: Sessions> Committer<S> {
             // What did not fit into the group, or what is due: with the next turn.
             self.inbox.wake();
         }
-        if self.checkpoints.is_due(self.door.written_bytes()) {
-            if self.may_snapshot() {
-                self.start_checkpoint()?;
-            } else {
-                self.flush.hurry();
-            }
-        }
-        Ok(())
-    }
-
-    fn gather(&self) -> Snapshot {
-        let (index, term) = (self.applied_index, self.core.term());
-        self.checkpoints
-            .gather((index, term), &self.core, self.performer.bodies())
+        self.checkpoint()
     }
 
     /// A clean stop: commits everything that was asked, syncs, writes a snapshot.
@@ -434,9 +450,10 @@ impl<S: Sessions> Committer<S> {
             self.applied_index = applied.index;
         }
         self.performer.flush();
-        let snapshot = self.gather();
         self.door.close()?;
-        Ok(self.checkpoints.write_here(&snapshot)?)
+        let applied = (self.applied_index, self.core.term());
+        let bodies = self.performer.bodies_mut();
+        Ok(self.checkpoints.write_here(applied, &self.core, bodies)?)
     }
 
     fn is_idle(&self) -> bool {
@@ -450,7 +467,7 @@ impl<S: Sessions> Committer<S> {
         while self.door.is_in_flight() || self.checkpoints.is_running() {
             match self.outside.recv().await {
                 Some(Outside::Journal(completion)) => drop(self.door.completed(completion)),
-                Some(Outside::Checkpoint(_)) => self.checkpoints.forget(),
+                Some(Outside::Moved(_) | Outside::Checkpoint(_)) => self.checkpoints.forget(),
                 Some(Outside::Fetched(..)) => {}
                 None => break,
             }

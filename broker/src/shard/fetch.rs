@@ -57,6 +57,7 @@ mod tests {
     use std::sync::mpsc::sync_channel;
 
     use super::*;
+    use crate::storage::FileId;
 
     #[test]
     fn every_read_comes_back_in_order_and_dropping_the_fetcher_ends_its_thread() {
@@ -73,7 +74,7 @@ mod tests {
         let fetcher = Fetcher::start(&Threads::System, read, done).expect("a thread");
         for position in 1..=3 {
             let record = RecordAt {
-                file: 1,
+                file: FileId::Journal(1),
                 position,
                 length: 1,
             };

@@ -218,6 +218,11 @@ impl<S: Sessions> Performer<S> {
         &self.bodies
     }
 
+    /// Where the bodies are, for a checkpoint that moves them.
+    pub fn bodies_mut(&mut self) -> &mut Bodies {
+        &mut self.bodies
+    }
+
     fn send_resolved(&mut self) {
         for resolved in self.resolved.drain(..) {
             match resolved {
@@ -236,6 +241,7 @@ mod tests {
     use siding_protocol::types::Timestamp;
 
     use super::*;
+    use crate::storage::FileId;
 
     #[test]
     fn a_place_points_into_its_run_in_memory_and_in_the_record() {
@@ -245,7 +251,7 @@ mod tests {
             ..Entry::default()
         };
         let record = RecordAt {
-            file: 1,
+            file: FileId::Journal(1),
             position: 4096,
             length: 110,
         };

@@ -15,7 +15,9 @@ use crate::engine::seed::Seed;
 use crate::engine::snapshot::SnapshotError;
 use crate::storage::bodies::{Bodies, Budgets, IndexError};
 use crate::storage::fs::Fs;
-use crate::storage::{DataDir, Filling, Recovered, Report, StorageError, Writer, recover};
+use crate::storage::{
+    DataDir, Filling, Recovered, Report, Segments, StorageError, Writer, recover,
+};
 
 /// What of a shard's start is configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +79,8 @@ pub struct Recovery {
     pub core: Core,
     /// Where bodies lie.
     pub bodies: Bodies,
+    /// The segments in which some of them lie.
+    pub segments: Segments,
     /// Continues the journal.
     pub writer: Writer,
     /// The last entry applied.
@@ -101,6 +105,8 @@ pub fn start(fs: Arc<dyn Fs>, path: &Path, settings: Settings) -> Result<Recover
     let group_bytes_max = GROUP_BYTES_MAX.min(options.record_bytes_max() / GROUP_SHARE);
     let group_bytes_max = usize::try_from(group_bytes_max).unwrap_or(usize::MAX);
     let (mut shard, from) = restore(&data_dir, group_bytes_max, settings.budgets)?;
+    let segments = data_dir.segments();
+    segments.adopt(shard.bodies.segments())?;
     let mut failure = None;
     let (writer, report) = recover(&options, &|_| from, &mut |record| {
         if failure.is_none() {
@@ -120,6 +126,7 @@ pub fn start(fs: Arc<dyn Fs>, path: &Path, settings: Settings) -> Result<Recover
         data_dir,
         core,
         bodies,
+        segments,
         writer,
         last_index,
     })

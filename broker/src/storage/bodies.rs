@@ -1,4 +1,5 @@
-//! Where the bodies of stored messages are: in memory while they are fresh, else in the journal.
+//! Where the bodies of stored messages are: in memory while they are fresh, else in the journal, or in a
+//! segment if they were still needed when the journal was cut.
 //!
 //! One [`Bodies`] belongs to one shard. It knows no queue, only log ids and offsets; it never does
 //! IO and never waits: what is not in memory is answered as records to read ([`Lookup::Missing`]),
@@ -16,12 +17,14 @@
 mod cache;
 mod index;
 mod log;
+mod moving;
 mod records;
 mod tail;
 #[cfg(test)]
 mod tests;
 
 pub use index::{IndexDamage, IndexError};
+pub use moving::{Block, Move, Moved};
 
 use std::collections::BTreeMap;
 
@@ -32,7 +35,8 @@ use self::cache::ReadCache;
 use self::log::{Change, LogPieces, Piece, Run};
 use self::records::Records;
 use self::tail::{Chunk, Tail};
-use super::RecordAt;
+use super::segment;
+use super::{FileId, RecordAt, Segment};
 
 /// Most records that one [`Lookup::Missing`] names, the one that is needed first counted.
 pub const READ_AHEAD_RECORDS_MAX: usize = 8;
@@ -113,6 +117,10 @@ pub struct Bodies {
     records: Records,
     tail: Tail,
     cache: ReadCache,
+    /// By number: those that the next snapshot names.
+    segments: BTreeMap<u64, Segment>,
+    /// Those of them in which nothing is needed any more, and their bytes.
+    empty: (Vec<u64>, u64),
 }
 
 impl Bodies {
@@ -123,6 +131,8 @@ impl Bodies {
             records: Records::default(),
             tail: Tail::new(budgets.tail_bytes),
             cache: ReadCache::new(budgets.read_bytes),
+            segments: BTreeMap::new(),
+            empty: (Vec::new(), 0),
         }
     }
 
@@ -171,6 +181,7 @@ impl Bodies {
         if pieces.live() == 0 {
             self.logs.remove(&log);
         }
+        self.note_empty();
     }
 
     /// The log is deleted.
@@ -204,7 +215,10 @@ impl Bodies {
                     out.extend(fresh(pieces, &piece, chunk, &wanted));
                 }
             } else if let Some(payload) = self.cache.get(self.records.at(piece.record)) {
-                out.extend(read_back(pieces, &piece, payload, &wanted));
+                match self.records.at(piece.record).file {
+                    FileId::Journal(_) => out.extend(read_back(pieces, &piece, payload, &wanted)),
+                    FileId::Segment(_) => moved(pieces, &piece, payload, &wanted, out),
+                }
             } else {
                 let reads = self.missing(log, index);
                 return Lookup::Missing {
@@ -264,9 +278,9 @@ impl Bodies {
         inside.last().map_or(from, |piece| piece.kept().end)
     }
 
-    /// Numbers of the journal files in which a body is still needed, rising.
-    pub fn live_files(&self) -> impl Iterator<Item = u64> {
-        self.records.live_files()
+    /// The files in which a body is still needed, rising.
+    pub fn live_files(&self) -> impl Iterator<Item = FileId> {
+        self.records.files().map(|(file, _)| file)
     }
 
     /// Bytes of fresh bodies held now; never over the budget.
@@ -325,6 +339,29 @@ fn read_back(
     let (offsets, position) = pieces.cut(&run, wanted)?;
     let bytes = cache::part(payload, start + position.start..start + position.end);
     Slice::new(offsets, piece.published_at, bytes)
+}
+
+/// What of `wanted` lies in a block that was read.
+fn moved(
+    pieces: &mut LogPieces,
+    piece: &Piece,
+    payload: &Bytes,
+    wanted: &OffsetRange,
+    out: &mut Vec<Slice>,
+) {
+    let mut first = piece.first;
+    for part in segment::parts(payload) {
+        let run = Run {
+            first,
+            count: part.count,
+            bytes: &part.bytes,
+        };
+        first += u64::from(part.count);
+        if let Some((offsets, position)) = pieces.cut(&run, wanted) {
+            let bytes = cache::part(&part.bytes, position);
+            out.extend(Slice::new(offsets, part.published_at, bytes));
+        }
+    }
 }
 
 impl Slice {

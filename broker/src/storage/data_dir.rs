@@ -5,7 +5,7 @@
 //!   siding.lock   held by the broker that runs
 //!   node.toml     format = 1, node = <u64>
 //!   journal/      files.rs
-//!   shard-0/      snapshot.rs
+//!   shard-0/      snapshot.rs; segments/ in segment.rs
 //! ```
 
 use std::io::{ErrorKind, IoSlice};
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use super::error::{Damage, StorageError};
 use super::files::JournalOptions;
 use super::fs::{Fs, Lock, OpenMode};
+use super::segments::Segments;
 use super::snapshot::Snapshots;
 
 /// The format of the directory that this release writes.
@@ -95,6 +96,12 @@ impl DataDir {
     /// The journal's settings, at their defaults.
     pub fn journal(&self) -> JournalOptions {
         JournalOptions::new(Arc::clone(&self.fs), self.path.join("journal"), self.node)
+    }
+
+    /// The segments of shard 0.
+    pub fn segments(&self) -> Segments {
+        let directory = self.path.join("shard-0").join("segments");
+        Segments::new(Arc::clone(&self.fs), directory)
     }
 
     /// The snapshots of shard 0.

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use super::files::FileId;
+
 /// An error of storage. Each names the file, the place and the reason, and what mends it.
 #[derive(Debug, Error)]
 pub enum StorageError {
@@ -69,10 +71,10 @@ pub enum StorageError {
         path: PathBuf,
     },
     /// A record of a file that was retired.
-    #[error("journal file {file} is no longer kept")]
+    #[error("{file} is no longer kept")]
     Retired {
-        /// The file's number.
-        file: u64,
+        /// Which file.
+        file: FileId,
     },
     /// Written by a newer or unknown release. Open it with the release that wrote it.
     #[error("{} has format {found}, this release knows {known}; use a newer release", path.display())]

@@ -20,6 +20,7 @@
 //! To change this format: raise `FORMAT`, keep reading the older ones, and add a data directory
 //! of the release before as a fixture to the tests.
 
+use std::fmt;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -129,11 +130,38 @@ pub(super) fn parse_name(name: &str) -> Name {
     }
 }
 
+/// A file in which bodies lie, by its number. What was moved is older than what was not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FileId {
+    /// Of one log; its records are blocks (`segment.rs`).
+    Segment(u64),
+    /// Of the node.
+    Journal(u64),
+}
+
+impl FileId {
+    /// Its number among the files of its kind.
+    pub fn number(self) -> u64 {
+        match self {
+            Self::Segment(number) | Self::Journal(number) => number,
+        }
+    }
+}
+
+impl fmt::Display for FileId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Segment(number) => write!(f, "segment {number}"),
+            Self::Journal(number) => write!(f, "journal file {number}"),
+        }
+    }
+}
+
 /// Where a record stands: enough to read it again as long as its file is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordAt {
-    /// Number of the journal file.
-    pub file: u64,
+    /// Which file.
+    pub file: FileId,
     /// Start of the record in it, in bytes.
     pub position: u64,
     /// Bytes of the record's payload.

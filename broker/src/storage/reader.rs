@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use super::error::StorageError;
-use super::files::{JournalFile, RecordAt};
+use super::files::{FileId, JournalFile, RecordAt};
+use super::segments::Segments;
 use super::spares::Request;
 
 /// The indexes of one shard that stand in one file.
@@ -133,7 +134,9 @@ impl Files {
             .get(&number)
             .is_none_or(|kept| kept.spans.is_none())
         {
-            return Err(StorageError::Retired { file: number });
+            return Err(StorageError::Retired {
+                file: FileId::Journal(number),
+            });
         }
         if let Some(kept) = table.kept.remove(&number) {
             table.retired.push(kept.file);
@@ -186,13 +189,41 @@ impl Reader {
     /// [`StorageError::Retired`] if its file is no longer kept, [`StorageError::Damaged`] if the
     /// bytes are not what was written.
     pub fn read(&self, at: RecordAt) -> Result<Bytes, StorageError> {
+        let retired = StorageError::Retired { file: at.file };
+        let FileId::Journal(number) = at.file else {
+            return Err(retired);
+        };
         let held = self
             .files
             .table()
             .kept
-            .get(&at.file)
-            .map(|kept| Arc::clone(&kept.file));
-        let file = held.ok_or(StorageError::Retired { file: at.file })?;
-        file.read(at).map(Bytes::from)
+            .get(&number)
+            .map(|it| Arc::clone(&it.file));
+        held.ok_or(retired)?.read(at).map(Bytes::from)
+    }
+}
+
+/// Reads records wherever bodies lie. Clones are cheap and may go to other threads; every read blocks.
+#[derive(Clone, Debug)]
+pub struct BodyReader {
+    journal: Reader,
+    segments: Segments,
+}
+
+impl BodyReader {
+    /// Of a journal, and of the segments beside it.
+    pub fn new(journal: Reader, segments: Segments) -> Self {
+        Self { journal, segments }
+    }
+
+    /// As [`Reader::read`] and [`Segments::read`].
+    ///
+    /// # Errors
+    /// As those.
+    pub fn read(&self, at: RecordAt) -> Result<Bytes, StorageError> {
+        match at.file {
+            FileId::Journal(_) => self.journal.read(at),
+            FileId::Segment(_) => self.segments.read(at),
+        }
     }
 }

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::error::{Damage, StorageError};
-use super::files::{JournalFile, JournalOptions, RECORDS_START, RecordAt};
+use super::files::{FileId, JournalFile, JournalOptions, RECORDS_START, RecordAt};
 use super::inventory::{find_newest, open_all, read_all};
 use super::reader::{Files, Spans};
 use super::record::{HEADER_BYTES, Header, Kind};
@@ -272,7 +272,7 @@ impl Recovery<'_> {
         if kind != Kind::Mark && (index >= wanted || !kind.is_indexed()) {
             let payload = Bytes::copy_from_slice(found.payload);
             let at = RecordAt {
-                file: file.number,
+                file: FileId::Journal(file.number),
                 position: found.position,
                 length: payload_bytes,
             };

@@ -18,7 +18,7 @@ use bytes::Bytes;
 pub use siding_protocol::types::Level;
 
 use super::error::StorageError;
-use super::files::{JournalFile, JournalOptions, RECORDS_START, RecordAt};
+use super::files::{FileId, JournalFile, JournalOptions, RECORDS_START, RecordAt};
 use super::reader::{Files, Reader, Spans};
 use super::record::{self, Header, Kind, WORD};
 use super::spares::{SpareGauge, Spares};
@@ -271,7 +271,7 @@ impl Writer {
                 self.spans.note(append.shard, append.index);
             }
             places.push(RecordAt {
-                file: self.file.number,
+                file: FileId::Journal(self.file.number),
                 position: at,
                 length: header.payload_bytes,
             });

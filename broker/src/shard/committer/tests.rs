@@ -2,6 +2,7 @@
 
 mod edges;
 mod level;
+mod segments;
 
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
@@ -22,10 +23,10 @@ use super::super::clock::ManualTime;
 use super::super::recovery::{self, RecoveryError, Settings};
 use super::*;
 use crate::engine::effect::{DeliverTo, Expiring, Origin, SessionId};
+use crate::storage::Filling;
 use crate::storage::bodies::Budgets;
 use crate::storage::fs::Fs;
 use crate::storage::memory_fs::{MemoryFs, Operation};
-use crate::storage::{Filling, Snapshots};
 
 #[derive(Debug, Default)]
 struct Notes {
@@ -126,7 +127,10 @@ impl Stage {
             budgets,
         };
         let recovery = recovery::start(Arc::new(fs.clone()), Path::new("/data"), settings);
-        let recovery = recovery.expect("a data directory");
+        Self::recovered(fs, recovery.expect("a data directory"))
+    }
+
+    fn recovered(fs: MemoryFs, recovery: Recovery) -> Self {
         let (inbox, notes) = (Rc::new(Inbox::new(8 << 20)), Rc::new(Notes::default()));
         let time = ManualTime::new(Timestamp(1_000_000));
         let ways = (Rc::clone(&inbox), Rc::clone(&notes));
@@ -416,8 +420,7 @@ fn a_snapshot_ahead_of_what_a_power_cut_leaves_of_the_journal_is_started_from() 
         stage.ask(4, consume());
         stage.turns(1).await;
         // The note of the lease is written un-synced; then a snapshot is due.
-        let snapshots = Snapshots::new(Arc::new(stage.fs.clone()), "/data/shard-0".into());
-        stage.committer.checkpoints = Checkpoints::new(snapshots, 1, Threads::System, 1);
+        stage.committer.checkpoints.set_every(1);
         stage.time.advance_ms(5);
         stage.turns(1).await;
         while stage.committer.checkpoints.is_running() {

@@ -5,8 +5,8 @@ use siding_protocol::run::{MessageFields, RunBuilder, RunLimits, messages};
 use siding_protocol::types::{Grant, OffsetRange, Timestamp};
 
 use super::*;
-use crate::storage::Damage;
 use crate::storage::bodies::{Budgets, Placed};
+use crate::storage::{Damage, FileId};
 
 /// A log of which each record holds ten messages; body = offset as text.
 struct World {
@@ -72,7 +72,7 @@ impl World {
 
     fn record(number: u64, length: u32) -> RecordAt {
         RecordAt {
-            file: 1,
+            file: FileId::Journal(1),
             position: 4096 + number * 1024,
             length,
         }
@@ -297,7 +297,9 @@ fn a_failed_read_of_what_nobody_needs_any_more_is_no_error() {
     world.deliver(1, &[(0..10, 1)]);
     let read = world.resolver.next_read().expect("a read");
     world.bodies.discard(LOG, &(0..10));
-    let gone = Err(StorageError::Retired { file: 1 });
+    let gone = Err(StorageError::Retired {
+        file: FileId::Journal(1),
+    });
     let result = world
         .resolver
         .fetched(&mut world.bodies, read, gone, &mut world.out);

@@ -7,6 +7,8 @@
 //! To change this format: add columns with new tags, whose absence keeps the old meaning; else raise
 //! [`FORMAT`] and keep reading the older one.
 
+use std::collections::BTreeMap;
+
 use prost::Message;
 use siding_protocol::limits::RUN_MESSAGES_MAX;
 use siding_protocol::types::Timestamp;
@@ -14,6 +16,7 @@ use siding_protocol::types::Timestamp;
 use super::log::{LogPieces, Piece};
 use super::records::Records;
 use super::{Bodies, Budgets, Placed, RecordAt};
+use crate::storage::{FileId, Segment};
 
 /// Version of the index that this release writes.
 const FORMAT: u32 = 1;
@@ -66,6 +69,18 @@ struct Index {
     lengths: Vec<u32>,
     #[prost(message, repeated, tag = "5")]
     logs: Vec<Columns>,
+    /// So many of the records, the first ones, lie in segments, the others in the journal.
+    #[prost(uint64, tag = "6")]
+    in_segments: u64,
+    /// The segments, by number.
+    #[prost(uint64, repeated, tag = "7")]
+    segments: Vec<u64>,
+    #[prost(uint64, repeated, tag = "8")]
+    segment_logs: Vec<u64>,
+    #[prost(uint64, repeated, tag = "9")]
+    segment_bases: Vec<u64>,
+    #[prost(uint64, repeated, tag = "10")]
+    segment_bytes: Vec<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -121,7 +136,13 @@ impl Bodies {
         let mut rows = vec![0; self.records.rows()];
         let mut position = Delta::default();
         for (dense, (at, row)) in (0_u64..).zip(self.records.iter()) {
-            index.files.push(at.file);
+            match at.file {
+                FileId::Segment(number) => {
+                    index.in_segments += 1;
+                    index.files.push(number);
+                }
+                FileId::Journal(number) => index.files.push(number),
+            }
             index.positions.push(position.encode(at.position));
             index.lengths.push(at.length);
             if let Some(place) = rows.get_mut(row as usize) {
@@ -132,6 +153,12 @@ impl Bodies {
         index.logs = logs
             .map(|(log, pieces)| export_log(*log, pieces, &rows))
             .collect();
+        for segment in self.segments.values() {
+            index.segments.push(segment.number);
+            index.segment_logs.push(segment.log);
+            index.segment_bases.push(segment.base);
+            index.segment_bytes.push(segment.bytes);
+        }
         index.encode(out).expect("a vector grows");
     }
 
@@ -151,6 +178,7 @@ impl Bodies {
 
     fn from_index(index: &Index, budgets: Budgets) -> Result<Self, IndexDamage> {
         let mut bodies = Self::new(budgets);
+        bodies.segments = import_segments(index)?;
         let known = import_records(index, &mut bodies.records)?;
         let mut before = None;
         for log in &index.logs {
@@ -161,7 +189,11 @@ impl Bodies {
             let pieces = import_log(log, &known, &mut bodies.records)?;
             bodies.logs.insert(log.log, pieces);
         }
-        if bodies.records.all_held() {
+        let is_known = |file| match file {
+            FileId::Segment(number) => bodies.segments.contains_key(&number),
+            FileId::Journal(_) => true,
+        };
+        if bodies.records.all_held() && bodies.records.files().all(|(file, _)| is_known(file)) {
             Ok(bodies)
         } else {
             Err(IndexDamage::Records)
@@ -192,6 +224,35 @@ fn export_log(log: u64, pieces: &LogPieces, rows: &[u64]) -> Columns {
     out
 }
 
+fn import_segments(index: &Index) -> Result<BTreeMap<u64, Segment>, IndexDamage> {
+    let count = index.segments.len();
+    let columns = [
+        &index.segment_logs,
+        &index.segment_bases,
+        &index.segment_bytes,
+    ];
+    if columns.iter().any(|column| column.len() != count) {
+        return Err(IndexDamage::Columns);
+    }
+    let columns = index.segment_logs.iter().zip(&index.segment_bases);
+    let rows = index.segments.iter().zip(columns.zip(&index.segment_bytes));
+    let segments = rows.map(|(&number, ((&log, &base), &bytes))| {
+        let segment = Segment {
+            number,
+            log,
+            base,
+            bytes,
+        };
+        (number, segment)
+    });
+    let segments: BTreeMap<_, _> = segments.collect();
+    if segments.len() == count {
+        Ok(segments)
+    } else {
+        Err(IndexDamage::Order)
+    }
+}
+
 /// Each record with its row.
 fn import_records(
     index: &Index,
@@ -204,9 +265,14 @@ fn import_records(
     let mut position = Delta::default();
     let mut known: Vec<(RecordAt, u32)> = Vec::with_capacity(count);
     let columns = index.files.iter().zip(&index.positions).zip(&index.lengths);
-    for ((file, step), length) in columns {
+    for (row, ((file, step), length)) in (0_u64..).zip(columns) {
+        let file = if row < index.in_segments {
+            FileId::Segment(*file)
+        } else {
+            FileId::Journal(*file)
+        };
         let at = RecordAt {
-            file: *file,
+            file,
             position: position.decode(*step),
             length: *length,
         };

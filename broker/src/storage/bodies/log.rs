@@ -19,6 +19,7 @@ const CURSORS_MAX: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Piece {
     pub(super) first: Offset,
+    /// 0: its block says it, part by part.
     pub(super) published_at: Timestamp,
     /// First of its tickets in the tail.
     pub(super) ticket: u64,
@@ -215,10 +216,43 @@ impl LogPieces {
         from.filter(|piece| piece.count > 0)
     }
 
-    /// When a kept message was published.
+    /// Pieces that keep something, the last first.
+    pub(super) fn iter_back(&self) -> impl Iterator<Item = &Piece> {
+        self.pieces.iter().rev().filter(|piece| piece.count > 0)
+    }
+
+    /// Takes out all pieces from there on that keep something.
+    pub(super) fn take_from(&mut self, offset: Offset) -> VecDeque<Piece> {
+        let mut taken = self.pieces.split_off(self.find(offset));
+        let all = taken.len();
+        taken.retain(|piece| piece.count > 0);
+        self.gaps -= all - taken.len();
+        taken
+    }
+
+    /// Puts one back at the end.
+    pub(super) fn put_back(&mut self, piece: Piece) {
+        self.pieces.push_back(piece);
+    }
+
+    /// Whether the last piece lies in this record too and ends where `kept` begins: then it keeps that
+    /// as well.
+    pub(super) fn widen(&mut self, record: u32, kept: &OffsetRange) -> bool {
+        let last = self.pieces.back_mut();
+        let last = last.filter(|it| it.record == record && it.kept().end == kept.start);
+        let Some(last) = last else {
+            return false;
+        };
+        let wider = last.kept().start..kept.end;
+        last.keep(&wider);
+        true
+    }
+
+    /// When a kept message was published, if that is known without reading it.
     pub(super) fn published_at(&self, offset: Offset) -> Option<Timestamp> {
         let piece = self.get(self.find(offset))?;
-        (piece.kept().start <= offset).then_some(piece.published_at)
+        let is_known = piece.kept().start <= offset && piece.published_at > Timestamp(0);
+        is_known.then_some(piece.published_at)
     }
 
     /// How many keep something.

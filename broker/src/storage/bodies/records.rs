@@ -1,8 +1,9 @@
-//! The records in which live pieces lie; a journal file is live while one of its records is.
+//! The records in which live pieces lie; a file is live while one of its records is.
 
 use std::collections::BTreeMap;
 
 use super::RecordAt;
+use crate::storage::FileId;
 
 /// A table of records: a piece names one by its row instead of by its place.
 #[derive(Debug, Default)]
@@ -11,6 +12,10 @@ pub(super) struct Records {
     free: Vec<u32>,
     /// The row of each live record.
     by_place: BTreeMap<RecordAt, u32>,
+    /// What of each file is live.
+    files: BTreeMap<FileId, Use>,
+    /// Segments whose last live piece has gone.
+    emptied: Vec<u64>,
     /// Noted last: the pieces of one record come one after the other.
     last: Option<(RecordAt, u32)>,
 }
@@ -20,6 +25,15 @@ struct Row {
     at: RecordAt,
     /// Live pieces in it.
     pieces: u32,
+}
+
+/// What of a file is live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Use {
+    /// Live pieces in it.
+    pub(super) pieces: u64,
+    /// Payload bytes of its live records.
+    pub(super) bytes: u64,
 }
 
 impl Records {
@@ -51,23 +65,43 @@ impl Records {
 
     /// One more piece lies in this record.
     pub(super) fn hold(&mut self, row: u32) {
-        self.get_mut(row).pieces += 1;
+        let held = self.get_mut(row);
+        held.pieces += 1;
+        let Row { at, pieces } = *held;
+        let file = self.files.entry(at.file).or_default();
+        file.pieces += 1;
+        file.bytes += if pieces == 1 { u64::from(at.length) } else { 0 };
     }
 
     /// One piece less; the record if that was its last.
     pub(super) fn release(&mut self, row: u32) -> Option<RecordAt> {
-        let found = self.get_mut(row);
-        found.pieces -= 1;
-        if found.pieces > 0 {
+        let held = self.get_mut(row);
+        held.pieces -= 1;
+        let Row { at, pieces } = *held;
+        if let Some(file) = self.files.get_mut(&at.file) {
+            file.pieces -= 1;
+            file.bytes -= if pieces == 0 { u64::from(at.length) } else { 0 };
+            if file.pieces == 0 {
+                self.files.remove(&at.file);
+                if let FileId::Segment(number) = at.file {
+                    self.emptied.push(number);
+                }
+            }
+        }
+        if pieces > 0 {
             return None;
         }
-        let at = found.at;
         self.by_place.remove(&at);
         self.free.push(row);
         if self.last.is_some_and(|(last, _)| last == at) {
             self.last = None;
         }
         Some(at)
+    }
+
+    /// Takes the segments whose last live piece has gone.
+    pub(super) fn take_emptied(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.emptied)
     }
 
     /// Where a live record stands.
@@ -79,20 +113,14 @@ impl Records {
         self.by_place.contains_key(&at)
     }
 
-    /// Rising. A look-up per file, however many records it holds.
-    pub(super) fn live_files(&self) -> impl Iterator<Item = u64> {
-        let next = |file: &u64| file.checked_add(1).and_then(|next| self.first_from(next));
-        std::iter::successors(self.first_from(0), next)
+    /// Every file in which a piece lies, and what of it is live; segments first.
+    pub(super) fn files(&self) -> impl Iterator<Item = (FileId, Use)> {
+        self.files.iter().map(|(file, used)| (*file, *used))
     }
 
-    fn first_from(&self, file: u64) -> Option<u64> {
-        let lowest = RecordAt {
-            file,
-            position: 0,
-            length: 0,
-        };
-        let mut from = self.by_place.range(lowest..);
-        from.next().map(|(at, _)| at.file)
+    /// What of a file is live.
+    pub(super) fn used(&self, file: FileId) -> Use {
+        self.files.get(&file).copied().unwrap_or_default()
     }
 
     /// Every live record with its row, in order of place.

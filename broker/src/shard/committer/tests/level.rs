@@ -106,8 +106,7 @@ fn a_large_written_group_goes_to_the_journals_thread_and_is_synced_in_its_time()
 fn a_snapshot_waits_for_the_sync_of_what_it_holds() {
     run(async {
         let mut stage = Stage::prepared().await;
-        let snapshots = Snapshots::new(Arc::new(stage.fs.clone()), "/data/shard-0".into());
-        stage.committer.checkpoints = Checkpoints::new(snapshots, 1, Threads::System, 1);
+        stage.committer.checkpoints.set_every(1);
         stage.ask(3, publish_at(Some(Level::Written), 1, b"body"));
         stage.turns(1).await;
         assert!(!stage.committer.checkpoints.is_running());

@@ -1,0 +1,230 @@
+//! Bodies that move to segments, and what becomes of segments.
+
+use super::*;
+use crate::storage::mover::move_bodies;
+use crate::storage::{RecordAt, StorageError};
+
+/// What moves have met: it is not enough that nothing was wrong.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
+    reads: usize,
+    blocks: usize,
+    /// Blocks with messages of several milliseconds.
+    mixed: usize,
+    unreadable: usize,
+    emptied: usize,
+}
+
+pub(super) fn must_have_met(seen: &[Seen]) {
+    let sum = |count: fn(&Seen) -> usize| seen.iter().map(count).sum::<usize>();
+    assert!(
+        sum(|it| it.blocks) > 200 && sum(|it| it.mixed) > 100,
+        "{seen:?}"
+    );
+    assert!(
+        sum(|it| it.emptied) > 50 && sum(|it| it.unreadable) > 3,
+        "{seen:?}"
+    );
+}
+
+impl Pair {
+    /// Moves what lies in full files, unless it is in memory, and in sparse segments.
+    pub(super) fn move_bodies(&mut self) {
+        let full: Vec<u64> = (1..self.file()).collect();
+        let moves = self.bodies.moves(&full);
+        let journal = &self.naive.journal;
+        let reads = &mut self.seen.reads;
+        let outcome = move_bodies(&self.segments, &moves, self.next_segment, &mut |record| {
+            *reads += 1;
+            // One in many is damaged.
+            match *reads % 10 {
+                9 => Err(StorageError::Retired { file: record.file }),
+                _ => Ok(journal[&record].clone()),
+            }
+        });
+        let outcome = outcome.expect("the disk has room");
+        let whereto = outcome.moved;
+        let blocks = whereto.blocks.values().flatten();
+        self.seen.mixed += blocks.clone().filter(|it| it.published_at.0 == 0).count();
+        self.seen.blocks += blocks.count();
+        self.seen.unreadable += outcome.unreadable.len();
+        self.next_segment += moves.len() as u64;
+        for (log, blocks) in &whereto.blocks {
+            for block in blocks {
+                let payload = self.segments.read(block.record).expect("a block");
+                self.naive.journal.insert(block.record, payload);
+                let end = block.first + u64::from(block.count);
+                let inside = self
+                    .naive
+                    .messages
+                    .range_mut((*log, block.first)..(*log, end));
+                inside.for_each(|(_, (_, _, at))| *at = block.record);
+            }
+        }
+        self.bodies.relocate(whereto);
+        let empty = self.bodies.take_empty_segments();
+        self.seen.emptied += empty.len();
+        self.segments.remove(&empty).expect("the disk lets go");
+        assert_eq!(self.segments.count(), self.bodies.segments().count());
+    }
+}
+
+/// A log of so many records of 64 KiB, one piece each, all in journal file 1.
+struct Backlog {
+    bodies: Bodies,
+    segments: Segments,
+    records: BTreeMap<RecordAt, Bytes>,
+    next: u64,
+}
+
+impl Backlog {
+    fn new(pieces: u64) -> Self {
+        let segments = Segments::new(Arc::new(MemoryFs::new(1)), "/segments".into());
+        segments.adopt(std::iter::empty()).expect("a directory");
+        let budgets = Budgets {
+            tail_bytes: 0,
+            read_bytes: 1 << 30,
+        };
+        let (mut bodies, mut records) = (Bodies::new(budgets), BTreeMap::new());
+        for piece in 0..pieces {
+            let (mut placed, run) = one_piece(piece * 10, 10, 6_000);
+            placed.record.position = 4096 + piece * 100_000;
+            bodies.place(placed, None);
+            records.insert(placed.record, run);
+        }
+        Self {
+            bodies,
+            segments,
+            records,
+            next: 1,
+        }
+    }
+
+    /// Moves what there is to be moved; says how many pieces that was.
+    fn shift(&mut self) -> usize {
+        let moves = self.bodies.moves(&[1]);
+        let (records, segments) = (&self.records, &self.segments);
+        let outcome = move_bodies(segments, &moves, self.next, &mut |at| match at.file {
+            FileId::Journal(_) => Ok(records[&at].clone()),
+            FileId::Segment(_) => segments.read(at),
+        });
+        self.next += moves.len() as u64;
+        self.bodies
+            .relocate(outcome.expect("the disk has room").moved);
+        let empty = self.bodies.take_empty_segments();
+        self.segments.remove(&empty).expect("the disk lets go");
+        moves.len()
+    }
+
+    fn numbers(&self) -> Vec<u64> {
+        self.bodies
+            .segments()
+            .map(|segment| segment.number)
+            .collect()
+    }
+
+    /// Every message that is kept, read from wherever it lies.
+    fn offsets(&mut self) -> Vec<Offset> {
+        let (mut from, mut slices) = (0, Vec::new());
+        while let Lookup::Missing { at, reads } = self.bodies.lookup(1, &(from..1_000), &mut slices)
+        {
+            let payload = match reads[0].file {
+                FileId::Journal(_) => self.records[&reads[0]].clone(),
+                FileId::Segment(_) => self.segments.read(reads[0]).expect("a block"),
+            };
+            self.bodies.fill(reads[0], payload);
+            from = at;
+        }
+        let each = slices.iter().flat_map(|it| {
+            let bodies = messages(&it.bytes).map(|view| view.body().len());
+            assert!(bodies.eq(std::iter::repeat_n(6_000, it.count as usize)));
+            it.first..it.first + u64::from(it.count)
+        });
+        each.collect()
+    }
+}
+
+#[test]
+fn a_segment_of_which_less_than_a_quarter_is_needed_is_written_anew() {
+    let mut backlog = Backlog::new(20);
+    assert_eq!(backlog.shift(), 20);
+    assert_eq!(backlog.numbers(), [1]);
+    assert!(backlog.bodies.live_files().eq([FileId::Segment(1)]));
+    backlog.bodies.discard(1, &(0..35));
+    backlog.bodies.discard(1, &(44..150));
+    // Seven of twenty blocks are left.
+    assert_eq!((backlog.shift(), backlog.numbers()), (0, vec![1]));
+    backlog.bodies.discard(1, &(160..190));
+    assert_eq!(backlog.shift(), 4, "blocks, one of them kept in its middle");
+    assert_eq!(backlog.bodies.segments().count(), 1);
+    assert!(backlog.numbers()[0] > 1, "another one");
+    assert_eq!(backlog.segments.count(), 1);
+    let kept = (35..44).chain(150..160).chain(190..200);
+    assert_eq!(backlog.offsets(), kept.collect::<Vec<_>>());
+    assert_eq!(backlog.shift(), 0, "what was written anew is not sparse");
+}
+
+#[test]
+fn a_segment_goes_when_its_last_message_has_gone_and_is_read_until_then() {
+    let mut backlog = Backlog::new(20);
+    backlog.shift();
+    assert_eq!(backlog.offsets(), (0..200).collect::<Vec<_>>());
+    backlog.bodies.discard(1, &(0..199));
+    backlog.shift();
+    assert_eq!(backlog.offsets(), [199]);
+    backlog.bodies.discard(1, &(199..200));
+    backlog.shift();
+    assert_eq!(
+        (
+            backlog.segments.count(),
+            backlog.bodies.live_files().count()
+        ),
+        (0, 0)
+    );
+}
+
+#[test]
+fn an_index_that_names_a_segment_it_does_not_list_is_refused() {
+    let mut backlog = Backlog::new(2);
+    backlog.shift();
+    let mut bytes = Vec::new();
+    backlog.bodies.export(&mut bytes);
+    Bodies::import(&bytes, Budgets::default()).expect("what was exported");
+    backlog.bodies.segments.clear();
+    bytes.clear();
+    backlog.bodies.export(&mut bytes);
+    let damaged = Bodies::import(&bytes, Budgets::default()).err();
+    assert_eq!(damaged, Some(IndexError::Damaged(IndexDamage::Records)));
+}
+
+#[test]
+fn segments_that_are_cut_short_or_gone_are_damage_and_strangers_are_removed() {
+    let fs = MemoryFs::new(1);
+    let mut backlog = Backlog::new(3);
+    backlog.segments = Segments::new(Arc::new(fs.clone()), "/segments".into());
+    backlog
+        .segments
+        .adopt(std::iter::empty())
+        .expect("a directory");
+    backlog.shift();
+    let needed: Vec<_> = backlog.bodies.segments().collect();
+    let again = || Segments::new(Arc::new(fs.clone()), "/segments".into());
+    again().adopt(needed.iter().copied()).expect("all there");
+    let path = backlog.segments.path(&needed[0]);
+    let bytes = fs.contents(&path).expect("a file");
+    fs.damage(&path, bytes.len() as u64 - 1, &[0]);
+    let torn = again().adopt(needed.iter().copied()).err();
+    assert!(
+        matches!(torn, Some(StorageError::Damaged { .. })),
+        "{torn:?}"
+    );
+    assert!(fs.contents(&path).is_some(), "nothing was changed");
+    let gone = Segment {
+        number: 9,
+        ..needed[0]
+    };
+    let gone = again().adopt([gone].into_iter()).err();
+    assert!(matches!(gone, Some(StorageError::Io { .. })), "{gone:?}");
+    again().adopt(std::iter::empty()).expect("none is needed");
+    assert!(fs.contents(&path).is_none(), "nobody needs it");
+}
