@@ -196,7 +196,7 @@ impl Base {
         let places: Vec<_> = places
             .into_iter()
             .map(|at| Written {
-                file: u8::from(at.file > 1),
+                file: u8::from(at.file.number() > 1),
                 bytes: at.position..at.position + HEADER_BYTES as u64 + u64::from(at.length),
             })
             .collect();
