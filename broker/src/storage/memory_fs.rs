@@ -9,14 +9,16 @@
 //! A failed sync behaves as on Linux: the sectors are clean in the cache and perhaps not on the
 //! disk, and the next sync succeeds without writing them.
 
+mod content;
 mod disk;
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use self::disk::{Disk, Inode, apply, put, sector_start, size};
+use self::disk::{Change, Disk, Inode, apply, sector_start, size};
 use super::fs::{File, Fs, Lock, OpenMode, Written};
 
 /// Bytes that reach a disk together or not at all.
@@ -48,11 +50,15 @@ pub enum Unsynced {
         inode: u64,
         /// Which sector.
         sector: u64,
+        /// The write that made each of its versions, oldest first.
+        deeds: Vec<u64>,
     },
     /// A change of a directory: a name that now means a file, or none.
     Name {
         /// The names changed.
         paths: Vec<PathBuf>,
+        /// The number of the change, in one row with those of the writes.
+        deed: u64,
     },
 }
 
@@ -112,11 +118,11 @@ impl MemoryFs {
     #[must_use]
     pub fn crash(&self, choose: &mut dyn FnMut(&Unsynced, usize) -> usize) -> Self {
         let disk = self.disk();
-        let mut names = disk.durable_names.clone();
-        for change in &disk.changes {
-            let paths = change.iter().map(|(path, _)| path.clone()).collect();
-            if choose(&Unsynced::Name { paths }, 1) > 0 {
-                apply(&mut names, change);
+        let mut durable_names = disk.durable_names.clone();
+        for Change { deed, names } in &disk.changes {
+            let paths = names.iter().map(|(path, _)| path.clone()).collect();
+            if choose(&Unsynced::Name { paths, deed: *deed }, 1) > 0 {
+                apply(&mut durable_names, names);
             }
         }
         let mut inodes = BTreeMap::new();
@@ -124,55 +130,70 @@ impl MemoryFs {
             if !disk.is_named(number) {
                 continue;
             }
-            let mut bytes = inode.durable.clone();
+            let mut content = inode.durable.clone();
             for (&sector, dirty) in &inode.dirty {
                 let count = dirty.versions.len();
-                let version = choose(
-                    &Unsynced::Sector {
-                        inode: number,
-                        sector,
-                    },
-                    count,
-                );
-                if let Some(found) = version.checked_sub(1).and_then(|v| dirty.versions.get(v)) {
-                    put(&mut bytes, sector_start(sector), found);
+                let what = Unsynced::Sector {
+                    inode: number,
+                    sector,
+                    deeds: dirty.versions.iter().map(|version| version.deed).collect(),
+                };
+                let version = choose(&what, count).checked_sub(1);
+                if let Some(found) = version.and_then(|version| dirty.versions.get(version)) {
+                    content.write(sector_start(sector), &found.bytes);
                 }
             }
             inodes.insert(
                 number,
                 Inode {
-                    seen: bytes.clone(),
-                    durable: bytes,
+                    seen: content.clone(),
+                    durable: content,
                     ..Inode::default()
                 },
             );
         }
         let after = Disk {
             inodes,
-            names: names.clone(),
-            durable_names: names,
+            names: durable_names.clone(),
+            durable_names,
+            deed: disk.deed,
             next_inode: disk.next_inode,
             random: disk.random,
             ..Disk::default()
         };
-        Self(Arc::new(Mutex::new(after)))
+        Self::from(after)
     }
 
     /// The disk after the process was killed: nothing written is lost, nothing more is synced.
     #[must_use]
     pub fn kill(&self) -> Self {
+        Self::from(self.disk().copy())
+    }
+
+    /// From now on keeps a copy of the disk after every step that changes it, each a moment at
+    /// which the power may go. A write with `dsync` is two steps: it is seen before it is durable.
+    pub fn record(&self) {
+        self.disk().recorded.get_or_insert_default();
+    }
+
+    /// The copies kept since the last call, oldest first.
+    pub fn recorded(&self) -> Vec<Self> {
+        let mut disk = self.disk();
+        let recorded = disk.recorded.as_mut().map(std::mem::take);
+        recorded.unwrap_or_default()
+    }
+
+    /// A hash of every file that has a name, as a program sees it.
+    pub fn fingerprint(&self) -> u64 {
         let disk = self.disk();
-        let after = Disk {
-            inodes: disk.inodes.clone(),
-            names: disk.names.clone(),
-            durable_names: disk.durable_names.clone(),
-            changes: disk.changes.clone(),
-            next_inode: disk.next_inode,
-            random: disk.random,
-            keeps_cache: disk.keeps_cache,
-            ..Disk::default()
-        };
-        Self(Arc::new(Mutex::new(after)))
+        let mut hasher = DefaultHasher::new();
+        for (path, number) in &disk.names {
+            path.hash(&mut hasher);
+            if let Some(inode) = disk.inodes.get(number) {
+                inode.seen.hash(&mut hasher);
+            }
+        }
+        hasher.finish()
     }
 
     /// The bytes of a file as a program sees them.
@@ -180,7 +201,7 @@ impl MemoryFs {
         let disk = self.disk();
         disk.inodes
             .get(disk.names.get(path)?)
-            .map(|inode| inode.seen.clone())
+            .map(|inode| inode.seen.bytes(0, usize::MAX))
     }
 
     /// Changes bytes on the disk behind everybody's back: damage.
@@ -190,13 +211,19 @@ impl MemoryFs {
             return;
         };
         let inode = disk.inodes.entry(number).or_default();
-        put(&mut inode.seen, size(offset), bytes);
-        put(&mut inode.durable, size(offset), bytes);
+        inode.seen.write(size(offset), bytes);
+        inode.durable.write(size(offset), bytes);
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
         // A panic while it is held is a failed test already.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<Disk> for MemoryFs {
+    fn from(disk: Disk) -> Self {
+        Self(Arc::new(Mutex::new(disk)))
     }
 }
 
@@ -260,10 +287,9 @@ impl Fs for MemoryFs {
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
         let mut disk = self.disk();
         disk.step(Operation::SyncDir)?;
-        let here = |change: &Vec<(PathBuf, Option<u64>)>| {
-            change
-                .iter()
-                .any(|(path, _)| path.parent() == Some(directory))
+        let here = |change: &Change| {
+            let mut paths = change.names.iter().map(|(path, _)| path);
+            paths.any(|path| path.parent() == Some(directory))
         };
         let (now, later) = std::mem::take(&mut disk.changes)
             .into_iter()
@@ -271,8 +297,9 @@ impl Fs for MemoryFs {
         disk.changes = later;
         let now: Vec<_> = now;
         for change in &now {
-            apply(&mut disk.durable_names, change);
+            apply(&mut disk.durable_names, &change.names);
         }
+        disk.note();
         Ok(())
     }
 
@@ -334,10 +361,15 @@ impl File for MemoryFile {
             .len()
             .div_ceil(disk.call_bytes.unwrap_or(usize::MAX))
             .max(1);
+        disk.deed += 1;
+        let deed = disk.deed;
         let inode = disk.inodes.entry(self.inode).or_default();
-        inode.write(offset, &bytes);
+        inode.write(offset, &bytes, deed);
+        disk.note();
         if dsync && calls == 1 {
+            let inode = disk.inodes.entry(self.inode).or_default();
             inode.sync(offset, bytes.len());
+            disk.note();
         }
         Ok(Written {
             calls: u32::try_from(calls).unwrap_or(u32::MAX),
@@ -348,24 +380,20 @@ impl File for MemoryFile {
         let mut disk = self.disk.disk();
         disk.step(Operation::Read)?;
         let inode = disk.inodes.entry(self.inode).or_default();
-        let rest = inode.seen.get(size(offset)..).unwrap_or_default();
-        let length = rest.len().min(buffer.len());
-        if let (Some(to), Some(from)) = (buffer.get_mut(..length), rest.get(..length)) {
-            to.copy_from_slice(from);
-        }
-        Ok(length)
+        Ok(inode.seen.read(size(offset), buffer))
     }
 
     fn sync_data(&self) -> io::Result<()> {
         let mut disk = self.disk.disk();
         let step = disk.step(Operation::Sync);
         let inode = disk.inodes.entry(self.inode).or_default();
-        let length = inode.seen.len();
+        let length = inode.seen.length();
         if step.is_err() {
             inode.forget(0, length);
         } else {
             inode.sync(0, length);
         }
+        disk.note();
         step
     }
 
@@ -374,7 +402,7 @@ impl File for MemoryFile {
         let length = disk
             .inodes
             .get(&self.inode)
-            .map_or(0, |inode| inode.seen.len());
+            .map_or(0, |inode| inode.seen.length());
         Ok(u64::try_from(length).unwrap_or(u64::MAX))
     }
 
@@ -388,76 +416,4 @@ impl File for MemoryFile {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn write(file: &dyn File, offset: u64, bytes: &[u8], dsync: bool) {
-        file.write_at(&[IoSlice::new(bytes)], offset, dsync)
-            .unwrap();
-    }
-
-    #[test]
-    fn a_power_cut_loses_what_was_not_synced_in_any_choice() {
-        let fs = MemoryFs::new(1);
-        let path = Path::new("/d/file");
-        let file = fs.open(path, OpenMode::CreateNew).unwrap();
-        write(&*file, 0, &[1; 1024], true);
-        fs.sync_dir(Path::new("/d")).unwrap();
-        write(&*file, 256, &[2; 512], false);
-        write(&*file, 256, &[3; 8], false);
-        assert_eq!(fs.unsynced().len(), 2);
-        let none = fs.crash(&mut |_, _| 0).contents(path).unwrap();
-        assert_eq!(none, [1; 1024]);
-        let middle = fs
-            .crash(&mut |_, count| count.min(1))
-            .contents(path)
-            .unwrap();
-        assert_eq!(middle[250..270], [[1; 6].as_slice(), &[2; 14]].concat());
-        let all = fs.crash(&mut |_, count| count).contents(path).unwrap();
-        assert_eq!(all, fs.contents(path).unwrap());
-        file.sync_data().unwrap();
-        assert!(fs.unsynced().is_empty());
-    }
-
-    #[test]
-    fn a_name_is_durable_after_a_sync_of_its_directory() {
-        let fs = MemoryFs::new(1);
-        let (a, b) = (Path::new("/d/a"), Path::new("/d/b"));
-        fs.open(a, OpenMode::CreateNew).unwrap();
-        assert!(fs.crash(&mut |_, _| 0).contents(a).is_none());
-        fs.sync_dir(Path::new("/d")).unwrap();
-        fs.rename(a, b).unwrap();
-        assert!(fs.crash(&mut |_, _| 0).contents(a).is_some());
-        assert_eq!(fs.list(Path::new("/d")).unwrap(), ["b"]);
-    }
-
-    #[test]
-    fn after_a_failed_sync_the_next_one_succeeds_falsely() {
-        let fs = MemoryFs::new(1);
-        let path = Path::new("/d/file");
-        let file = fs.open(path, OpenMode::CreateNew).unwrap();
-        fs.sync_dir(Path::new("/d")).unwrap();
-        write(&*file, 0, &[1; 512], true);
-        write(&*file, 0, &[2; 512], false);
-        fs.fail(Operation::Sync, 1, ErrorKind::Other);
-        file.sync_data().unwrap_err();
-        file.sync_data().unwrap();
-        assert_eq!(fs.contents(path).unwrap(), [2; 512]);
-        assert_eq!(fs.crash(&mut |_, _| 0).contents(path).unwrap(), [1; 512]);
-        file.drop_cache().unwrap();
-        assert_eq!(fs.contents(path).unwrap(), [1; 512]);
-    }
-
-    #[test]
-    fn a_full_disk_refuses_growth_but_not_overwriting() {
-        let fs = MemoryFs::new(1);
-        let file = fs.open(Path::new("/d/file"), OpenMode::CreateNew).unwrap();
-        fs.set_capacity(Some(100));
-        write(&*file, 0, &[1; 100], false);
-        write(&*file, 50, &[1; 50], false);
-        let error = file
-            .write_at(&[IoSlice::new(&[1])], 100, false)
-            .unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::StorageFull);
-    }
-}
+mod tests;

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::{Operation, SECTOR_BYTES};
+use super::content::Content;
+use super::{MemoryFs, Operation, SECTOR_BYTES};
 
 #[derive(Debug, Default)]
 pub(super) struct Disk {
@@ -13,8 +15,12 @@ pub(super) struct Disk {
     pub(super) names: BTreeMap<PathBuf, u64>,
     /// Names that survive a power cut.
     pub(super) durable_names: BTreeMap<PathBuf, u64>,
-    /// Changes between the two, oldest first; several names change in one rename, atomically.
-    pub(super) changes: Vec<Vec<(PathBuf, Option<u64>)>>,
+    /// Changes between the two, oldest first.
+    pub(super) changes: Vec<Change>,
+    /// Number of the last write or change.
+    pub(super) deed: u64,
+    /// A copy after every step, if they are kept.
+    pub(super) recorded: Option<Vec<MemoryFs>>,
     pub(super) locks: Vec<PathBuf>,
     pub(super) next_inode: u64,
     pub(super) random: u64,
@@ -28,10 +34,17 @@ pub(super) struct Disk {
     pub(super) keeps_cache: bool,
 }
 
+/// A change of a directory; several names change in one rename, atomically.
+#[derive(Clone, Debug)]
+pub(super) struct Change {
+    pub(super) deed: u64,
+    pub(super) names: Vec<(PathBuf, Option<u64>)>,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Inode {
-    pub(super) seen: Vec<u8>,
-    pub(super) durable: Vec<u8>,
+    pub(super) seen: Content,
+    pub(super) durable: Content,
     pub(super) dirty: BTreeMap<u64, Dirty>,
 }
 
@@ -39,9 +52,16 @@ pub(super) struct Inode {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Dirty {
     /// What it held after each write since the last sync, oldest first.
-    pub(super) versions: Vec<Vec<u8>>,
+    pub(super) versions: Vec<Version>,
     /// A sync of it failed: the kernel believes it clean.
     pub(super) forgotten: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Version {
+    /// The write that made it.
+    pub(super) deed: u64,
+    pub(super) bytes: Arc<[u8]>,
 }
 
 impl Disk {
@@ -54,9 +74,35 @@ impl Disk {
         }
     }
 
-    pub(super) fn change(&mut self, change: Vec<(PathBuf, Option<u64>)>) {
-        apply(&mut self.names, &change);
-        self.changes.push(change);
+    pub(super) fn change(&mut self, names: Vec<(PathBuf, Option<u64>)>) {
+        apply(&mut self.names, &names);
+        self.deed += 1;
+        let deed = self.deed;
+        self.changes.push(Change { deed, names });
+        self.note();
+    }
+
+    /// The disk as it is now: another one, that shares no later write.
+    pub(super) fn copy(&self) -> Self {
+        Self {
+            inodes: self.inodes.clone(),
+            names: self.names.clone(),
+            durable_names: self.durable_names.clone(),
+            changes: self.changes.clone(),
+            deed: self.deed,
+            next_inode: self.next_inode,
+            random: self.random,
+            keeps_cache: self.keeps_cache,
+            ..Self::default()
+        }
+    }
+
+    /// Keeps a copy, if a recording runs.
+    pub(super) fn note(&mut self) {
+        if self.recorded.is_some() {
+            let now = MemoryFs::from(self.copy());
+            self.recorded.get_or_insert_default().push(now);
+        }
     }
 
     pub(super) fn named(&self, path: &Path) -> io::Result<u64> {
@@ -71,48 +117,47 @@ impl Disk {
         let changed = self
             .changes
             .iter()
-            .flatten()
+            .flat_map(|change| &change.names)
             .any(|(_, named)| *named == Some(inode));
         changed || self.durable_names.values().any(|named| *named == inode)
     }
 
     pub(super) fn has_room(&self, inode: u64, end: usize) -> bool {
         let others = self.inodes.iter().filter(|(number, _)| **number != inode);
-        let used: usize = others.map(|(_, inode)| inode.seen.len()).sum();
-        let own = self.inodes.get(&inode).map_or(0, |inode| inode.seen.len());
+        let used: usize = others.map(|(_, inode)| inode.seen.length()).sum();
+        let own = self
+            .inodes
+            .get(&inode)
+            .map_or(0, |inode| inode.seen.length());
         // Overwriting takes no room, even on a full disk.
         end <= own || self.capacity.is_none_or(|room| used + end <= size(room))
     }
 }
 
 impl Inode {
-    pub(super) fn write(&mut self, offset: usize, bytes: &[u8]) {
-        put(&mut self.seen, offset, bytes);
+    pub(super) fn write(&mut self, offset: usize, bytes: &[u8], deed: u64) {
+        self.seen.write(offset, bytes);
         for sector in sectors(offset, bytes.len()) {
-            let start = sector_start(sector);
-            let end = (start + SECTOR_BYTES).min(self.seen.len());
-            let version = self.seen.get(start..end).unwrap_or_default().to_vec();
+            let bytes = self.seen.bytes(sector_start(sector), SECTOR_BYTES).into();
             let dirty = self.dirty.entry(sector).or_default();
-            dirty.versions.push(version);
+            dirty.versions.push(Version { deed, bytes });
             dirty.forgotten = false;
         }
     }
 
     /// Brings the dirty sectors of a range to the disk, the forgotten ones excepted.
     pub(super) fn sync(&mut self, offset: usize, length: usize) {
-        for sector in sectors(offset, length) {
-            if self
-                .dirty
-                .get(&sector)
-                .is_some_and(|dirty| !dirty.forgotten)
-                && let Some(newest) = self
-                    .dirty
-                    .remove(&sector)
-                    .and_then(|mut dirty| dirty.versions.pop())
-            {
-                put(&mut self.durable, sector_start(sector), &newest);
+        let range = sectors(offset, length);
+        let mut inside = self.dirty.split_off(&range.start);
+        let mut behind = inside.split_off(&range.end);
+        for (sector, mut dirty) in inside {
+            if dirty.forgotten {
+                self.dirty.insert(sector, dirty);
+            } else if let Some(newest) = dirty.versions.pop() {
+                self.durable.write(sector_start(sector), &newest.bytes);
             }
         }
+        self.dirty.append(&mut behind);
     }
 
     pub(super) fn forget(&mut self, offset: usize, length: usize) {
@@ -131,7 +176,7 @@ impl Inode {
             self.seen.clone_from(&self.durable);
             for (sector, dirty) in &self.dirty {
                 if let Some(newest) = dirty.versions.last() {
-                    put(&mut self.seen, sector_start(*sector), newest);
+                    self.seen.write(sector_start(*sector), &newest.bytes);
                 }
             }
         }
@@ -150,16 +195,6 @@ pub(super) fn sectors(offset: usize, length: usize) -> std::ops::Range<u64> {
     let first = offset / SECTOR_BYTES;
     let end = (offset + length).div_ceil(SECTOR_BYTES);
     u64::try_from(first).unwrap_or(u64::MAX)..u64::try_from(end).unwrap_or(u64::MAX)
-}
-
-pub(super) fn put(bytes: &mut Vec<u8>, offset: usize, new: &[u8]) {
-    let end = offset + new.len();
-    if bytes.len() < end {
-        bytes.resize(end, 0);
-    }
-    if let Some(place) = bytes.get_mut(offset..end) {
-        place.copy_from_slice(new);
-    }
 }
 
 pub(super) fn apply(names: &mut BTreeMap<PathBuf, u64>, change: &[(PathBuf, Option<u64>)]) {
