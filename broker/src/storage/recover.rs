@@ -220,6 +220,9 @@ impl Recovery<'_> {
             .last
             .map(|last| last.before)
             .or(behind.before)
+            // Nothing is left of the record that made it the newest: its sync had failed, and only
+            // memory showed it. It was written all the same, so what it says is true.
+            .or(self.ends.get(&file.number.saturating_sub(1)).copied())
             .unwrap_or(0);
         let group = self.group.max(behind.group).saturating_add(1);
         Ok(End {
