@@ -3,7 +3,7 @@
 use siding_broker::storage::Level;
 use siding_broker::storage::memory_fs::{MemoryFs, Unsynced};
 
-use crate::rig::Rig;
+use siding_tests::journal::{Rig, recover_from};
 
 /// A journal with some confirmed groups; in a fresh file, or in a recycled one.
 fn journal(recycled: bool) -> Rig {
@@ -127,17 +127,16 @@ fn a_torn_tail_is_reported_with_its_place_and_its_size() {
         Unsynced::Sector { sector, .. } if (gone..gone + 3).contains(sector) => 0,
         _ => newest,
     });
-    let (_, _, report) = crate::rig::recover_from(&disk, 0).unwrap();
-    let torn = report.torn.unwrap();
+    let torn = recover_from(&disk, 0).unwrap().report.torn.unwrap();
     assert!(torn.position >= first.position, "{torn:?}");
     assert_eq!(torn.position + torn.bytes, last.position + 64 + 200);
     assert!(
         torn.path
             .ends_with(format!("{:020}.journal", first.file.number()))
     );
-    let (found, _, report) = crate::rig::recover_from(&disk, 0).unwrap();
-    assert_eq!(report.torn, None, "it is cut once");
-    assert!(found.len() >= 3);
+    let again = recover_from(&disk, 0).unwrap();
+    assert_eq!(again.report.torn, None, "it is cut once");
+    assert!(again.records.len() >= 3);
 }
 
 #[test]

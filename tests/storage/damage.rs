@@ -1,15 +1,11 @@
 //! Damage is refused and named; it is never taken for a torn tail, nor for absence.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use siding_broker::storage::memory_fs::MemoryFs;
 use siding_broker::storage::{Damage, FileId, Level, RecordAt, StorageError};
 
-use crate::rig::{Rig, body, recover_from};
-
-fn path(file: u64) -> PathBuf {
-    PathBuf::from(format!("/j/{file:020}.journal"))
-}
+use siding_tests::journal::{Rig, body, path, recover_from};
 
 /// Flips one bit of the disk.
 fn flip(fs: &MemoryFs, path: &Path, offset: u64, bit: u8) {
@@ -141,8 +137,8 @@ fn a_missing_file_is_damage_unless_the_snapshot_has_passed_it() {
             found
         }
     );
-    let (records, _, _) = recover_from(&rig.fs.kill(), found - 1).unwrap();
-    assert_eq!(records[0].index, found);
+    let after = recover_from(&rig.fs.kill(), found - 1).unwrap();
+    assert_eq!(after.records[0].index, found);
 }
 
 #[test]
@@ -199,12 +195,12 @@ fn no_single_damaged_sector_of_synced_groups_goes_unseen_or_loses_more_than_the_
             }
             match recover_from(&disk, 0) {
                 Err(StorageError::Damaged { .. }) => {}
-                Ok((found, ..)) => {
+                Ok(found) => {
                     assert!(
                         sector * 512 + 512 > last_group,
                         "sector {sector}, kind {kind}"
                     );
-                    assert!(found.len() >= 8);
+                    assert!(found.records.len() >= 8);
                 }
                 Err(other) => panic!("{other}"),
             }
@@ -234,8 +230,8 @@ fn recovery_survives_any_bytes_and_never_answers_with_what_nobody_wrote() {
             disk.damage(&path(at.file.number()), to as u64, bytes);
         }
         match recover_from(&disk, rig.passed) {
-            Ok((found, ..)) => {
-                for (record, index) in found.iter().zip(rig.passed + 1..) {
+            Ok(found) => {
+                for (record, index) in found.records.iter().zip(rig.passed + 1..) {
                     assert_eq!(record.index, index);
                     assert_eq!(record.payload, body(index, rig.lengths[index as usize - 1]));
                 }

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use siding_broker::storage::memory_fs::{MemoryFs, Operation};
 use siding_broker::storage::{Level, StorageError};
 
-use crate::rig::{Rig, recover_from};
+use siding_tests::journal::{Rig, recover_from};
 
 #[test]
 fn the_first_failed_write_or_sync_is_final_and_costs_nothing_confirmed() {
@@ -62,6 +62,25 @@ fn after_a_failed_sync_recovery_believes_the_disk_or_writes_again() {
         assert_eq!(after.lengths.len(), if keeps_cache { 3 } else { 1 });
         after.recover_twice(&again.crash(&mut |_, _| 0));
     }
+}
+
+#[test]
+fn a_new_file_whose_first_sync_failed_still_says_where_the_one_before_ends() {
+    let mut rig = Rig::new(MemoryFs::new(1));
+    while rig.places.last().is_none_or(|last| last.file.number() < 2) {
+        rig.append(&[9000], Level::Written).unwrap();
+    }
+    // All of the first file was synced when it was left; nothing of the second one ever is.
+    let synced = rig.places.iter().filter(|at| at.file.number() == 1).count();
+    rig.fs.fail(Operation::Sync, 1, ErrorKind::Other);
+    rig.writer.sync().unwrap_err();
+    let mut after = rig.recover(&rig.fs.kill());
+    assert_eq!(after.lengths.len(), synced);
+    for _ in 0..2 {
+        after = after.recover(&after.fs.crash(&mut |_, _| 0));
+        after.append(&[9000], Level::Synced).unwrap();
+    }
+    assert_eq!(after.lengths.len(), synced + 2);
 }
 
 #[test]
@@ -162,7 +181,8 @@ fn making_or_recycling_a_file_can_be_cut_short_at_any_step() {
 #[test]
 fn a_full_disk_refuses_before_anything_is_written_and_service_resumes_with_room() {
     let mut rig = Rig::new(MemoryFs::new(1));
-    rig.fs.set_capacity(Some(2 * crate::rig::FILE_BYTES));
+    rig.fs
+        .set_capacity(Some(2 * siding_tests::journal::FILE_BYTES));
     let mut refusals = 0;
     for _ in 0..100 {
         let (lengths, writes) = (rig.lengths.clone(), rig.places.len());

@@ -12,7 +12,7 @@ use siding_broker::storage::{
     StorageError, Threads, Writer, recover,
 };
 
-use crate::rig::{FILE_BYTES, Rig, body, entry};
+use siding_tests::journal::{FILE_BYTES, Rig, body, entry};
 
 fn files_on(fs: &MemoryFs) -> Vec<String> {
     use siding_broker::storage::fs::Fs;
@@ -169,7 +169,7 @@ fn groups_committed_here_and_submitted_come_back_in_order_and_survive() {
 #[test]
 fn a_thread_that_cannot_make_files_says_so_and_resumes_when_one_is_retired() {
     let fs = MemoryFs::new(1);
-    let mut options = crate::rig::options(&fs);
+    let mut options = siding_tests::journal::options(&fs);
     options.filling = Filling::Thread;
     options.spares = 2;
     fs.set_capacity(Some(4 * FILE_BYTES));
@@ -216,7 +216,7 @@ fn nothing_is_committed_here_while_submitted_groups_are_on_their_way() {
 #[test]
 fn shards_share_a_journal_and_each_has_its_own_positions() {
     let fs = MemoryFs::new(1);
-    let options = crate::rig::options(&fs);
+    let options = siding_tests::journal::options(&fs);
     let (mut writer, _) = recover(&options, &|_| 1, &mut |_| {}).unwrap();
     for index in 1..=30 {
         let both = [0, 7].map(|shard| Append {

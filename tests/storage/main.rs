@@ -8,8 +8,8 @@
 )]
 
 mod crash;
+mod crash_states;
 mod damage;
 mod faults;
 mod files;
-mod rig;
 mod snapshot;

@@ -1,0 +1,115 @@
+//! What must be found on an image of a power cut.
+
+use anyhow::{Context, Result, ensure};
+use siding_broker::storage::fs::{Fs, OpenMode};
+use siding_broker::storage::memory_fs::MemoryFs;
+use siding_broker::storage::record::{Checksums, HEADER_BYTES, parse};
+use siding_broker::storage::{Level, RecordAt};
+
+use super::player::{Moment, snapshot, snapshots};
+use crate::journal::{Rig, examine, path};
+
+/// Where a file's header says its generation.
+const GENERATION: u64 = 24;
+/// One image in so many is also written to after its recovery.
+const CONTINUED: u64 = 4;
+
+/// What recovery made of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// A torn tail was cut.
+    pub torn: bool,
+}
+
+/// Recovers an image twice and holds it against the books of its moment.
+///
+/// # Errors
+/// The promise that was not kept.
+pub fn check(image: &MemoryFs, moment: &Moment, fingerprint: u64) -> Result<Checked> {
+    let passed = check_snapshot(image, moment)?;
+    let survivor = last_survivor(image, moment)?;
+    let first = examine(image, passed, &moment.lengths, moment.confirmed)?;
+    let kept = usize::try_from(passed)? + first.records.len();
+    let torn = first.report.torn;
+    ensure!(
+        torn.is_some() || survivor <= kept,
+        "entry {survivor} was cut, yet nothing is reported"
+    );
+    drop(first.writer);
+
+    // All that recovery answered with is durable, and so is the cut.
+    let image = image.crash(&mut |_, _| 0);
+    let kept_lengths = moment.lengths.get(..kept).unwrap_or(&moment.lengths);
+    let second = examine(&image, passed, kept_lengths, kept).context("the second recovery")?;
+    ensure!(
+        second.records == first.records,
+        "the second recovery differs"
+    );
+    let again = second.report.torn;
+    ensure!(again.is_none(), "the second recovery cuts again: {again:?}");
+    if fingerprint.is_multiple_of(CONTINUED) {
+        let mut rig = Rig {
+            fs: image,
+            writer: second.writer,
+            lengths: kept_lengths.to_vec(),
+            confirmed: kept,
+            passed,
+            places: Vec::new(),
+        };
+        // Without bodies, so that records may end where leftovers of a cut tail begin.
+        for _ in 0..=fingerprint / CONTINUED % 9 {
+            rig.append(&[0], Level::Synced).context("going on")?;
+        }
+        let after = rig
+            .try_recover(&rig.fs.crash(&mut |_, _| 0))
+            .context("going on")?;
+        ensure!(after.lengths == rig.lengths, "entries that nobody wrote");
+    }
+    Ok(Checked {
+        torn: torn.is_some(),
+    })
+}
+
+/// The newest snapshot is one that may be there, and whole. Answers with its last index.
+fn check_snapshot(image: &MemoryFs, moment: &Moment) -> Result<u64> {
+    let latest = snapshots(image).latest().context("the snapshot")?;
+    let index = latest.as_ref().map_or(0, |latest| latest.index);
+    ensure!(
+        index == moment.passed || index == moment.passing,
+        "snapshot {index}, where {} or {} is due",
+        moment.passed,
+        moment.passing
+    );
+    let is_whole = latest.is_none_or(|latest| latest == snapshot(index));
+    ensure!(is_whole, "snapshot {index} does not hold what was written");
+    Ok(index)
+}
+
+/// The index of the last entry whose header reached the disk, if it was not confirmed: if it is
+/// lost, a tail was torn.
+fn last_survivor(image: &MemoryFs, moment: &Moment) -> Result<usize> {
+    let Moment {
+        lengths, places, ..
+    } = moment;
+    let unconfirmed = lengths.len().saturating_sub(moment.confirmed);
+    let entries = (0..=lengths.len()).rev().zip(places.iter().rev());
+    for (index, at) in entries.take(unconfirmed) {
+        if index_at(image, *at)? == Some(index as u64) {
+            return Ok(index);
+        }
+    }
+    Ok(0)
+}
+
+/// The index of the record of this file's life that stands at a place, if its header is whole.
+fn index_at(image: &MemoryFs, at: RecordAt) -> Result<Option<u64>> {
+    let Ok(file) = image.open(&path(at.file.number()), OpenMode::ReadOnly) else {
+        return Ok(None);
+    };
+    let mut generation = [0; 8];
+    file.read_at(&mut generation, GENERATION)?;
+    let mut header = [0; HEADER_BYTES];
+    file.read_at(&mut header, at.position)?;
+    let checksums = Checksums::new(u64::from_le_bytes(generation));
+    Ok(parse(&header, &checksums, at.position).map(|header| header.index))
+}
