@@ -8,6 +8,7 @@ pub mod binaries;
 pub mod bodies;
 pub mod broker;
 pub mod crash_states;
+pub mod damage_sweep;
 pub mod fuzz;
 pub mod journal;
 pub mod killer;

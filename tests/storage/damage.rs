@@ -241,3 +241,15 @@ fn recovery_survives_any_bytes_and_never_answers_with_what_nobody_wrote() {
         }
     }
 }
+
+#[test]
+fn no_bit_of_a_full_store_flips_unseen_and_nothing_wrong_is_served() {
+    use siding_tests::damage_sweep::{Store, sweep};
+    let percent = Store::new().unwrap().live_percent();
+    assert!(percent >= 90, "{percent} % of the store are live records");
+    // A step that shares nothing with 8 takes every place in a byte; `damage-sweep` flips them all.
+    let swept = sweep(3, 2).unwrap();
+    eprintln!("{swept}");
+    assert!(swept.is_clean(), "{swept}");
+    assert!(swept.live > 160_000, "{swept}");
+}
