@@ -12,4 +12,5 @@ mod crash_states;
 mod damage;
 mod faults;
 mod files;
+mod planted;
 mod snapshot;

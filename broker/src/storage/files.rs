@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 use super::error::{Damage, StorageError};
 use super::fs::{File, Fs, OpenMode};
+use super::planted::{self, Bug};
 use super::record::{self, Checksums, HEADER_BYTES, Header};
 
 /// Version of the file format that this release writes.
@@ -37,6 +38,8 @@ pub(super) const RECORDS_START: u64 = 4096;
 const RECORDS_START_USIZE: usize = 4096;
 /// Bytes of the header that mean something; the last four are its checksum.
 const MEANING_BYTES: usize = 44;
+/// Where the generation stands in it.
+const GENERATION: u64 = 24;
 const FILE_BYTES_MIN: u64 = 64 << 10;
 const FILE_BYTES_MAX: u64 = 1 << 30;
 /// Default size of a journal file, in bytes.
@@ -226,13 +229,21 @@ impl JournalFile {
         fs: &dyn Fs,
         (making, path): (&Path, PathBuf),
     ) -> Result<Self, StorageError> {
-        let generation = fs
+        let mut generation = fs
             .random()
             .map_err(StorageError::io("draw a generation for", &path))?;
+        if planted::has(Bug::GenerationReused) {
+            let mut old = [0; 8];
+            file.read_at(&mut old, GENERATION)
+                .map_err(StorageError::io("read", making))?;
+            generation = u64::from_le_bytes(old);
+        }
         let header = encode_file_header(number, generation, bytes);
         file.write_at(&[IoSlice::new(&header)], 0, false)
             .map_err(StorageError::io("write", making))?;
-        file.sync_data().map_err(StorageError::io("sync", making))?;
+        if !planted::has(Bug::FileHeaderUnsynced) {
+            file.sync_data().map_err(StorageError::io("sync", making))?;
+        }
         Ok(Self {
             number,
             path,

@@ -47,6 +47,8 @@
 
 use crc_fast::{CrcAlgorithm, Digest};
 
+use super::planted::{self, Bug};
+
 /// The version of the record's format that this release writes.
 pub const VERSION: u8 = 1;
 /// Bytes of a record's header.
@@ -239,7 +241,9 @@ pub fn parse(bytes: &[u8], checksums: &Checksums, position: u64) -> Option<Heade
     }
     let kind = Kind::from_code(*header.get(5)?)?;
     let crc = u32::from_le_bytes(*header.first_chunk()?);
-    if crc != checksums.of([&position.to_le_bytes()[..], header.get(4..)?]) {
+    if crc != checksums.of([&position.to_le_bytes()[..], header.get(4..)?])
+        && !planted::has(Bug::LengthTrustedUnchecked)
+    {
         return None;
     }
     // Version 1 knows no flag: one that is set means something this release must not ignore.
@@ -273,7 +277,8 @@ pub fn parse(bytes: &[u8], checksums: &Checksums, position: u64) -> Option<Heade
 pub fn payload<'a>(header: &Header, record: &'a [u8], checksums: &Checksums) -> Option<&'a [u8]> {
     let bytes = usize::try_from(header.payload_bytes).ok()?;
     let payload = record.get(HEADER_BYTES..)?.get(..bytes)?;
-    (checksums.of([payload]) == header.payload_crc).then_some(payload)
+    let passes = checksums.of([payload]) == header.payload_crc;
+    (passes || planted::has(Bug::PayloadTrustedUnchecked)).then_some(payload)
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ use bytes::Bytes;
 use super::error::{Damage, StorageError};
 use super::files::{FileId, JournalFile, JournalOptions, RECORDS_START, RecordAt};
 use super::inventory::{find_newest, open_all, read_all};
+use super::planted::{self, Bug};
 use super::reader::{Files, Spans};
 use super::record::{HEADER_BYTES, Header, Kind};
 use super::scan::{Behind, Found, Walk, look_behind};
@@ -214,7 +215,9 @@ impl Recovery<'_> {
             });
         }
         let durable = walk.last.map_or(end, |last| last.synced.min(end));
-        write_again(&file, buffer, durable, end)?;
+        if !planted::has(Bug::TailNotRewritten) {
+            write_again(&file, buffer, durable, end)?;
+        }
         self.report.rewritten_bytes = end.saturating_sub(durable);
         let before = walk
             .last
@@ -222,16 +225,26 @@ impl Recovery<'_> {
             .or(behind.before)
             // Nothing is left of the record that made it the newest: its sync had failed, and only
             // memory showed it. It was written all the same, so what it says is true.
-            .or(self.ends.get(&file.number.saturating_sub(1)).copied())
+            .or_else(|| self.end_before(file.number))
             .unwrap_or(0);
         let group = self.group.max(behind.group).saturating_add(1);
         Ok(End {
             file,
             spans,
-            position: end,
+            position: if planted::has(Bug::TailOverwritten) {
+                durable
+            } else {
+                end
+            },
             before,
             group,
         })
+    }
+
+    /// Where the file before this one ends, as far as anything says so.
+    fn end_before(&self, number: u64) -> Option<u64> {
+        let end = self.ends.get(&number.saturating_sub(1)).copied();
+        end.filter(|_| !planted::has(Bug::EndBeforeForgotten))
     }
 
     /// Checks that a record continues its shard, and hands it on if it is wanted.
@@ -297,6 +310,7 @@ fn refuse_damage(file: &JournalFile, walk: &Walk<'_>) -> Result<Behind, StorageE
     let behind = look_behind(walk);
     match behind.proof {
         None => Ok(behind),
+        Some(_) if planted::has(Bug::DamageCut) => Ok(behind),
         Some((evidence, group)) => {
             let damage = Damage::BeforeDurable { evidence, group };
             Err(StorageError::damaged(&file.path, walk.position, damage))

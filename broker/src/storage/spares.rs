@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use super::error::StorageError;
 use super::files::{Filling, JournalFile, JournalOptions};
 use super::fs::OpenMode;
+use super::planted::{self, Bug};
 use super::reader::Files;
 
 /// Bytes of zeros written and synced at once. Filling a file in one go occupies the disk for so
@@ -308,8 +309,10 @@ impl Maker {
                 fs.rename(&old.path, &making)
                     .map_err(StorageError::io("rename", &old.path))?;
                 // The old name must be gone for good before the header says another number.
-                fs.sync_dir(directory)
-                    .map_err(StorageError::io("sync", directory))?;
+                if !planted::has(Bug::OldNameKept) {
+                    fs.sync_dir(directory)
+                        .map_err(StorageError::io("sync", directory))?;
+                }
                 old.file
             }
             None => self.fill(number)?,
@@ -317,8 +320,10 @@ impl Maker {
         let file = JournalFile::begin(file, number, *file_bytes, &**fs, (&making, path))?;
         fs.rename(&making, &file.path)
             .map_err(StorageError::io("rename", &making))?;
-        fs.sync_dir(directory)
-            .map_err(StorageError::io("sync", directory))?;
+        if !planted::has(Bug::DirectorySyncForgotten) {
+            fs.sync_dir(directory)
+                .map_err(StorageError::io("sync", directory))?;
+        }
         Ok(file)
     }
 

@@ -19,6 +19,7 @@ pub use siding_protocol::types::Level;
 
 use super::error::StorageError;
 use super::files::{FileId, JournalFile, JournalOptions, RECORDS_START, RecordAt};
+use super::planted::{self, Bug};
 use super::reader::{Files, Reader, Spans};
 use super::record::{self, Header, Kind, WORD};
 use super::spares::{SpareGauge, Spares};
@@ -243,7 +244,11 @@ impl Writer {
                 term: append.term,
                 node: self.node,
                 group: self.group,
-                synced: self.synced,
+                synced: if planted::has(Bug::MarkTooHigh) {
+                    at
+                } else {
+                    self.synced
+                },
                 before: self.before,
                 payload_bytes: u32::try_from(payload_bytes).expect("at most 20 MiB"),
                 payload_crc: self
@@ -315,7 +320,8 @@ impl Writer {
         }
         let length: usize = slices.iter().map(|slice| slice.len()).sum();
         // The flag covers one call only: not what is open, and nothing if it takes several calls.
-        let dsync = level == Level::Synced && !is_open;
+        let dsync = level == Level::Synced && (!is_open || planted::has(Bug::DsyncTakenForAll));
+        let dsync = dsync && !planted::has(Bug::ConfirmedBeforeSync);
         let written = self
             .file
             .file
@@ -324,7 +330,10 @@ impl Writer {
         self.end += to_u64(length);
         self.marked = self.synced;
         match level {
-            Level::Written => Ok(()),
+            Level::Written => {
+                self.group += u64::from(planted::has(Bug::GroupBeforeItsSync));
+                Ok(())
+            }
             Level::Synced if dsync && written.calls == 1 => {
                 self.close_group();
                 Ok(())
@@ -334,10 +343,15 @@ impl Writer {
     }
 
     fn sync_file(&mut self) -> Result<(), StorageError> {
-        self.file
-            .file
-            .sync_data()
-            .map_err(StorageError::io("sync", &self.file.path))?;
+        let file = &self.file.file;
+        let mut synced = Ok(());
+        if !planted::has(Bug::ConfirmedBeforeSync) {
+            synced = file.sync_data();
+        }
+        if planted::has(Bug::FailedSyncRetried) && synced.is_err() {
+            synced = file.sync_data();
+        }
+        synced.map_err(StorageError::io("sync", &self.file.path))?;
         self.close_group();
         Ok(())
     }
@@ -349,7 +363,7 @@ impl Writer {
 
     /// Leaves a full file, all of it synced, for the next one.
     fn next_file(&mut self) -> Result<(), StorageError> {
-        if self.synced < self.end {
+        if self.synced < self.end && !planted::has(Bug::FileLeftUnsynced) {
             self.sync_file()?;
         }
         let next = self
