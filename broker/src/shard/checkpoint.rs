@@ -202,7 +202,8 @@ impl Checkpoints {
         let snapshot = self.gather(applied, core, bodies);
         self.snapshots.write(&snapshot)?;
         info!(index = snapshot.index, "snapshot written");
-        self.segments.remove(&empty)
+        self.remove(&empty);
+        Ok(())
     }
 
     #[cfg(test)]
@@ -247,14 +248,18 @@ impl Checkpoints {
         let passed = files.recyclable(&|_| index).into_iter();
         let free = passed.filter(|file| !needed.contains(&FileId::Journal(*file)));
         let retired = free.filter(|file| files.retire(*file).is_ok()).count();
-        if let Err(error) = self.segments.remove(empty) {
-            warn!(%error, "a segment that nobody needs is not removed before the next start");
-        }
+        self.remove(empty);
         info!(
             index,
             retired,
             removed = empty.len(),
             "snapshot written, journal cut"
         );
+    }
+
+    fn remove(&self, empty: &[u64]) {
+        if let Err(error) = self.segments.remove(empty) {
+            warn!(%error, "a segment that nobody needs is not removed before the next start");
+        }
     }
 }

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::io::IoSlice;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use siding_protocol::limits::{EXTENT_BYTES_MAX, EXTENT_MESSAGES_MAX};
@@ -57,26 +58,17 @@ pub fn move_bodies(
         gathered: BTreeMap::new(),
         gathered_bytes: 0,
         open: BTreeMap::new(),
+        made: Vec::new(),
         moved: Moved::default(),
     };
     let mut unreadable = Vec::new();
-    let mut last: Option<(RecordAt, Option<Bytes>)> = None;
-    for wanted in moves {
-        let payload = match &last {
-            Some((at, payload)) if *at == wanted.record => payload.clone(),
-            _ => {
-                let payload = read(wanted.record);
-                let payload = payload.map_err(|error| unreadable.push(error)).ok();
-                last = Some((wanted.record, payload.clone()));
-                payload
-            }
-        };
-        if let Some(payload) = payload {
-            work.gather(wanted, &payload)?;
-        }
+    let done = work.gather_all(moves, read, &mut unreadable);
+    if let Err(error) = done.and_then(|()| work.finish()) {
+        work.abandon();
+        return Err(error);
     }
     Ok(Outcome {
-        moved: work.finish()?,
+        moved: work.moved,
         unreadable,
     })
 }
@@ -88,6 +80,8 @@ struct Mover<'a> {
     gathered: BTreeMap<u64, Vec<(Offset, Part)>>,
     gathered_bytes: usize,
     open: BTreeMap<u64, Writing>,
+    /// Files that are there, whole or not.
+    made: Vec<PathBuf>,
     moved: Moved,
 }
 
@@ -102,6 +96,31 @@ struct Writing {
 }
 
 impl Mover<'_> {
+    /// Reads each record once, and gathers what is to be moved.
+    fn gather_all(
+        &mut self,
+        moves: &[Move],
+        read: &mut dyn FnMut(RecordAt) -> Result<Bytes, StorageError>,
+        unreadable: &mut Vec<StorageError>,
+    ) -> Result<(), StorageError> {
+        let mut last: Option<(RecordAt, Option<Bytes>)> = None;
+        for wanted in moves {
+            let payload = match &last {
+                Some((at, payload)) if *at == wanted.record => payload.clone(),
+                _ => {
+                    let payload = read(wanted.record);
+                    let payload = payload.map_err(|error| unreadable.push(error)).ok();
+                    last = Some((wanted.record, payload.clone()));
+                    payload
+                }
+            };
+            if let Some(payload) = payload {
+                self.gather(wanted, &payload)?;
+            }
+        }
+        Ok(())
+    }
+
     fn gather(&mut self, wanted: &Move, payload: &Bytes) -> Result<(), StorageError> {
         let gathered = self.gathered.entry(wanted.log).or_default();
         for (first, part) in kept_parts(wanted, payload) {
@@ -174,6 +193,7 @@ impl Mover<'_> {
         let file = fs
             .open(&path, OpenMode::CreateNew)
             .map_err(StorageError::io("create", &path))?;
+        self.made.push(path.clone());
         let generation = fs
             .random()
             .map_err(StorageError::io("draw a generation for", &path))?;
@@ -214,14 +234,22 @@ impl Mover<'_> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Moved, StorageError> {
+    fn finish(&mut self) -> Result<(), StorageError> {
         self.write()?;
         self.seal_all()?;
         self.segments.sync_directory()?;
         for segment in &self.moved.segments {
             self.segments.add(*segment);
         }
-        Ok(self.moved)
+        Ok(())
+    }
+
+    /// Leaves nothing behind: what failed for want of room must not take more of it.
+    fn abandon(&self) {
+        for path in &self.made {
+            // What stays is removed by the next start.
+            self.segments.fs().remove(path).ok();
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! Bodies that move to segments, and what becomes of segments.
 
+use std::path::Path;
+
 use super::*;
+use crate::storage::fs::Fs;
 use crate::storage::mover::move_bodies;
 use crate::storage::{RecordAt, StorageError};
 
@@ -227,4 +230,27 @@ fn segments_that_are_cut_short_or_gone_are_damage_and_strangers_are_removed() {
     assert!(matches!(gone, Some(StorageError::Io { .. })), "{gone:?}");
     again().adopt(std::iter::empty()).expect("none is needed");
     assert!(fs.contents(&path).is_none(), "nobody needs it");
+}
+
+#[test]
+fn a_move_that_fails_for_want_of_room_moves_nothing_and_leaves_nothing() {
+    let fs = MemoryFs::new(1);
+    let mut backlog = Backlog::new(20);
+    backlog.segments = Segments::new(Arc::new(fs.clone()), "/segments".into());
+    backlog
+        .segments
+        .adopt(std::iter::empty())
+        .expect("a directory");
+    fs.set_capacity(Some(500_000));
+    let moves = backlog.bodies.moves(&[1]);
+    let records = backlog.records.clone();
+    let failed = move_bodies(&backlog.segments, &moves, 1, &mut |at| {
+        Ok(records[&at].clone())
+    });
+    assert!(matches!(failed, Err(StorageError::Io { .. })), "{failed:?}");
+    let left = fs.list(Path::new("/segments")).expect("a directory");
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(backlog.offsets(), (0..200).collect::<Vec<_>>());
+    fs.set_capacity(None);
+    assert_eq!(backlog.shift(), 20);
 }
