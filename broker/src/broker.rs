@@ -302,7 +302,7 @@ impl House {
         let server = Server {
             listener: listener.map_err(|source| StartError::Listen { address, source })?,
             node,
-            tail_bytes: self.config.tail_bytes.0,
+            tail_bytes: self.config.budgets().tail_bytes,
             limits: self.config.session_limits(),
             registry: self.registry.clone(),
             inbox: Rc::clone(inbox),

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use clap::Parser;
 use siding_protocol::limits;
 
+use crate::memory::available_bytes;
 use crate::server::registry::ConnectionLimits;
 use crate::server::session::SessionLimits;
 use crate::shard::clock::TimeSource;
@@ -19,6 +20,10 @@ use crate::storage::files::RECORD_BYTES_MAX;
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
+/// Bodies stay in memory no longer than it takes to consume them at once, unless more is asked for.
+const TAIL_BYTES_MAX: u64 = 256 * MIB;
+/// What is read back is read in order: more would not be used.
+const READ_BYTES_MAX: u64 = 32 * MIB;
 /// File descriptors kept for files and the admin server.
 const DESCRIPTORS_RESERVED: u64 = 256;
 /// What an entry may be larger than the frame it was asked in; of small records, half.
@@ -73,13 +78,19 @@ pub struct Config {
     #[arg(long, value_name = "MS", default_value_t = 50)]
     pub flush_interval_ms: u64,
 
-    /// Memory for fresh message bodies: 0 to 64GiB.
-    #[arg(long, value_name = "BYTES", default_value = "256MiB")]
-    pub tail_bytes: Bytes,
+    /// Memory for the whole broker: 64MiB to 1TiB. Default: half of what the machine, or the cgroup, has.
+    /// Bodies get their share of it; what else it holds has limits of its own.
+    #[arg(long, value_name = "BYTES")]
+    pub memory_budget: Option<Bytes>,
 
-    /// Memory for message bodies read back from the journal: 1MiB to 64GiB.
-    #[arg(long, value_name = "BYTES", default_value = "32MiB")]
-    pub read_bytes: Bytes,
+    /// Memory for fresh message bodies: 0 to 64GiB. Default: half of the memory budget, at most 256MiB.
+    #[arg(long, value_name = "BYTES")]
+    pub tail_bytes: Option<Bytes>,
+
+    /// Memory for message bodies read back from disk: 1MiB to 64GiB. Default: an eighth of the memory
+    /// budget, at most 32MiB.
+    #[arg(long, value_name = "BYTES")]
+    pub read_bytes: Option<Bytes>,
 
     /// Largest message body: 1KiB to 8MiB.
     #[arg(long, value_name = "BYTES", default_value = "1MiB")]
@@ -228,8 +239,9 @@ impl Config {
                 64 * GIB,
             ),
             ("flush-interval-ms", self.flush_interval_ms, 1, 1_000),
-            ("tail-bytes", self.tail_bytes.0, 0, 64 * GIB),
-            ("read-bytes", self.read_bytes.0, MIB, 64 * GIB),
+            ("memory-budget", self.memory_bytes(), 64 * MIB, 1 << 40),
+            ("tail-bytes", self.budgets().tail_bytes, 0, 64 * GIB),
+            ("read-bytes", self.budgets().read_bytes, MIB, 64 * GIB),
             (
                 "max-body-bytes",
                 self.max_body_bytes.0,
@@ -271,16 +283,28 @@ impl Config {
 
     /// Of the shard.
     pub fn shard_settings(&self) -> Settings {
-        let (tail_bytes, read_bytes) = (self.tail_bytes.0, self.read_bytes.0);
-        let budgets = Budgets {
-            tail_bytes,
-            read_bytes,
-        };
         Settings {
             journal_file_bytes: self.journal_file_bytes.0,
             filling: Filling::Thread,
-            budgets,
+            budgets: self.budgets(),
         }
+    }
+
+    /// What bodies get of the memory.
+    pub fn budgets(&self) -> Budgets {
+        let budget = self.memory_bytes();
+        let share = |said: Option<Bytes>, part: u64, most: u64| {
+            said.map_or((budget / part).min(most), |bytes| bytes.0)
+        };
+        Budgets {
+            tail_bytes: share(self.tail_bytes, 2, TAIL_BYTES_MAX),
+            read_bytes: share(self.read_bytes, 8, READ_BYTES_MAX),
+        }
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        let half = || (available_bytes() / 2).max(64 * MIB);
+        self.memory_budget.map_or_else(half, |bytes| bytes.0)
     }
 
     /// What each connection is held to. A request must fit a record, so a small journal file makes
@@ -354,6 +378,21 @@ mod tests {
     }
 
     #[test]
+    fn bodies_get_their_share_of_the_memory_unless_more_or_less_is_said() {
+        let budgets = |flags: &[&str]| {
+            let Budgets {
+                tail_bytes,
+                read_bytes,
+            } = parsed(flags).budgets();
+            (tail_bytes / MIB, read_bytes / MIB)
+        };
+        assert_eq!(budgets(&["--memory-budget", "128MiB"]), (64, 16));
+        assert_eq!(budgets(&["--memory-budget", "16GiB"]), (256, 32));
+        let said = ["--memory-budget", "128MiB", "--tail-bytes", "1GiB"];
+        assert_eq!(budgets(&said), (1_024, 16));
+    }
+
+    #[test]
     fn a_size_out_of_its_range_is_refused_with_the_range() {
         let config = parsed(&["--max-body-bytes", "9MiB"]);
         let error = config.check().expect_err("too large").to_string();
@@ -368,6 +407,7 @@ mod tests {
             ("journal-file-bytes", 64 * KIB, GIB),
             ("checkpoint-bytes", 64 * KIB, 64 * GIB),
             ("flush-interval-ms", 1, 1_000),
+            ("memory-budget", 64 * MIB, 1 << 40),
             ("tail-bytes", 0, 64 * GIB),
             ("read-bytes", MIB, 64 * GIB),
             ("max-body-bytes", KIB, 8 * MIB),
