@@ -1,5 +1,6 @@
 //! `siding bench`: measure a broker on a queue of its own, which is removed at the end.
 
+mod backlog;
 mod consume;
 mod cpu;
 mod pacer;
@@ -39,6 +40,9 @@ pub(crate) enum BenchCommand {
         #[command(flatten)]
         load: Load,
     },
+    /// Fill a queue with far more than memory holds, on a broker of its own; kill it, start it again, and
+    /// drain the queue in order.
+    Backlog(backlog::Backlog),
     /// Publish at a fixed rate, consume on another connection, measure the way of each message.
     Pingpong {
         #[command(flatten)]
@@ -114,6 +118,7 @@ impl Load {
 /// Runs a `bench` verb on a queue of its own.
 pub(crate) async fn run(global: &Global, verb: BenchCommand) -> Result<Exit> {
     let (name, load, default_messages) = match &verb {
+        BenchCommand::Backlog(backlog) => return alone(global, backlog).await,
         BenchCommand::Publish { load, sync: false } => ("publish", load, 5_000_000),
         BenchCommand::Publish { load, sync: true } => ("publish --sync", load, 200_000),
         BenchCommand::Consume { load } => ("consume", load, 5_000_000),
@@ -149,10 +154,24 @@ pub(crate) async fn run(global: &Global, verb: BenchCommand) -> Result<Exit> {
         ("size", load.size.into()),
         ("connections", load.connections.into()),
     ]);
+    leave(client, None).await;
+    tell(global, name, &report).await
+}
+
+/// Runs `bench backlog`, which needs no broker.
+async fn alone(global: &Global, backlog: &backlog::Backlog) -> Result<Exit> {
+    let mut stop = Stop::listen()?;
+    let report = tokio::select! {
+        report = backlog::run(backlog) => report?,
+        _ = stop.asked() => return Ok(Exit::Interrupted),
+    };
+    tell(global, "backlog", &report).await
+}
+
+async fn tell(global: &Global, name: &str, report: &Report) -> Result<Exit> {
     let mut output = Output::new(global.output);
     output.record(&report.record());
     output.flush().await?;
-    leave(client, None).await;
     if let Some(headline) = report.headline(name) {
         eprintln!("{headline}");
         return Ok(Exit::Ok);
@@ -173,6 +192,7 @@ async fn measure(course: &Course<'_>, verb: &BenchCommand) -> Result<Report> {
         BenchCommand::Publish { load, sync } => publish::run(course, load, *sync).await,
         BenchCommand::Consume { load } => consume::run(course, load).await,
         BenchCommand::Pingpong { load, rate } => pingpong::run(course, load, *rate).await,
+        BenchCommand::Backlog(backlog) => backlog::run(backlog).await,
     }
 }
 

@@ -45,12 +45,7 @@ impl Timed {
         let count = messages as f64;
         let per_million = |cpu: f64| round(cpu / count * 1e6);
         let rate = count / elapsed.as_secs_f64().max(1e-9);
-        let mut report = Report {
-            settings: Vec::new(),
-            results: Vec::new(),
-            rate,
-            errors,
-        };
+        let mut report = Report::of(rate, errors);
         report.result("seconds", round(elapsed.as_secs_f64()));
         report.result("messages_per_second", rate.round());
         report.result("errors", errors);
@@ -63,6 +58,16 @@ impl Timed {
 }
 
 impl Report {
+    /// Without results yet, but for a headline.
+    pub(super) fn of(rate: f64, errors: u64) -> Self {
+        Self {
+            settings: Vec::new(),
+            results: Vec::new(),
+            rate,
+            errors,
+        }
+    }
+
     pub(super) fn setting(&mut self, name: &'static str, value: impl Into<Value>) {
         self.settings.push((name, value.into()));
     }
@@ -149,7 +154,7 @@ impl Latency {
 }
 
 /// To three decimals.
-fn round(value: f64) -> f64 {
+pub(super) fn round(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
 
