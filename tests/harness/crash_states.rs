@@ -1,4 +1,4 @@
-//! Every state in which a power cut may leave a journal and its snapshots, each recovered.
+//! Every state in which a power cut may leave a journal, its snapshots and segments, each recovered.
 //!
 //! A workload is played on a disk that keeps a copy of itself after every step ([`player`]). Each
 //! copy is a moment at which the power may go, and each moment has many images: every subset of
@@ -10,6 +10,7 @@
 pub mod check;
 pub mod images;
 pub mod player;
+mod shelf;
 
 use std::collections::HashSet;
 use std::fmt::{self, Debug, Display, Formatter};
@@ -56,11 +57,11 @@ impl Plan {
             images: u64::MAX,
             exhaustive: Budget {
                 samples: 16,
-                tears: 6,
+                tears: 4,
             },
             random: Budget {
                 samples: 1,
-                tears: 3,
+                tears: 2,
             },
             threads: threads.map_or(1, |threads| threads.get() as u64),
             only: None,

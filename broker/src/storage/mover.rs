@@ -20,6 +20,7 @@ use super::bodies::{Block, Move, Moved};
 use super::error::StorageError;
 use super::files::{FileId, RecordAt};
 use super::fs::{File, OpenMode};
+use super::planted::{self, Bug};
 use super::record::Checksums;
 use super::segment::{self, BLOCK_HEADER_BYTES, BlockAt, Head, Part};
 use super::segments::{Segment, Segments};
@@ -229,7 +230,9 @@ impl Mover<'_> {
         let file = writing.file;
         file.write_at(&[IoSlice::new(&footer)], writing.end, false)
             .map_err(StorageError::io("write", &path))?;
-        file.sync_data().map_err(StorageError::io("sync", &path))?;
+        if !planted::has(Bug::SegmentUnsynced) {
+            file.sync_data().map_err(StorageError::io("sync", &path))?;
+        }
         self.moved.segments.push(segment);
         Ok(())
     }
@@ -237,7 +240,9 @@ impl Mover<'_> {
     fn finish(&mut self) -> Result<(), StorageError> {
         self.write()?;
         self.seal_all()?;
-        self.segments.sync_directory()?;
+        if !planted::has(Bug::SegmentNameUnsynced) {
+            self.segments.sync_directory()?;
+        }
         for segment in &self.moved.segments {
             self.segments.add(*segment);
         }

@@ -46,11 +46,15 @@ pub enum Bug {
     SnapshotNamedUnsynced,
     /// The snapshots before go before the name of the new one is durable.
     OldSnapshotGoneFirst,
+    /// A snapshot names a segment that is not synced.
+    SegmentUnsynced,
+    /// A snapshot names a segment whose own name is not durable.
+    SegmentNameUnsynced,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::ConfirmedBeforeSync,
         Self::FailedSyncRetried,
         Self::GroupBeforeItsSync,
@@ -69,6 +73,8 @@ impl Bug {
         Self::TailOverwritten,
         Self::SnapshotNamedUnsynced,
         Self::OldSnapshotGoneFirst,
+        Self::SegmentUnsynced,
+        Self::SegmentNameUnsynced,
     ];
 }
 

@@ -4,10 +4,11 @@ use anyhow::{Context, Result, ensure};
 use siding_broker::storage::fs::{Fs, OpenMode};
 use siding_broker::storage::memory_fs::MemoryFs;
 use siding_broker::storage::record::{Checksums, HEADER_BYTES, parse};
-use siding_broker::storage::{Level, RecordAt};
+use siding_broker::storage::{Level, RecordAt, Snapshot};
 
-use super::player::{Moment, snapshot, snapshots};
-use crate::journal::{Rig, examine, path};
+use super::player::{Moment, engine, snapshots};
+use super::shelf::Shelf;
+use crate::journal::{Found, Rig, examine, path};
 
 /// Where a file's header says its generation.
 const GENERATION: u64 = 24;
@@ -26,9 +27,8 @@ pub struct Checked {
 /// # Errors
 /// The promise that was not kept.
 pub fn check(image: &MemoryFs, moment: &Moment, fingerprint: u64) -> Result<Checked> {
-    let passed = check_snapshot(image, moment)?;
     let survivor = last_survivor(image, moment)?;
-    let first = examine(image, passed, &moment.lengths, moment.confirmed)?;
+    let (passed, first) = start(image, moment, (&moment.lengths, moment.confirmed))?;
     let kept = usize::try_from(passed)? + first.records.len();
     let torn = first.report.torn;
     ensure!(
@@ -40,7 +40,8 @@ pub fn check(image: &MemoryFs, moment: &Moment, fingerprint: u64) -> Result<Chec
     // All that recovery answered with is durable, and so is the cut.
     let image = image.crash(&mut |_, _| 0);
     let kept_lengths = moment.lengths.get(..kept).unwrap_or(&moment.lengths);
-    let second = examine(&image, passed, kept_lengths, kept).context("the second recovery")?;
+    let second = start(&image, moment, (kept_lengths, kept));
+    let (passed, second) = second.context("the second recovery")?;
     ensure!(
         second.records == first.records,
         "the second recovery differs"
@@ -70,8 +71,27 @@ pub fn check(image: &MemoryFs, moment: &Moment, fingerprint: u64) -> Result<Chec
     })
 }
 
-/// The newest snapshot is one that may be there, and whole. Answers with its last index.
-fn check_snapshot(image: &MemoryFs, moment: &Moment) -> Result<u64> {
+/// Starts as a shard does and checks all that is found. Answers with the last index of the snapshot.
+fn start(
+    image: &MemoryFs,
+    moment: &Moment,
+    (lengths, confirmed): (&[usize], usize),
+) -> Result<(u64, Found)> {
+    let snapshot = check_snapshot(image, moment)?;
+    let passed = snapshot.as_ref().map_or(0, |snapshot| snapshot.index);
+    let mut shelf = Shelf::open(image, snapshot.as_ref(), moment.floor)?;
+    let found = examine(image, passed, lengths, confirmed)?;
+    for record in &found.records {
+        shelf.apply(record.index, record.at);
+    }
+    let kept = usize::try_from(passed)? + found.records.len();
+    let kept = lengths.get(..kept).unwrap_or(lengths);
+    shelf.check(found.writer.reader(), kept)?;
+    Ok((passed, found))
+}
+
+/// The newest snapshot is one that may be there, and whole.
+fn check_snapshot(image: &MemoryFs, moment: &Moment) -> Result<Option<Snapshot>> {
     let latest = snapshots(image).latest().context("the snapshot")?;
     let index = latest.as_ref().map_or(0, |latest| latest.index);
     ensure!(
@@ -80,9 +100,10 @@ fn check_snapshot(image: &MemoryFs, moment: &Moment) -> Result<u64> {
         moment.passed,
         moment.passing
     );
-    let is_whole = latest.is_none_or(|latest| latest == snapshot(index));
+    let held = latest.as_ref().map(|latest| latest.section("engine"));
+    let is_whole = held.is_none_or(|held| held.is_some_and(|held| *held == engine(index)));
     ensure!(is_whole, "snapshot {index} does not hold what was written");
-    Ok(index)
+    Ok(latest)
 }
 
 /// The index of the last entry whose header reached the disk, if it was not confirmed: if it is

@@ -1,13 +1,15 @@
-//! Plays a workload on a journal with snapshots, and keeps the books of every moment of it.
+//! Plays a workload on a journal with checkpoints, and keeps the books of every moment of it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use siding_broker::storage::memory_fs::{MemoryFs, Operation};
-use siding_broker::storage::{Level, RecordAt, Section, Snapshot, Snapshots};
+use siding_broker::storage::{Bodies, FileId, Level, RecordAt, Section, Snapshot, Snapshots};
 
+use super::shelf::Shelf;
 use crate::journal::{FILE_BYTES, Rig, body, recover_from};
 
 /// What is done to a journal.
@@ -29,8 +31,8 @@ pub enum Op {
     Roll,
     /// Un-synced groups until a new file is begun.
     RollWritten,
-    /// A snapshot of what is confirmed; then the files that it passed are retired.
-    Snapshot,
+    /// Live bodies move to segments, a snapshot is written, and the files that it passed are retired.
+    Checkpoint,
     /// A sync that fails, and the start after it.
     FailedSync,
     /// The process is killed and started again.
@@ -50,7 +52,7 @@ impl Op {
         Self::Sync,
         Self::Roll,
         Self::RollWritten,
-        Self::Snapshot,
+        Self::Checkpoint,
         Self::FailedSync,
         Self::Restart,
         Self::PowerCut,
@@ -84,6 +86,7 @@ pub struct Base {
     disk: MemoryFs,
     lengths: Vec<usize>,
     passed: u64,
+    floor: u64,
 }
 
 impl Base {
@@ -99,24 +102,30 @@ impl Base {
                 disk: fs,
                 lengths: Vec::new(),
                 passed: 0,
+                floor: 0,
             });
         }
         let mut rig = Rig::new(fs);
         if start == Start::Recycled {
             rig.recycle();
         }
+        let floor = rig.lengths.len() as u64;
+        let mut shelf = Shelf::open(&rig.fs, None, floor)?;
         while room(&rig) > NEARLY_FULL {
             let rest = room(&rig).saturating_sub(NEARLY_FULL) + 1;
             let length = usize::try_from(rest)?.saturating_sub(64).min(FILLING);
             rig.append(&[length], Level::Synced)?;
+            let at = *rig.places.last().context("an entry")?;
+            shelf.apply(rig.confirmed as u64, at);
         }
         rig.passed = rig.confirmed as u64;
-        snapshots(&rig.fs).write(&snapshot(rig.passed))?;
+        snapshots(&rig.fs).write(&snapshot(rig.passed, &shelf.bodies))?;
         Ok(Self {
             start,
             disk: rig.fs.crash(&mut |_, _| 0),
             lengths: rig.lengths,
             passed: rig.passed,
+            floor,
         })
     }
 }
@@ -136,6 +145,8 @@ pub struct Moment {
     pub passed: u64,
     /// The last index of the newest snapshot that may be there.
     pub passing: u64,
+    /// Bodies up to this entry were gone before the workload.
+    pub floor: u64,
 }
 
 /// Lengths and places of entries.
@@ -145,6 +156,10 @@ type Entries = (Arc<[usize]>, Arc<[RecordAt]>);
 #[derive(Debug)]
 pub struct Player {
     rig: Rig,
+    shelf: Shelf,
+    /// Entries whose bodies are on the shelf.
+    applied: usize,
+    floor: u64,
     start: Start,
     /// Copies of the disks that the operation at hand has left behind.
     left: Vec<MemoryFs>,
@@ -165,6 +180,7 @@ impl Player {
     pub fn start(base: &Base, seed: Option<u64>) -> Result<(Self, Vec<Moment>)> {
         let fs = base.disk.kill();
         set_up(&fs, base.start);
+        let shelf = open_shelf(&fs, base.floor)?;
         let found = recover_from(&fs, base.passed).context("the start")?;
         let confirmed = base.lengths.len();
         let mut player = Self {
@@ -176,6 +192,9 @@ impl Player {
                 passed: base.passed,
                 places: Vec::new(),
             },
+            shelf,
+            applied: confirmed,
+            floor: base.floor,
             start: base.start,
             left: Vec::new(),
             written: None,
@@ -185,7 +204,7 @@ impl Player {
         };
         let moments = player.moments(confirmed, base.passed);
         if base.start == Start::Recycled {
-            player.rig.retire();
+            player.retire()?;
         }
         Ok((player, moments))
     }
@@ -197,6 +216,7 @@ impl Player {
     pub fn play(&mut self, op: Op) -> Result<Vec<Moment>> {
         let (confirmed, passed) = (self.rig.confirmed, self.rig.passed);
         self.act(op).with_context(|| format!("{op:?}"))?;
+        self.take_in();
         Ok(self.moments(confirmed, passed))
     }
 
@@ -211,6 +231,7 @@ impl Player {
             confirmed,
             passed,
             passing: self.rig.passed,
+            floor: self.floor,
         };
         let mut moments: Vec<_> = std::mem::take(&mut self.left)
             .into_iter()
@@ -230,6 +251,7 @@ impl Player {
             confirmed: self.rig.confirmed,
             passed: self.rig.passed,
             passing: self.rig.passed,
+            floor: self.floor,
         });
         moments
     }
@@ -254,7 +276,7 @@ impl Player {
             }
             Op::Roll => self.roll(Level::Synced)?,
             Op::RollWritten => self.roll(Level::Written)?,
-            Op::Snapshot => self.snapshot()?,
+            Op::Checkpoint => self.checkpoint()?,
             Op::FailedSync => {
                 self.append(&[200], Level::Written)?;
                 self.rig
@@ -309,11 +331,43 @@ impl Player {
         kept.last().map(|(number, _)| *number)
     }
 
-    fn snapshot(&mut self) -> Result<()> {
+    /// The bodies of new entries are placed.
+    fn take_in(&mut self) {
+        let entries = (1..=self.rig.lengths.len()).rev();
+        let new = entries.zip(self.rig.places.iter().rev());
+        let new = new.take(self.rig.lengths.len().saturating_sub(self.applied));
+        for (index, at) in new.collect::<Vec<_>>().into_iter().rev() {
+            self.shelf.apply(index as u64, *at);
+        }
+        self.applied = self.rig.lengths.len();
+    }
+
+    /// In the order in which a shard does it; a snapshot waits for the sync of what it holds.
+    fn checkpoint(&mut self) -> Result<()> {
+        self.rig.writer.sync()?;
+        self.rig.confirmed = self.rig.lengths.len();
         let index = self.rig.confirmed as u64;
-        if index > self.rig.passed {
-            snapshots(&self.rig.fs).write(&snapshot(index))?;
-            self.rig.retire();
+        if index == self.rig.passed {
+            return Ok(());
+        }
+        let full = self.rig.writer.files().recyclable(&|_| index);
+        let reader = self.rig.writer.reader();
+        self.shelf.move_bodies(&full, &reader)?;
+        let empty = self.shelf.bodies.take_empty_segments();
+        snapshots(&self.rig.fs).write(&snapshot(index, &self.shelf.bodies))?;
+        self.rig.passed = index;
+        self.retire()?;
+        Ok(self.shelf.segments.remove(&empty)?)
+    }
+
+    /// Gives back the files that the snapshot has passed and in which no body is needed.
+    fn retire(&mut self) -> Result<()> {
+        let needed: BTreeSet<FileId> = self.shelf.bodies.live_files().collect();
+        let files = self.rig.writer.files();
+        for number in files.recyclable(&|_| self.rig.passed) {
+            if !needed.contains(&FileId::Journal(number)) {
+                files.retire(number)?;
+            }
         }
         Ok(())
     }
@@ -323,7 +377,9 @@ impl Player {
         self.left.extend(self.rig.fs.recorded());
         self.written = Some(self.entries());
         set_up(disk, self.start);
+        self.shelf = open_shelf(disk, self.floor)?;
         self.rig = self.rig.try_recover(disk)?;
+        self.applied = usize::try_from(self.rig.passed)?;
         self.life += 1;
         Ok(())
     }
@@ -348,16 +404,27 @@ pub(super) fn snapshots(fs: &MemoryFs) -> Snapshots {
     Snapshots::new(Arc::new(fs.clone()), PathBuf::from("/s"))
 }
 
-/// The snapshot at an index: its content follows from that.
-pub(super) fn snapshot(index: u64) -> Snapshot {
-    let section = |name: &str, length| Section {
+/// The bodies as a start finds them.
+fn open_shelf(fs: &MemoryFs, floor: u64) -> Result<Shelf> {
+    Shelf::open(fs, snapshots(fs).latest()?.as_ref(), floor)
+}
+
+/// The bytes of the engine in the snapshot at an index.
+pub(super) fn engine(index: u64) -> Vec<u8> {
+    body(index, 1100)
+}
+
+fn snapshot(index: u64, bodies: &Bodies) -> Snapshot {
+    let mut places = Vec::new();
+    bodies.export(&mut places);
+    let section = |name: &str, data| Section {
         name: name.to_owned(),
-        data: Bytes::from(body(index, length)),
+        data: Bytes::from(data),
     };
     Snapshot {
         index,
         term: 1,
         node: 77,
-        sections: vec![section("engine", 1100), section("bodies", 90)],
+        sections: vec![section("engine", engine(index)), section("bodies", places)],
     }
 }
