@@ -68,7 +68,7 @@ pub struct Delivery {
     pub grant: Grant,
     /// When the lease ends; 0: it is settled, and there is none.
     pub deadline: Timestamp,
-    /// Rising, apart, each with its 1-based attempt. Empty only for a `Receive` that found nothing.
+    /// Apart, in the order in which they go, each with its 1-based attempt. Empty only for a `Receive` that found nothing.
     pub ranges: Vec<(OffsetRange, u32)>,
     /// What retention took before the subscription read it, told once.
     pub gap: Option<OffsetRange>,

@@ -66,7 +66,8 @@ struct Job {
     work: Work,
     /// The range, or the found message, that is being resolved.
     index: usize,
-    /// Everything before it is resolved or left out.
+    /// Everything before it in that range is resolved or left out. The next range may lie before it:
+    /// what goes first is chosen by priority.
     from: Offset,
     /// The record that holds the next message.
     waits_for: Option<RecordAt>,
@@ -255,6 +256,7 @@ impl Resolver {
                 return false;
             }
             job.index += 1;
+            job.from = 0;
         }
         true
     }

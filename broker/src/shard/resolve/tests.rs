@@ -432,3 +432,12 @@ fn a_browse_gives_each_message_found_with_its_body_and_state() {
     }
     assert_eq!(answer.messages.len(), 3);
 }
+
+#[test]
+fn what_goes_after_a_later_offset_is_read_and_handed_over_too() {
+    let mut world = World::new(4, 4);
+    world.deliver(1, &[(25..27, 1), (3..5, 2), (14..15, 1)]);
+    assert!(world.fetch_all() >= 3, "and what may be needed soon");
+    let batches = [(25, 2, 1, 101, 1), (3, 2, 2, 100, 1), (14, 1, 1, 100, 1)];
+    assert_eq!(world.taken(), [(1, batches.into())]);
+}
