@@ -16,7 +16,7 @@ use std::fmt;
 
 use siding::Grant;
 
-pub use self::checker::{check, check_exact};
+pub use self::checker::{agree, check, check_exact};
 
 /// Which message: a publisher and its number, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,10 +41,60 @@ pub enum Event {
     Refused(Tag),
     /// Nobody knows.
     Unknown(Tag),
+    /// About to be published with something that lets it wait or go before others.
+    Apart(Tag),
+    /// About to be published at a level at which a power cut may lose it.
+    Weak(Tag),
+    /// What was asked at one instant was promised to be synced at another.
+    Synced {
+        /// When it was asked.
+        asked: Ms,
+        /// When the answer came.
+        at: Ms,
+    },
     /// A consumer got the message at this offset.
     Delivered(Delivered),
     /// About to be nacked, released or dropped.
     GivenBack {
+        /// Where it lies.
+        offset: u64,
+        /// Under which grant.
+        grant: Grant,
+    },
+    /// The broker promised that the lease lasts so long.
+    Extended {
+        /// Where it lies.
+        offset: u64,
+        /// Under which grant.
+        grant: Grant,
+        /// At least.
+        until: Ms,
+    },
+    /// About to be acked.
+    AckAsked {
+        /// Where it lies.
+        offset: u64,
+        /// Under which grant.
+        grant: Grant,
+        /// When.
+        at: Ms,
+    },
+    /// The broker refused the transaction that was to ack it: nothing of it was done.
+    AckUndone {
+        /// Where it lies.
+        offset: u64,
+        /// Under which grant.
+        grant: Grant,
+    },
+    /// About to be made a dead letter.
+    RejectAsked {
+        /// Where it lies.
+        offset: u64,
+        /// Under which grant.
+        grant: Grant,
+    },
+    /// The broker promised that it is a dead letter.
+    Rejected {
         /// Where it lies.
         offset: u64,
         /// Under which grant.
@@ -79,9 +129,21 @@ pub enum Event {
         at: Ms,
         /// A lease that began before it is surely noted.
         noted: Ms,
+        /// What was written and not synced may be lost.
+        power: bool,
     },
     /// From now on nothing goes wrong any more.
     Healed {
+        /// When.
+        at: Ms,
+    },
+    /// The first publish since then is confirmed.
+    Resumed {
+        /// When.
+        at: Ms,
+    },
+    /// Nothing waits any more.
+    Drained {
         /// When.
         at: Ms,
     },
@@ -115,7 +177,9 @@ pub struct FinalBooks {
     pub end: u64,
     /// Acked.
     pub settled: u64,
-    /// Ready, delayed, leased, dead.
+    /// Dead letters.
+    pub dead: u64,
+    /// Ready, delayed, leased.
     pub left: u64,
 }
 
@@ -136,14 +200,26 @@ pub enum Violation {
     AckRefused,
     /// Handed over again without a cause (P4).
     Unjustified,
+    /// Handed over while somebody else's lease was still alive (P4).
+    Overlap,
+    /// An ack was taken under a grant that somebody else had followed for good (P3).
+    StaleAck,
+    /// Seen, and then nowhere, although nobody was asked to end it (P7).
+    Vanished,
     /// The first attempt did not have number 1, or a later one a higher number without a cause (P4).
     Attempt,
     /// A publisher's messages are not stored in the order it sent them (P5).
     OutOfOrder,
+    /// Handed over for the first time after a message behind it (P5).
+    Overtaken,
+    /// Lost although it was older than a power cut may take, or something newer was not (P1).
+    NoSuffix,
     /// An offset that nobody got (P5).
     Gap,
     /// The broker counts otherwise (P6).
     Books,
+    /// Not served, or not drained, in time (P12).
+    Stuck,
 }
 
 /// Why messages came again.
@@ -186,6 +262,8 @@ pub struct Report {
     /// Of these, acks that had taken effect before their answer was lost, and so long before they
     /// were repeated that the broker did not remember them.
     pub forgotten: u64,
+    /// Weakly promised messages that a power cut took.
+    pub weak_lost: u64,
     /// Acks that took effect although the message was on its way to somebody else: the note of that
     /// lease was lost, or came second.
     pub overtaken: u64,
@@ -263,10 +341,16 @@ impl fmt::Display for Report {
             ("after ack-ok", Violation::AfterAck),
             ("acks refused", Violation::AckRefused),
             ("unjustified", Violation::Unjustified),
+            ("overlapping", Violation::Overlap),
+            ("stale acks", Violation::StaleAck),
+            ("vanished", Violation::Vanished),
             ("wrong attempts", Violation::Attempt),
             ("out of order", Violation::OutOfOrder),
+            ("overtaken", Violation::Overtaken),
+            ("no suffix", Violation::NoSuffix),
             ("gaps", Violation::Gap),
             ("unbalanced books", Violation::Books),
+            ("stuck", Violation::Stuck),
         ] {
             writeln!(f, "{name:<18}{}", self.count(violation))?;
         }

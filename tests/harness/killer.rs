@@ -90,7 +90,8 @@ pub async fn run(plan: Plan, data_dir: &Path, on_kill: impl Fn(u32)) -> Result<O
         progress(&load.records, rng.u64(plan.events_between.clone())).await;
         let at = now();
         let noted = at - NOTED_WITHIN_MS;
-        load.records.note(Event::Killed { at, noted });
+        let power = false;
+        load.records.note(Event::Killed { at, noted, power });
         broker.kill().await?;
         kills += 1;
         if kills < plan.kills && rng.u32(0..4) == 0 {

@@ -261,7 +261,8 @@ pub fn final_books(info: &NameInfo) -> FinalBooks {
     FinalBooks {
         end: info.end,
         settled: books.settled,
-        left: books.ready + books.delayed + books.leased + books.dead,
+        dead: books.dead,
+        left: books.ready + books.delayed + books.leased,
     }
 }
 
@@ -331,6 +332,11 @@ impl Hands {
         let grant = batch.grant();
         let offsets = batch.first_offset()..batch.first_offset() + batch.len() as u64;
         let records = self.load.records.clone();
+        let at = now();
+        let asked = offsets
+            .clone()
+            .map(|offset| Event::AckAsked { offset, grant, at });
+        records.note_all(asked);
         self.settles.spawn(async move {
             let settled = batch.ack().await?;
             let at = now();
@@ -357,6 +363,8 @@ impl Hands {
     fn ack_one(&mut self, delivery: Delivery) {
         let (offset, grant) = (delivery.id().offset, delivery.grant());
         let records = self.load.records.clone();
+        let at = now();
+        records.note(Event::AckAsked { offset, grant, at });
         self.settles.spawn(async move {
             let outcome = delivery.ack().await?;
             let at = now();

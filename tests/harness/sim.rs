@@ -17,18 +17,22 @@
 
 pub mod client;
 pub mod consumer;
+pub mod context;
 pub mod disk;
 mod faults;
 pub mod ledger;
 pub mod mailbox;
+pub mod mover;
 pub mod net;
 pub mod node;
 pub mod operator;
 mod outcome;
 pub mod plan;
 pub mod publisher;
+mod sum;
 pub mod trace;
-pub mod world;
+mod world;
 
-pub use self::outcome::{Outcome, Sum, play};
+pub use self::outcome::{Outcome, play};
 pub use self::plan::Plan;
+pub use self::sum::Sum;

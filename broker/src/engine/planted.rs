@@ -26,6 +26,8 @@ pub enum Bug {
     SeekLeavesALease,
     /// What is acked on delivery is handed over before its ack is committed, too.
     HandedOverBeforeItsAck,
+    /// A start of the broker ends every lease at once.
+    LeasesEndOnRestart,
     /// A grant that lapsed may still settle what somebody else has meanwhile.
     StaleGrantAccepted,
 }

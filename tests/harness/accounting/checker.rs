@@ -1,6 +1,11 @@
 //! From events to a report: per message, whose bytes it had, what each hand-over was due to, and what
 //! became of it in the end.
 
+mod course;
+mod exits;
+mod order;
+mod weak;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use siding::Grant;
@@ -35,6 +40,28 @@ pub fn check_exact(events: &[Event], books: Option<FinalBooks>) -> Report {
     check_by(ONE, events, books)
 }
 
+/// Whether all readers of one log got the same message at each offset; else where not.
+pub fn agree(readers: &[&[Event]]) -> Vec<u64> {
+    let mut weak = BTreeSet::new();
+    let mut seen: BTreeMap<u64, Option<Tag>> = BTreeMap::new();
+    let mut differ = Vec::new();
+    for event in readers.iter().copied().flatten() {
+        match event {
+            Event::Weak(tag) => {
+                weak.insert(*tag);
+            }
+            Event::Delivered(Delivered { offset, tag, .. })
+                if tag.is_none_or(|tag| !weak.contains(&tag))
+                    && *seen.entry(*offset).or_insert(*tag) != *tag =>
+            {
+                differ.push(*offset);
+            }
+            _ => {}
+        }
+    }
+    differ
+}
+
 fn check_by(clocks: Clocks, events: &[Event], books: Option<FinalBooks>) -> Report {
     let mut checker = Checker {
         clocks,
@@ -48,10 +75,19 @@ fn check_by(clocks: Clocks, events: &[Event], books: Option<FinalBooks>) -> Repo
 
 /// What became of a publish.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are facts, and independent"
+)]
 struct Fate {
     confirmed: Option<u64>,
     refused: bool,
     stored: Option<u64>,
+    /// It may wait, or go before others.
+    apart: bool,
+    weak: bool,
+    /// Something else lies at its offset since.
+    gone: bool,
 }
 
 /// What became of a stored message.
@@ -59,8 +95,22 @@ struct Fate {
 struct Course {
     hands: Vec<Delivered>,
     given_back: Vec<Grant>,
+    asked: Vec<(Grant, Ms)>,
     acked: Option<(Grant, Ms)>,
+    reject_asked: bool,
+    rejected: bool,
     lost: Vec<Grant>,
+    extended: Vec<(Grant, Ms)>,
+}
+
+/// The broker went.
+#[derive(Clone, Copy, Debug)]
+struct Kill {
+    at: Ms,
+    noted: Ms,
+    power: bool,
+    /// Confirms before it.
+    confirms: usize,
 }
 
 #[derive(Debug, Default)]
@@ -69,9 +119,18 @@ struct Checker {
     fates: BTreeMap<Tag, Fate>,
     courses: BTreeMap<u64, Course>,
     cuts: BTreeMap<u32, Vec<Ms>>,
-    /// When, and what was surely noted before.
-    kills: Vec<(Ms, Ms)>,
+    /// Those of everybody.
+    all_cuts: Vec<Ms>,
+    kills: Vec<Kill>,
+    /// In order of the answers: when it came, and the newest instant whose asking is synced.
+    synced: Vec<(Ms, Ms)>,
+    /// In order.
+    confirms: Vec<(Tag, u64)>,
+    /// Whether consumers write down what they are about to ack.
+    tells_asks: bool,
     healed: Option<Ms>,
+    resumed: Option<Ms>,
+    drained: Option<Ms>,
     report: Report,
 }
 
@@ -80,51 +139,102 @@ impl Checker {
         match *event {
             Event::Sent(tag) => {
                 self.report.sent += 1;
-                self.fates.insert(tag, Fate::default());
+                self.fates.entry(tag).or_default();
             }
+            Event::Apart(tag) => self.fates.entry(tag).or_default().apart = true,
+            Event::Weak(tag) => self.fates.entry(tag).or_default().weak = true,
             Event::Confirmed(tag, offset) => {
                 self.report.confirmed += 1;
                 self.fates.entry(tag).or_default().confirmed = Some(offset);
+                self.confirms.push((tag, offset));
             }
             Event::Refused(tag) => {
                 self.report.refused += 1;
                 self.fates.entry(tag).or_default().refused = true;
             }
             Event::Unknown(_) => self.report.unknown += 1,
+            Event::Synced { asked, at } => {
+                let newest = self.synced.last().map_or(0, |(_, newest)| *newest);
+                self.synced.push((at, newest.max(asked)));
+            }
+            Event::Cut { consumer, at } => {
+                self.cuts.entry(consumer).or_default().push(at);
+                self.all_cuts.push(at);
+            }
+            Event::Killed { at, noted, power } => {
+                let confirms = self.confirms.len();
+                self.kills.push(Kill {
+                    at,
+                    noted,
+                    power,
+                    confirms,
+                });
+            }
+            Event::Healed { at } => self.healed = Some(at),
+            Event::Resumed { at } => self.resumed = Some(at),
+            Event::Drained { at } => self.drained = Some(at),
+            Event::Delivered(Delivered { offset, .. })
+            | Event::GivenBack { offset, .. }
+            | Event::Extended { offset, .. }
+            | Event::AckAsked { offset, .. }
+            | Event::AckUndone { offset, .. }
+            | Event::RejectAsked { offset, .. }
+            | Event::Rejected { offset, .. }
+            | Event::Acked { offset, .. }
+            | Event::LeaseLost { offset, .. } => self.take_of(offset, event),
+        }
+    }
+
+    /// What concerns a stored message.
+    fn take_of(&mut self, offset: u64, event: &Event) {
+        let course = self.courses.entry(offset).or_default();
+        match *event {
             Event::Delivered(delivered) => {
                 self.report.delivered += 1;
-                let course = self.courses.entry(delivered.offset).or_default();
                 course.hands.push(delivered);
             }
-            Event::GivenBack { offset, grant } => {
-                let course = self.courses.entry(offset).or_default();
-                course.given_back.push(grant);
+            Event::GivenBack { grant, .. } => course.given_back.push(grant),
+            Event::Extended { grant, until, .. } => course.extended.push((grant, until)),
+            Event::AckAsked { grant, at, .. } => {
+                self.tells_asks = true;
+                course.asked.push((grant, at));
             }
-            Event::Acked { offset, grant, at } => {
+            Event::AckUndone { grant, .. } => {
+                course.asked.retain(|(asked, _)| *asked != grant);
+            }
+            Event::RejectAsked { .. } => course.reject_asked = true,
+            Event::Rejected { .. } => course.rejected = true,
+            Event::Acked { grant, at, .. } => {
                 self.report.acked += 1;
-                let course = self.courses.entry(offset).or_default();
                 course.acked = course.acked.max(Some((grant, at)));
             }
-            Event::LeaseLost { offset, grant } => {
+            Event::LeaseLost { grant, .. } => {
                 self.report.leases_lost += 1;
-                self.courses.entry(offset).or_default().lost.push(grant);
+                course.lost.push(grant);
             }
-            Event::Cut { consumer, at } => self.cuts.entry(consumer).or_default().push(at),
-            Event::Killed { at, noted } => self.kills.push((at, noted)),
-            Event::Healed { at } => self.healed = Some(at),
+            _ => {}
         }
     }
 
     fn finish(mut self, books: Option<FinalBooks>) -> Report {
-        let courses = std::mem::take(&mut self.courses);
-        for (offset, mut course) in courses.iter().map(|(offset, one)| (*offset, one.clone())) {
+        let mut courses = std::mem::take(&mut self.courses);
+        for course in courses.values_mut() {
             course.hands.sort_by_key(|hand| hand.grant);
-            for hand in &course.hands {
-                self.identity(hand);
+        }
+        for (offset, course) in &courses {
+            let messages = self.messages(course);
+            self.gone(&messages);
+            for message in messages {
+                for hand in &message.hands {
+                    self.identity(hand);
+                }
+                self.course(*offset, &message);
             }
-            self.course(offset, &course);
         }
         self.publishes();
+        self.weak_losses();
+        self.first_hands(&courses);
+        self.liveness();
         if let Some(books) = books {
             self.books(&courses, books);
         }
@@ -146,11 +256,12 @@ impl Checker {
                 self.broken(Violation::Phantom, &format!("@{offset}: {tag} was refused"));
             }
             Some(fate) => match (fate.stored, fate.confirmed) {
-                (Some(first), _) if first != offset => {
+                // A power cut may take it, and its publisher send it again.
+                (Some(first), _) if first != offset && !fate.weak => {
                     let words = format!("{tag} at @{first} and @{offset}");
                     self.broken(Violation::StoredTwice, &words);
                 }
-                (_, Some(confirmed)) if confirmed != offset => {
+                (_, Some(confirmed)) if confirmed != offset && !fate.weak => {
                     let words = format!("{tag} confirmed at @{confirmed}, delivered at @{offset}");
                     self.broken(Violation::StoredTwice, &words);
                 }
@@ -159,140 +270,19 @@ impl Checker {
         }
     }
 
-    /// Each hand-over but the first has a cause, and none follows an ack.
-    fn course(&mut self, offset: u64, course: &Course) {
-        let bytes_of = course.hands.first().map(|hand| hand.tag);
-        if course.hands.iter().any(|hand| Some(hand.tag) != bytes_of) {
-            let words = format!("@{offset}: its bytes changed");
-            self.broken(Violation::WrongBytes, &words);
-        }
-        for two in course.hands.windows(2) {
-            let [before, after] = two else { continue };
-            match self.cause(course, before, after) {
-                Some(Cause::Expired) => self.report.redelivered.expired += 1,
-                Some(Cause::GivenBack) => self.report.redelivered.given_back += 1,
-                Some(Cause::Cut) => self.report.redelivered.cut += 1,
-                Some(Cause::Killed) => self.report.redelivered.killed += 1,
-                None => {
-                    let words = format!("@{offset}: {before} → {after}");
-                    self.broken(Violation::Unjustified, &words);
-                }
+    /// After everything is well again it serves soon, and all is drained soon.
+    fn liveness(&mut self) {
+        const RESUMED_WITHIN: Ms = 10_000;
+        const DRAINED_WITHIN: Ms = 60_000;
+        let Some(healed) = self.healed else { return };
+        for (what, when, within) in [
+            ("a publish confirmed", self.resumed, RESUMED_WITHIN),
+            ("all drained", self.drained, DRAINED_WITHIN),
+        ] {
+            if when.is_none_or(|at| at > healed + within) {
+                let words = format!("{what} at {when:?}, well again at {healed}");
+                self.broken(Violation::Stuck, &words);
             }
-        }
-        for two in course.hands.windows(2) {
-            if let [before, after] = two {
-                self.attempts(before, after);
-            }
-        }
-        if let (Some((acked, at)), Some(last)) = (course.acked, course.hands.last()) {
-            if last.grant > acked && last.since > at + self.clocks.early {
-                let words = format!("@{offset}: acked under {acked} by {at}, then {last}");
-                self.broken(Violation::AfterAck, &words);
-            } else if last.grant > acked {
-                self.report.overtaken += 1;
-            }
-        }
-        let refused = course
-            .hands
-            .last()
-            .filter(|last| course.acked.is_none() && course.lost.contains(&last.grant));
-        if let Some(last) = refused {
-            self.report.forgotten += 1;
-            if !self.was_interrupted(last) {
-                let words = format!("@{offset}: {last}, its ack refused");
-                self.broken(Violation::AckRefused, &words);
-            }
-        }
-        let faultless = self.kills.is_empty() && self.cuts.is_empty();
-        let first = course.hands.first();
-        if let Some(first) = first.filter(|first| faultless && first.attempt != 1) {
-            let words = format!("@{offset}: the first was attempt {}", first.attempt);
-            self.broken(Violation::Attempt, &words);
-        }
-    }
-
-    /// What was charged stays charged if the lease was noted, and nothing is charged for nothing.
-    fn attempts(&mut self, before: &Delivered, after: &Delivered) {
-        let between = |at: &&Ms| (before.since..=after.at).contains(at);
-        let cuts = self.cuts.values().flatten().filter(between).count();
-        let mut kills = self.kills.iter().filter(|(at, _)| between(&at));
-        // Somebody else may have had it and lost it on the way.
-        let is_calm = cuts == 0 && kills.clone().next().is_none();
-        let is_noted = kills.all(|(_, noted)| before.since < *noted);
-        let forgotten = is_noted && after.attempt < before.attempt;
-        if forgotten || is_calm && after.attempt > before.attempt + 1 {
-            let words = format!("@{}: {before} → {after}", before.offset);
-            self.broken(Violation::Attempt, &words);
-        }
-    }
-
-    /// Whether an answer to whoever got it may have been lost.
-    fn was_interrupted(&self, hand: &Delivered) -> bool {
-        let cuts = self.cuts.get(&hand.consumer).into_iter().flatten();
-        let mut all = cuts.chain(self.kills.iter().map(|(at, _)| at));
-        all.any(|at| hand.at <= *at + self.clocks.blur)
-    }
-
-    fn cause(&self, course: &Course, before: &Delivered, after: &Delivered) -> Option<Cause> {
-        if course.given_back.contains(&before.grant) {
-            return Some(Cause::GivenBack);
-        }
-        let mut cuts = self.cuts.get(&before.consumer).into_iter().flatten();
-        // It may have been taken from what had been pushed just before the cut.
-        if cuts.any(|cut| before.at <= *cut + self.clocks.blur && *cut <= after.at) {
-            return Some(Cause::Cut);
-        }
-        if after.at + self.clocks.early >= before.deadline {
-            return Some(Cause::Expired);
-        }
-        let noted_too_late = |(at, noted): &(Ms, Ms)| before.since >= *noted && *at <= after.at;
-        let is_next_term = after.grant.term > before.grant.term;
-        let killed = is_next_term && self.kills.iter().any(noted_too_late);
-        killed.then_some(Cause::Killed)
-    }
-
-    /// Nothing confirmed is lost, and each publisher's messages stand in its order.
-    fn publishes(&mut self) {
-        let mut missing = Vec::new();
-        let mut disordered = Vec::new();
-        let mut previous: Option<(Tag, u64)> = None;
-        for (tag, fate) in &self.fates {
-            if let (Some(offset), None) = (fate.confirmed, fate.stored) {
-                missing.push(format!("{tag}, confirmed at @{offset}"));
-            }
-            let Some(offset) = fate.stored.or(fate.confirmed) else {
-                continue;
-            };
-            let before = previous.filter(|(before, _)| before.publisher == tag.publisher);
-            if let Some((before, at)) = before.filter(|(_, at)| *at > offset) {
-                disordered.push(format!("{before} at @{at}, {tag} at @{offset}"));
-            }
-            previous = Some((*tag, offset));
-        }
-        for words in missing {
-            self.broken(Violation::Lost, &words);
-        }
-        for words in disordered {
-            self.broken(Violation::OutOfOrder, &words);
-        }
-    }
-
-    /// After a drain: offsets are dense, everything is settled, and the broker says so too.
-    fn books(&mut self, courses: &BTreeMap<u64, Course>, books: FinalBooks) {
-        let got: BTreeSet<u64> = courses
-            .iter()
-            .filter_map(|(offset, course)| (!course.hands.is_empty()).then_some(*offset))
-            .collect();
-        let end = books.end.max(got.last().map_or(0, |last| last + 1));
-        for offset in (0..end).filter(|offset| !got.contains(offset)) {
-            self.broken(Violation::Gap, &format!("@{offset}: nobody got it"));
-        }
-        let stored = got.len() as u64;
-        if books.left != 0 || books.settled != books.end || books.end != stored {
-            self.broken(
-                Violation::Books,
-                &format!("{stored} delivered, but {books:?}"),
-            );
         }
     }
 
@@ -303,12 +293,4 @@ impl Checker {
             self.report.examples.push(format!("{violation:?}: {words}"));
         }
     }
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Cause {
-    Expired,
-    GivenBack,
-    Cut,
-    Killed,
 }

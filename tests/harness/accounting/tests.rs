@@ -1,5 +1,7 @@
 //! Planted violations: the checker finds each of them, and nothing in what is right.
 
+mod more;
+
 use super::{Delivered, Event, FinalBooks, Ms, Tag, Violation, check};
 use siding::Grant;
 
@@ -39,7 +41,8 @@ fn acked(offset: u64, (term, counter): (u64, u64)) -> Event {
 
 fn killed(at: Ms) -> Event {
     let noted = at.saturating_sub(250);
-    Event::Killed { at, noted }
+    let power = false;
+    Event::Killed { at, noted, power }
 }
 
 /// Two messages, sent, confirmed, delivered, acked.
@@ -59,6 +62,7 @@ fn clean() -> Vec<Event> {
 const BOOKS: FinalBooks = FinalBooks {
     end: 2,
     settled: 2,
+    dead: 0,
     left: 0,
 };
 
@@ -91,6 +95,7 @@ fn a_message_at_two_offsets_is_stored_twice() {
     let books = FinalBooks {
         end: 3,
         settled: 3,
+        dead: 0,
         left: 0,
     };
     let report = check(&events, Some(books));
@@ -271,11 +276,11 @@ fn an_attempt_that_is_forgotten_or_charged_for_nothing_is_found() {
         });
         let early = Delivered {
             attempt,
-            ..hand(0, A, (1, 2), 200)
+            ..hand(0, A, (1, 2), 2_000)
         };
         let late = Delivered {
             attempt: later,
-            ..hand(0, A, (1, 3), 300)
+            ..hand(0, A, (1, 3), 3_000)
         };
         for hand in [early, late] {
             let (offset, grant) = (0, hand.grant);

@@ -3,10 +3,10 @@
 use siding_broker::engine::effect::SessionId;
 
 use super::consumer::Consumer;
+use super::context::Context;
 use super::mailbox::Word;
 use super::operator::Operator;
 use super::publisher::Publisher;
-use super::world::Context;
 
 /// Somebody who talks to the broker.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub enum Client {
     /// Publishes.
     Publisher(Publisher),
     /// Consumes.
-    Consumer(Consumer),
+    Consumer(Box<Consumer>),
 }
 
 /// A client's own reason to do something: its number for it.

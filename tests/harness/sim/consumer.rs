@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use bytes::Bytes;
 use siding::Grant;
 use siding_broker::engine::effect::SessionId;
 use siding_protocol::event::{Answer, SettleOutcomeKind, Settled};
 use siding_protocol::frame::BatchParts;
 use siding_protocol::limits::CREDIT_BYTES_MAX;
-use siding_protocol::request::{Action, Consume, Request, Settle};
+use siding_protocol::request::{Action, Consume, Receive, Request, Settle};
 use siding_protocol::types::Address;
 
 use super::client::{CONNECT, Task};
+use super::context::Context;
 use super::ledger::{Line, grant};
 use super::mailbox::Word;
-use super::world::Context;
+use super::mover::Mover;
 use crate::accounting::{Event, Ms};
 
 /// It is told its messages under this number.
@@ -29,20 +31,30 @@ pub struct Consumer {
     line: Line,
     visibility: Ms,
     credit: u32,
+    /// What it does with some of what it is done with.
+    mover: Option<Mover>,
+    /// It asks for its messages instead of having them pushed: a poll that is open.
+    polls: bool,
+    polling: Option<u64>,
     session: Option<SessionId>,
     attaching: Option<u64>,
     held: BTreeMap<Task, Held>,
     last_task: Task,
-    asked: BTreeMap<u64, (Said, Held)>,
+    /// With when it was asked.
+    asked: BTreeMap<u64, (Said, Held, Ms)>,
 }
 
 /// Messages it has, of one batch.
 #[derive(Clone, Debug)]
-struct Held {
-    grant: Grant,
-    range: Range<u64>,
+pub struct Held {
+    /// Under which grant.
+    pub grant: Grant,
+    /// Which.
+    pub range: Range<u64>,
     /// In the world's time.
-    deadline: Ms,
+    pub deadline: Ms,
+    /// The transaction that was to ack it was refused.
+    pub is_undone: bool,
 }
 
 /// What it says of messages.
@@ -51,6 +63,7 @@ enum Said {
     Ack,
     Nack,
     Release,
+    Reject,
     Extend(Ms),
 }
 
@@ -61,6 +74,7 @@ impl Consumer {
         number: u32,
         (address, line): (Address, Line),
         (visibility, credit): (Ms, u32),
+        mover: Option<Mover>,
     ) -> Self {
         Self {
             own,
@@ -69,6 +83,9 @@ impl Consumer {
             line,
             visibility,
             credit,
+            mover,
+            polls: false,
+            polling: None,
             session: None,
             attaching: None,
             held: BTreeMap::new(),
@@ -96,6 +113,44 @@ impl Consumer {
     fn connect(&mut self, context: &mut Context) {
         let session = context.connect(self.own, &format!("consumer-{}", self.number));
         self.session = Some(session);
+        if let Some(mover) = &mut self.mover {
+            mover.connect(context, session);
+        }
+        if self.polls {
+            self.poll(context);
+        } else {
+            self.attach(context, session);
+        }
+        // What was said before and not answered is said again: to whom it was done before, it is
+        // done still.
+        for (said, held, _) in std::mem::take(&mut self.asked).into_values() {
+            match said {
+                Said::Ack if context.rng.bool() => self.say(context, said, held),
+                _ => {}
+            }
+        }
+    }
+
+    /// Asks for messages instead of having them pushed.
+    pub fn polling(mut self) -> Self {
+        self.polls = true;
+        self
+    }
+
+    fn poll(&mut self, context: &mut Context) {
+        let Some(session) = self.session else { return };
+        let receive = Receive {
+            address: self.address.clone(),
+            max_messages: self.credit,
+            max_bytes: CREDIT_BYTES_MAX,
+            wait_ms: context.rng.u64(0..20_000),
+            visibility_timeout_ms: None,
+            request_id: Bytes::new(),
+        };
+        self.polling = Some(context.ask(session, Request::Receive(receive), 100));
+    }
+
+    fn attach(&mut self, context: &mut Context, session: SessionId) {
         let consume = Consume {
             address: self.address.clone(),
             consumer: CONSUMER,
@@ -105,24 +160,20 @@ impl Consumer {
             ack_on_delivery: false,
         };
         self.attaching = Some(context.ask(session, Request::Consume(consume), 100));
-        // What was said before and not answered is said again: to whom it was done before, it is
-        // done still.
-        for (said, held) in std::mem::take(&mut self.asked).into_values() {
-            match said {
-                Said::Ack if context.rng.bool() => self.say(context, said, held),
-                _ => {}
-            }
-        }
     }
 
     fn choose(&self, context: &mut Context, held: &Held) -> Said {
+        if held.is_undone {
+            return Said::Nack;
+        }
         if context.is_closing {
             return Said::Ack;
         }
         match context.rng.u32(0..100) {
             0..5 => Said::Nack,
             5..8 => Said::Release,
-            8..13 if context.now().ms < held.deadline => Said::Extend(self.visibility),
+            8 => Said::Reject,
+            9..14 if context.now().ms < held.deadline => Said::Extend(self.visibility),
             _ => Said::Ack,
         }
     }
@@ -131,10 +182,20 @@ impl Consumer {
         let Some(session) = self.session else {
             return;
         };
-        let given_back = matches!(said, Said::Nack | Said::Release);
-        for offset in held.range.clone().filter(|_| given_back) {
-            let grant = held.grant;
-            let event = Event::GivenBack { offset, grant };
+        if said == Said::Ack
+            && let Some(mover) = self.mover.as_mut().filter(|mover| mover.is_ready())
+            && context.rng.bool()
+        {
+            return mover.start(context, session, held);
+        }
+        let (grant, at) = (held.grant, context.now().ms);
+        for offset in held.range.clone() {
+            let event = match said {
+                Said::Nack | Said::Release => Event::GivenBack { offset, grant },
+                Said::Ack => Event::AckAsked { offset, grant, at },
+                Said::Reject => Event::RejectAsked { offset, grant },
+                Said::Extend(_) => break,
+            };
             context.ledger.note(&[self.line], event);
         }
         let settle = Settle {
@@ -148,12 +209,15 @@ impl Consumer {
                     reason: String::new(),
                 },
                 Said::Release => Action::Release { delay_ms: 0 },
+                Said::Reject => Action::Reject {
+                    reason: "seen enough".to_owned(),
+                },
                 Said::Extend(remaining_ms) => Action::Extend { remaining_ms },
             },
             rider: None,
         };
         let correlation = context.ask(session, Request::Settle(settle), 100);
-        self.asked.insert(correlation, (said, held));
+        self.asked.insert(correlation, (said, held, at));
     }
 
     /// The broker says something.
@@ -173,12 +237,31 @@ impl Consumer {
                     context.astonished(format!("a consumer is not attached: {answer:?}"));
                 }
             }
+            Word::Received(correlation, batches) if self.polling == Some(correlation) => {
+                for batch in &batches {
+                    self.take(context, batch);
+                }
+                self.poll(context);
+            }
             Word::Answer(correlation, answer) => {
-                let Some((said, held)) = self.asked.remove(&correlation) else {
+                let own = self.mover.as_mut();
+                if let Some(own) = own
+                    && own.hear(context, correlation, &answer)
+                {
+                    // It is not acked by itself: it must come again. But it takes credit until
+                    // something is said of it.
+                    if let Some(mut held) = own.take_undone() {
+                        held.is_undone = true;
+                        let wait_us = self.visibility * 1_100;
+                        self.hold(context, held, wait_us);
+                    }
+                    return;
+                }
+                let Some(asked) = self.asked.remove(&correlation) else {
                     return;
                 };
                 match answer {
-                    Ok(Answer::Settled(settled)) => self.settled(context, (said, held), &settled),
+                    Ok(Answer::Settled(settled)) => self.settled(context, asked, &settled),
                     other => context.astonished(format!("a settle is answered with {other:?}")),
                 }
             }
@@ -197,6 +280,7 @@ impl Consumer {
             grant: grant(batch),
             range,
             deadline: now.in_the_world(batch.head.deadline_ms),
+            is_undone: false,
         };
         // Some are done one after the other.
         while context.rng.u32(0..3) == 0 && range.end - range.start > 1 {
@@ -227,24 +311,31 @@ impl Consumer {
         context.plan(self.own, work_us, self.last_task);
     }
 
-    fn settled(&mut self, context: &mut Context, (said, held): (Said, Held), settled: &Settled) {
+    fn settled(
+        &mut self,
+        context: &mut Context,
+        (said, held, asked_at): (Said, Held, Ms),
+        settled: &Settled,
+    ) {
         let at = context.now().ms;
         let grant = held.grant;
         for offset in held.range.clone() {
             let mut outcomes = settled.outcomes.iter();
             let outcome = outcomes.find(|outcome| outcome.range.contains(&offset));
             let lost = outcome.is_some_and(|it| matches!(it.kind, SettleOutcomeKind::LeaseLost(_)));
-            match (said, lost) {
-                (Said::Ack, false) => {
-                    let acked = Event::Acked { offset, grant, at };
-                    context.ledger.note(&[self.line], acked);
-                }
-                (Said::Ack, true) => {
-                    let lost = Event::LeaseLost { offset, grant };
-                    context.ledger.note(&[self.line], lost);
-                }
-                _ => {}
-            }
+            let event = match said {
+                Said::Ack if lost => Event::LeaseLost { offset, grant },
+                _ if lost => continue,
+                Said::Ack => Event::Acked { offset, grant, at },
+                Said::Reject => Event::Rejected { offset, grant },
+                Said::Extend(remaining_ms) => Event::Extended {
+                    offset,
+                    grant,
+                    until: asked_at + remaining_ms,
+                },
+                Said::Nack | Said::Release => continue,
+            };
+            context.ledger.note(&[self.line], event);
         }
         if let Said::Extend(_) = said {
             let work_us = self.work_us(context);
@@ -255,16 +346,12 @@ impl Consumer {
     /// Its connection is no more.
     pub fn lose(&mut self) -> (usize, Option<SessionId>) {
         self.attaching = None;
+        self.polling = None;
         (self.own, self.session.take())
     }
 
-    /// Its number in the accounting.
-    pub fn number(&self) -> u32 {
-        self.number
-    }
-
-    /// What its line is.
-    pub fn line(&self) -> Line {
-        self.line
+    /// Whether every transaction of it is answered.
+    pub fn is_done(&self) -> bool {
+        self.mover.as_ref().is_none_or(Mover::is_done)
     }
 }

@@ -33,6 +33,23 @@ pub struct Speed {
     pub slow_us: u64,
 }
 
+/// The world's clock and the broker's, which go together.
+#[derive(Clone, Debug)]
+pub struct Clocks {
+    /// The world's.
+    pub world: ManualTime,
+    /// The broker's.
+    pub broker: ManualTime,
+}
+
+impl Clocks {
+    /// Time passes.
+    pub fn pass(&self, us: u64) {
+        self.world.advance_us(us);
+        self.broker.advance_us(us);
+    }
+}
+
 /// The disk under one start of a broker. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct SimFs {
@@ -47,7 +64,7 @@ struct Shared {
     rng: Rng,
     speed: Speed,
     /// Passes while the core thread waits; other threads take their time outside.
-    core: Option<ManualTime>,
+    core: Option<Clocks>,
     operations: u64,
     /// With this operation the power goes: it and all that follow do nothing.
     cut_at: Option<u64>,
@@ -85,7 +102,7 @@ impl SimFs {
     }
 
     /// From now on whoever uses it holds up the core thread, or nobody does.
-    pub fn hold_up(&self, core: Option<ManualTime>) {
+    pub fn hold_up(&self, core: Option<Clocks>) {
         self.shared().core = core;
     }
 
@@ -167,7 +184,7 @@ impl Shared {
     fn pass_sync(&mut self) {
         let took = self.speed.took(&mut self.rng);
         if let Some(core) = &self.core {
-            core.advance_us(took);
+            core.pass(took);
         }
     }
 }

@@ -1,11 +1,14 @@
 //! What goes wrong in the world, and how it starts again.
 
+use siding_broker::ManualTime;
 use siding_broker::storage::memory_fs::MemoryFs;
+use siding_protocol::types::Timestamp;
 
+use super::context::What;
 use super::disk::SimFs;
 use super::node::Node;
-use super::world::{What, World};
-use crate::accounting::Event;
+use super::world::World;
+use crate::accounting::{Event, Ms};
 
 /// A start may fail so often in a row before that is strange.
 const STARTS_MAX: u32 = 20;
@@ -15,8 +18,13 @@ const STARTS_MAX: u32 = 20;
 pub(super) enum End {
     /// The machine lives on: nothing written is lost.
     Kill,
+    /// The machine lives on, but a sync of its disk failed: the kernel may have forgotten what was
+    /// written.
+    DiskError,
     /// What was not synced is lost, or not.
     PowerCut,
+    /// As it should be.
+    Stop,
 }
 
 impl World {
@@ -30,7 +38,9 @@ impl World {
         if self.node.is_none() {
             return;
         }
-        match self.context.rng.u32(0..10) {
+        match self.context.rng.u32(0..12) {
+            10 => self.stop(),
+            11 => self.slow_somebody(),
             0..3 => self.end(End::PowerCut, "power cut"),
             3..5 => {
                 self.count("power cut in an operation");
@@ -44,6 +54,27 @@ impl World {
                 self.fs.fail_in(nth);
             }
             _ => self.cut_somebody(),
+        }
+    }
+
+    fn stop(&mut self) {
+        let Some(node) = self.node.take() else { return };
+        match node.stop(&self.fs) {
+            Ok(said) => {
+                self.deliver(&said);
+                self.end(End::Stop, "stop");
+            }
+            Err(error) => self.ended(&error.to_string()),
+        }
+    }
+
+    /// A connection takes nothing for a while.
+    fn slow_somebody(&mut self) {
+        let open = self.context.net.open();
+        if let Some(session) = self.context.rng.choice(&open).copied() {
+            self.count("slow connection");
+            let until_us = self.context.rng.u64(1..3_000_000);
+            self.context.pause(session, until_us);
         }
     }
 
@@ -72,7 +103,7 @@ impl World {
         if self.fs.failed() == 0 {
             self.died.push(format!("it ended: {why}"));
         }
-        self.end(End::Kill, "end");
+        self.end(End::DiskError, "end by a disk error");
     }
 
     /// The broker is gone; it starts again after a while.
@@ -82,10 +113,20 @@ impl World {
         drop(self.node.take());
         self.forget_doings();
         let now = self.context.now();
-        let noted = self.context.ledger.noted();
+        let jump_ms = self.jump_ms();
+        let noted = match end {
+            // The broker believes that it was down for longer than its leases last.
+            _ if jump_ms > 0 => 0,
+            // All of it is synced.
+            End::Stop => Ms::MAX,
+            End::Kill | End::DiskError | End::PowerCut => self.context.ledger.noted(),
+        };
+        self.skew_ms += jump_ms;
         let at = now.ms;
-        self.context.note_everywhere(Event::Killed { at, noted });
-        self.context.cut_all();
+        let power = matches!(end, End::PowerCut | End::DiskError);
+        self.context
+            .note_everywhere(Event::Killed { at, noted, power });
+        self.context.cut_all(end != End::Stop);
         let disk = self.leave_disk(end);
         self.machine(disk);
         let down_us = match self.context.rng.u32(0..10) {
@@ -95,9 +136,20 @@ impl World {
         self.context.happens_in(down_us, What::Start);
     }
 
+    /// The wall clock is set while nobody looks.
+    fn jump_ms(&mut self) -> i64 {
+        const HOUR_MS: i64 = 3_600_000;
+        if self.context.is_closing || self.context.rng.u32(0..15) > 0 {
+            return 0;
+        }
+        self.count("clock jump");
+        let jumps = [-6 * HOUR_MS, -60_000, 60_000, 6 * HOUR_MS];
+        self.context.rng.choice(jumps).unwrap_or(0)
+    }
+
     /// What is on the disk after that.
     fn leave_disk(&mut self, end: End) -> MemoryFs {
-        if end == End::Kill {
+        if end != End::PowerCut {
             return self.fs.disk().kill();
         }
         let rng = &mut self.context.rng;
@@ -130,7 +182,9 @@ impl World {
                 self.fs.cut_power_in(nth);
             }
         }
-        match Node::start(&self.fs, &self.context.time, &self.plan.setup) {
+        let wall_ms = self.context.now().ms.saturating_add_signed(self.skew_ms);
+        self.context.clocks.broker = ManualTime::new(Timestamp(wall_ms));
+        match Node::start(&self.fs, &self.context.clocks, &self.plan.setup) {
             Ok(node) => {
                 let (broker_ms, now) = (node.now_ms(), self.context.now());
                 self.context.broker_ahead = broker_ms.cast_signed() - now.ms.cast_signed();
@@ -148,7 +202,7 @@ impl World {
                 let end = if self.fs.is_dead() {
                     End::PowerCut
                 } else {
-                    End::Kill
+                    End::DiskError
                 };
                 self.end(end, "failed start");
             }

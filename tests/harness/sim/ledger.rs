@@ -5,7 +5,7 @@ use siding::Grant;
 use siding_protocol::frame::BatchParts;
 use siding_protocol::run;
 
-use super::world::Now;
+use super::context::Now;
 use crate::accounting::{Delivered, Event, Ms, Tag};
 use crate::load::Bodies;
 
@@ -54,8 +54,9 @@ impl Ledger {
     }
 
     /// What was asked at this instant is synced, and all that the broker noted before.
-    pub fn synced(&mut self, asked_at: Ms) {
-        self.noted = self.noted.max(asked_at);
+    pub fn synced(&mut self, asked: Ms, at: Ms) {
+        self.noted = self.noted.max(asked);
+        self.note_everywhere(Event::Synced { asked, at });
     }
 
     /// What was noted before it is synced, as far as clients know.

@@ -21,6 +21,8 @@ pub struct Link {
     to_client_us: u64,
     /// What arrives at the broker after it is lost.
     pub ends_us: Option<u64>,
+    /// What is on its way to the client never arrives.
+    pub is_deaf: bool,
     /// The client knows that it is no more.
     pub is_over: bool,
 }
@@ -34,6 +36,7 @@ impl Net {
             to_broker_us: now_us,
             to_client_us: now_us,
             ends_us: None,
+            is_deaf: false,
             is_over: false,
         };
         self.links.insert(self.last, link);
@@ -46,6 +49,12 @@ impl Net {
     }
 
     /// Whom a word to this session reaches, if anybody.
+    pub fn hearer(&self, session: SessionId) -> Option<usize> {
+        let link = self.links.get(&session)?;
+        (!link.is_over && !link.is_deaf).then_some(link.client)
+    }
+
+    /// Whose session it is, if the client thinks it open.
     pub fn listener(&self, session: SessionId) -> Option<usize> {
         let link = self.links.get(&session)?;
         (!link.is_over).then_some(link.client)

@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use anyhow::Result;
+use siding_broker::TimeSource;
 use siding_broker::shard::committer::{Committer, Machine, Pace, ShardError};
 use siding_broker::shard::core::{Core, Input};
 use siding_broker::shard::inbox::Inbox;
 use siding_broker::shard::recovery::{self, Settings};
 use siding_broker::storage::{ManualThreads, Threads};
-use siding_broker::{ManualTime, TimeSource};
 
-use super::disk::SimFs;
+use super::disk::{Clocks, SimFs};
 use super::mailbox::Mailbox;
 
 /// Where it keeps its data.
@@ -31,7 +31,7 @@ pub struct Node {
     inbox: Rc<Inbox>,
     mailbox: Rc<Mailbox>,
     hands: ManualThreads,
-    time: ManualTime,
+    clocks: Clocks,
 }
 
 /// How a broker is configured, and what is wrong with it.
@@ -49,16 +49,16 @@ impl Node {
     ///
     /// # Errors
     /// Why it did not start.
-    pub fn start(fs: &SimFs, time: &ManualTime, setup: &Setup) -> Result<Self> {
+    pub fn start(fs: &SimFs, clocks: &Clocks, setup: &Setup) -> Result<Self> {
         let disk = Arc::new(fs.clone());
-        fs.hold_up(Some(time.clone()));
+        fs.hold_up(Some(clocks.clone()));
         let started = recovery::start(disk, Path::new(DATA), setup.settings);
         let mut recovery = started.inspect_err(|_| fs.hold_up(None))?;
         (setup.prepare)(&mut recovery.core);
         let (inbox, mailbox) = (Rc::new(Inbox::new(INBOX_BYTES)), Rc::default());
         let hands = ManualThreads::default();
         let machine = Machine {
-            time: TimeSource::Manual(time.clone()),
+            time: TimeSource::Manual(clocks.broker.clone()),
             threads: Threads::Manual(hands.clone()),
         };
         let ways = (Rc::clone(&inbox), Rc::clone(&mailbox));
@@ -69,7 +69,7 @@ impl Node {
             inbox,
             mailbox,
             hands,
-            time: time.clone(),
+            clocks: clocks.clone(),
         })
     }
 
@@ -83,7 +83,7 @@ impl Node {
     /// # Errors
     /// Why it ended.
     pub fn drive(&mut self, fs: &SimFs) -> Result<(), ShardError> {
-        fs.hold_up(Some(self.time.clone()));
+        fs.hold_up(Some(self.clocks.clone()));
         let driven = self.poll();
         fs.hold_up(None);
         driven
@@ -104,11 +104,31 @@ impl Node {
         }
     }
 
-    /// When it has work although nobody brings any, in microseconds of its clock.
-    pub fn wake_at_us(&self) -> Option<u64> {
+    /// A clean stop: what was asked is finished, synced and answered.
+    ///
+    /// # Errors
+    /// What failed; what was confirmed stands.
+    pub fn stop(self, fs: &SimFs) -> Result<Rc<Mailbox>, ShardError> {
+        fs.hold_up(Some(self.clocks.clone()));
+        let waker = Waker::from(Arc::new(Again::default()));
+        let mut context = Context::from_waker(&waker);
+        let mut finish = pin!(self.committer.finish());
+        let finished = loop {
+            if let Poll::Ready(finished) = finish.as_mut().poll(&mut context) {
+                break finished;
+            }
+            for name in self.hands.waiting() {
+                self.hands.step(name);
+            }
+        };
+        fs.hold_up(None);
+        finished.map(|()| self.mailbox)
+    }
+
+    /// Once so much has passed it has work although nobody brings any.
+    pub fn wakes_in_us(&self) -> Option<u64> {
         let at = self.committer.wake_at()?;
-        let wait_ms = at.ms_since(self.committer.now());
-        Some(self.time.now_us() + wait_ms * 1_000)
+        Some(at.ms_since(self.committer.now()) * 1_000)
     }
 
     /// Its other threads that have something to do.
@@ -122,7 +142,7 @@ impl Node {
     }
 
     /// What it has said since the last time.
-    pub fn mailbox(&self) -> &Mailbox {
+    pub fn mailbox(&self) -> &Rc<Mailbox> {
         &self.mailbox
     }
 

@@ -8,8 +8,8 @@ use siding_protocol::request::Request;
 use siding_protocol::types::Address;
 
 use super::client::{CONNECT, Task};
+use super::context::Context;
 use super::mailbox::Word;
-use super::world::Context;
 
 /// Looks at the books.
 const LOOK: Task = 1;
@@ -87,6 +87,9 @@ impl Operator {
         let Some(session) = self.session.filter(|_| context.is_closing) else {
             return;
         };
+        // All of one look, or none.
+        self.looks.clear();
+        self.books.clear();
         for (line, address) in self.lines.iter().enumerate() {
             let address = address.clone();
             let correlation = context.ask(session, Request::Describe { address }, 100);

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::client::{CONNECT, Client};
+use super::context::What;
 use super::plan::Plan;
-use super::world::{What, World};
+use super::publisher::LAST;
+use super::world::World;
 use crate::accounting::{self, Event, FinalBooks, Ms, Report, Violation};
 
 /// Once nothing goes wrong any more everything is drained within so much.
@@ -30,12 +33,25 @@ pub struct Outcome {
     pub stuck: Vec<String>,
     /// What should not be said or happen.
     pub surprises: Vec<String>,
+    /// The broker, or what plays it, broke an assertion.
+    pub panicked: bool,
     /// Two runs of a seed come to the same.
     pub hash: u64,
 }
 
 /// Plays a run.
 pub fn play(plan: Plan) -> Outcome {
+    let seed = plan.seed;
+    // What panics has said so; the next run begins from nothing.
+    let played = catch_unwind(AssertUnwindSafe(|| play_out(plan)));
+    played.unwrap_or_else(|_| Outcome {
+        seed,
+        panicked: true,
+        ..Outcome::default()
+    })
+}
+
+fn play_out(plan: Plan) -> Outcome {
     let (seed, length_ms) = (plan.seed, plan.length_ms);
     let mut world = World::new(plan);
     world.begin();
@@ -63,6 +79,19 @@ pub fn play(plan: Plan) -> Outcome {
             .note(&[events.len() as u64, report.delivered, report.acked]);
         outcome.reports.push(report);
     }
+    for name in &world.plan.names {
+        let lines = world.context.ledger.lines();
+        let readers: Vec<_> = name
+            .lines
+            .iter()
+            .filter_map(|line| lines.get(*line))
+            .collect();
+        let readers: Vec<_> = readers.iter().map(|events| events.as_slice()).collect();
+        let differ = accounting::agree(&readers).into_iter();
+        outcome
+            .surprises
+            .extend(differ.map(|offset| format!("readers differ at @{offset}")));
+    }
     outcome.hash = world.trace.hash();
     outcome
 }
@@ -89,7 +118,13 @@ impl World {
         self.fs.heal();
         let at = self.context.now().ms;
         self.healed_at = at;
+        self.context.happens_in(0, What::Start);
         self.context.note_everywhere(Event::Healed { at });
+        for (own, client) in self.clients.iter().enumerate() {
+            if let Client::Publisher(_) = client {
+                self.context.plan(own, 0, LAST);
+            }
+        }
     }
 
     /// Whether everything is drained within the time there is.
@@ -100,14 +135,20 @@ impl World {
             operator.look_anew();
         }
         let passed_ms = self.context.now().ms - self.healed_at;
-        self.run_until(DRAIN_MS - passed_ms, Self::is_drained);
-        self.is_answered() && self.is_drained()
+        self.run_until(DRAIN_MS.saturating_sub(passed_ms), Self::is_drained);
+        let is_drained = self.is_answered() && self.is_drained();
+        if is_drained {
+            let at = self.context.now().ms;
+            self.context.note_everywhere(Event::Drained { at });
+        }
+        is_drained
     }
 
     fn is_answered(&self) -> bool {
         self.clients.iter().all(|client| match client {
             Client::Publisher(publisher) => publisher.is_done(),
-            Client::Operator(_) | Client::Consumer(_) => true,
+            Client::Consumer(consumer) => consumer.is_done(),
+            Client::Operator(_) => true,
         })
     }
 
@@ -132,43 +173,20 @@ impl World {
         Some(FinalBooks {
             end: books.end,
             settled: books.settled,
-            left: books.ready + books.delayed + books.leased + books.dead,
+            dead: books.dead,
+            left: books.ready + books.delayed + books.leased,
         })
     }
-}
-
-/// What many runs came to.
-#[derive(Clone, Debug, Default)]
-pub struct Sum {
-    /// Runs.
-    pub seeds: u64,
-    /// Runs in which something was wrong.
-    pub failed: Vec<u64>,
-    /// Simulated.
-    pub length_ms: Ms,
-    /// Starts of a broker but the first of each run.
-    pub crashes: u64,
-    /// What went wrong on purpose.
-    pub faults: BTreeMap<&'static str, u64>,
-    /// Messages confirmed.
-    pub messages: u64,
-    /// Hand-overs.
-    pub delivered: u64,
-    /// Hand-overs beyond the first.
-    pub redelivered: u64,
-    /// Promises broken.
-    pub violations: BTreeMap<Violation, u64>,
-    /// Not drained, or never served again.
-    pub stuck: u64,
-    /// What should not be said or happen.
-    pub surprises: u64,
 }
 
 impl Outcome {
     /// Whether every promise held.
     pub fn is_clean(&self) -> bool {
         let held = |report: &Report| report.violations.is_empty();
-        self.stuck.is_empty() && self.surprises.is_empty() && self.reports.iter().all(held)
+        !self.panicked
+            && self.stuck.is_empty()
+            && self.surprises.is_empty()
+            && self.reports.iter().all(held)
     }
 }
 
@@ -182,36 +200,6 @@ impl Outcome {
     }
 }
 
-impl Sum {
-    /// Adds a run.
-    pub fn add(&mut self, outcome: &Outcome) {
-        self.seeds += 1;
-        if !outcome.is_clean() {
-            self.failed.push(outcome.seed);
-        }
-        self.length_ms += outcome.length_ms;
-        self.crashes += outcome.crashes;
-        self.messages += outcome.messages;
-        self.stuck += u64::from(!outcome.stuck.is_empty());
-        self.surprises += outcome.surprises.len() as u64;
-        for (fault, count) in &outcome.faults {
-            *self.faults.entry(fault).or_default() += count;
-        }
-        for report in &outcome.reports {
-            self.delivered += report.delivered;
-            self.redelivered += report.redelivered.all();
-            for (violation, count) in &report.violations {
-                *self.violations.entry(*violation).or_default() += count;
-            }
-        }
-    }
-
-    fn count(&self, violations: &[Violation]) -> u64 {
-        let counts = violations.iter().filter_map(|it| self.violations.get(it));
-        counts.sum()
-    }
-}
-
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
@@ -219,6 +207,9 @@ impl fmt::Display for Outcome {
             "seed {}: {} ms, {} crashes",
             self.seed, self.length_ms, self.crashes
         )?;
+        if self.panicked {
+            writeln!(f, "  it panicked")?;
+        }
         for words in self.stuck.iter().chain(&self.surprises).take(20) {
             writeln!(f, "  {words}")?;
         }
@@ -226,43 +217,5 @@ impl fmt::Display for Outcome {
             write!(f, "{report}")?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for Sum {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let corrupt = [Violation::WrongBytes, Violation::Phantom];
-        let duplicates = [
-            Violation::Unjustified,
-            Violation::AfterAck,
-            Violation::StoredTwice,
-        ];
-        let lost = [Violation::Lost, Violation::Gap];
-        let known = [&corrupt[..], &duplicates, &lost].concat();
-        let others: u64 = self
-            .violations
-            .iter()
-            .filter(|(violation, _)| !known.contains(violation))
-            .map(|(_, count)| count)
-            .sum();
-        let hours = self.length_ms / 36_000;
-        writeln!(f, "seeds             {}", self.seeds)?;
-        writeln!(f, "simulated hours   {}.{:02}", hours / 100, hours % 100)?;
-        writeln!(f, "crashes           {}", self.crashes)?;
-        writeln!(f, "faults            {}", self.faults.values().sum::<u64>())?;
-        for (fault, count) in &self.faults {
-            writeln!(f, "  {fault:<28}{count}")?;
-        }
-        writeln!(f, "messages          {}", self.messages)?;
-        writeln!(
-            f,
-            "delivered         {}, {} of them again",
-            self.delivered, self.redelivered
-        )?;
-        writeln!(f, "lost              {}", self.count(&lost))?;
-        writeln!(f, "unjustified       {}", self.count(&duplicates))?;
-        writeln!(f, "corrupt           {}", self.count(&corrupt))?;
-        writeln!(f, "stuck             {}", self.stuck)?;
-        writeln!(f, "other violations  {}", others + self.surprises)
     }
 }

@@ -10,12 +10,14 @@ use siding_broker::shard::recovery::Settings;
 use siding_broker::storage::Filling;
 use siding_broker::storage::bodies::Budgets;
 use siding_protocol::request::Request;
-use siding_protocol::settings::{DeliverySettings, QueueSettings};
-use siding_protocol::types::{Address, Name};
+use siding_protocol::settings::{DeliverySettings, QueueSettings, StartAt, TopicSettings};
+use siding_protocol::types::{Address, Level, Name};
 
 use super::client::Client;
 use super::consumer::Consumer;
 use super::disk::{Lie, Speed};
+use super::ledger::Line;
+use super::mover::Mover;
 use super::node::Setup;
 use super::operator::Operator;
 use super::publisher::Publisher;
@@ -23,10 +25,27 @@ use crate::accounting::Ms;
 
 /// Messages come back many times in a bad run: none of them is to end as a dead letter.
 const ATTEMPTS_MAX: u32 = 1_000;
+/// Consumers that publish do it under numbers from here on.
+const MOVERS: u32 = 1_000;
+
+/// A queue or a topic.
+#[derive(Clone, Debug)]
+pub struct NamePlan {
+    /// Its name.
+    pub name: Name,
+    /// A topic, with subscriptions.
+    pub is_topic: bool,
+    /// Who reads it.
+    pub lines: Vec<Line>,
+    /// Publishers of it.
+    pub publishers: u32,
+}
 
 /// A subscription, as its clients see it.
 #[derive(Clone, Debug)]
 pub struct LinePlan {
+    /// The name to which its consumers take some of what they are done with.
+    pub moves_to: Option<usize>,
     /// Where it is.
     pub address: Address,
     /// Its leases last so long.
@@ -45,10 +64,10 @@ pub struct Plan {
     pub length_ms: Ms,
     /// Between two faults on average, ms.
     pub fault_every_ms: Ms,
+    /// Queues and topics.
+    pub names: Vec<NamePlan>,
     /// Subscriptions.
     pub lines: Vec<LinePlan>,
-    /// Publishers of each queue.
-    pub publishers: u32,
     /// Between two runs of one of them on average, us.
     pub pause_us: u64,
     /// Of the disk.
@@ -63,21 +82,17 @@ impl Plan {
     /// The run of a seed.
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let lines = vec![LinePlan {
-            address: "load".parse().expect("an address"),
-            visibility: rng.u64(1_000..10_000),
-            consumers: rng.u32(1..4),
-            credit: *rng.choice(&[1, 3, 20, 200]).expect("some"),
-        }];
+        let (names, lines) = shape(&mut rng);
         let sync_us = *rng.choice(&[60, 150, 2_000]).expect("some");
         let length_ms = rng.u64(60_000..900_000);
-        let runs = *rng.choice(&[30, 100, 300]).expect("some");
+        // What one consumer of little credit can drain in time.
+        let runs = *rng.choice(&[30, 100, 200]).expect("some");
         Self {
             seed,
             length_ms,
             fault_every_ms: *rng.choice(&[2_000, 10_000, 30_000]).expect("some"),
+            names,
             lines,
-            publishers: rng.u32(1..4),
             pause_us: length_ms * 1_000 / runs,
             speed: Speed {
                 sync_us,
@@ -104,44 +119,110 @@ impl Plan {
 
     /// Everybody who talks to the broker; the operator first.
     pub(super) fn clients(&self) -> Vec<Client> {
+        let mut rng = Rng::with_seed(self.seed ^ 0xC11E);
         let mut clients = vec![Client::Operator(self.operator())];
-        for (line, plan) in self.lines.iter().enumerate() {
-            let name: Name = plan.address.name.clone();
-            for _ in 0..self.publishers {
+        for plan in &self.names {
+            for _ in 0..plan.publishers {
                 let (own, number) = (clients.len(), number(clients.len()));
-                let target = (name.clone(), vec![line]);
-                let publisher = Publisher::new(own, number, target, self.pause_us);
+                let target = (plan.name.clone(), plan.lines.clone());
+                let level = [Level::Synced, Level::Written];
+                let level = level.get(usize::from(rng.u32(0..4) == 0));
+                let pace = (self.pause_us, level.copied().unwrap_or(Level::Synced));
+                let publisher = Publisher::new(own, number, target, pace);
                 clients.push(Client::Publisher(publisher));
             }
+        }
+        for (line, plan) in self.lines.iter().enumerate() {
             for _ in 0..plan.consumers {
                 let (own, number) = (clients.len(), number(clients.len()));
                 let at = (plan.address.clone(), line);
-                let consumer = Consumer::new(own, number, at, (plan.visibility, plan.credit));
-                clients.push(Client::Consumer(consumer));
+                let to = plan.moves_to.and_then(|name| self.names.get(name));
+                let mover = to.map(|to| {
+                    let to = (to.name.clone(), to.lines.clone());
+                    Mover::new(MOVERS + number, at.clone(), to)
+                });
+                let pace = (plan.visibility, plan.credit);
+                let consumer = Consumer::new(own, number, at, pace, mover);
+                let consumer = match rng.u32(0..4) {
+                    0 => consumer.polling(),
+                    _ => consumer,
+                };
+                clients.push(Client::Consumer(Box::new(consumer)));
             }
         }
         clients
     }
 
     fn operator(&self) -> Operator {
-        let queues = self.lines.iter().map(|line| {
-            let defaults = QueueSettings::parse(None).expect("defaults are valid");
-            let delivery = DeliverySettings {
-                visibility_timeout_ms: line.visibility,
-                max_attempts: ATTEMPTS_MAX,
-                backoff_ms: vec![20],
-                ..defaults.delivery.clone()
-            };
-            Request::CreateQueue {
-                name: line.address.name.clone(),
-                settings: Box::new(QueueSettings {
-                    delivery,
-                    ..defaults
-                }),
+        let mut to_do = VecDeque::new();
+        for plan in &self.names {
+            let name = plan.name.clone();
+            let lines = plan.lines.iter().filter_map(|line| self.lines.get(*line));
+            if plan.is_topic {
+                let settings = TopicSettings::parse(None).expect("defaults are valid");
+                to_do.push_back(Request::CreateTopic { name, settings });
+                to_do.extend(lines.map(|line| Request::CreateSubscription {
+                    address: line.address.clone(),
+                    settings: Box::new(delivery(line)),
+                    start: StartAt::Earliest,
+                }));
+            } else {
+                to_do.extend(lines.map(|line| Request::CreateQueue {
+                    name: name.clone(),
+                    settings: Box::new(QueueSettings {
+                        delivery: delivery(line),
+                        ..QueueSettings::parse(None).expect("defaults are valid")
+                    }),
+                }));
             }
-        });
+        }
         let addresses = self.lines.iter().map(|line| line.address.clone());
-        Operator::new(0, queues.collect::<VecDeque<_>>(), addresses.collect())
+        Operator::new(0, to_do, addresses.collect())
+    }
+}
+
+/// One queue, a queue whose consumers publish into another, or a topic with two readers.
+fn shape(rng: &mut Rng) -> (Vec<NamePlan>, Vec<LinePlan>) {
+    let addresses: &[&str] = match rng.u32(0..4) {
+        0 => &["orders.in", "orders.out"],
+        1 => &["news/one", "news/two"],
+        _ => &["load"],
+    };
+    let mut names: Vec<NamePlan> = Vec::new();
+    let mut lines = Vec::new();
+    for (line, address) in addresses.iter().enumerate() {
+        let address: Address = address.parse().expect("an address");
+        let is_topic = address.subscription.is_some();
+        if names.last().is_none_or(|last| last.name != address.name) {
+            names.push(NamePlan {
+                name: address.name.clone(),
+                is_topic,
+                lines: Vec::new(),
+                publishers: if line == 0 { rng.u32(1..4) } else { 0 },
+            });
+        }
+        if let Some(name) = names.last_mut() {
+            name.lines.push(line);
+        }
+        let is_moved = line == 0 && !is_topic && addresses.len() > 1;
+        lines.push(LinePlan {
+            moves_to: is_moved.then_some(1),
+            address,
+            visibility: rng.u64(1_000..10_000),
+            consumers: rng.u32(1..4),
+            credit: *rng.choice(&[1, 3, 20, 200]).expect("some"),
+        });
+    }
+    (names, lines)
+}
+
+fn delivery(line: &LinePlan) -> DeliverySettings {
+    let defaults = QueueSettings::parse(None).expect("defaults are valid");
+    DeliverySettings {
+        visibility_timeout_ms: line.visibility,
+        max_attempts: ATTEMPTS_MAX,
+        backoff_ms: vec![20],
+        ..defaults.delivery
     }
 }
 
@@ -155,8 +236,8 @@ impl fmt::Debug for Plan {
             .field("seed", &self.seed)
             .field("length_ms", &self.length_ms)
             .field("fault_every_ms", &self.fault_every_ms)
+            .field("names", &self.names)
             .field("lines", &self.lines)
-            .field("publishers", &self.publishers)
             .field("pause_us", &self.pause_us)
             .field("speed", &self.speed)
             .field("lie", &self.lie)

@@ -11,13 +11,15 @@ use siding_protocol::run::{self, MessageFields, RunBuilder, RunLimits, ScannedRu
 use siding_protocol::types::{Level, Name};
 
 use super::client::{CONNECT, Task};
+use super::context::Context;
 use super::ledger::Line;
 use super::mailbox::Word;
-use super::world::Context;
 use crate::accounting::{Event, Ms, Tag};
 
 /// Publishes the next run.
 const PUBLISH: Task = 1;
+/// Publishes one more run, to see that it is served.
+pub const LAST: Task = 2;
 /// Runs it lets be unanswered at most.
 const WINDOW: usize = 8;
 /// A run takes no more messages past it, bytes: with one large one more it fits a small journal.
@@ -33,6 +35,8 @@ pub struct Publisher {
     lines: Vec<Line>,
     /// Between two runs, on average.
     pause_us: u64,
+    /// What its confirms promise.
+    level: Level,
     session: Option<SessionId>,
     producer: Option<u64>,
     opening: Option<u64>,
@@ -40,6 +44,8 @@ pub struct Publisher {
     next: u64,
     unanswered: BTreeMap<u64, Sent>,
     asked: BTreeMap<u64, u64>,
+    has_begun: bool,
+    is_closed: bool,
 }
 
 #[derive(Debug)]
@@ -47,18 +53,26 @@ struct Sent {
     numbers: Range<u64>,
     run: ScannedRun,
     level: Level,
-    at: Ms,
+    /// When, if once only: what is asked again may be answered from memory.
+    at: Option<Ms>,
 }
 
 impl Publisher {
     /// The publisher of this number.
-    pub fn new(own: usize, number: u32, (name, lines): (Name, Vec<Line>), pause_us: u64) -> Self {
+    pub fn new(
+        own: usize,
+        number: u32,
+        (name, lines): (Name, Vec<Line>),
+        pace: (u64, Level),
+    ) -> Self {
+        let (pause_us, level) = pace;
         Self {
             own,
             number,
             name,
             lines,
             pause_us,
+            level,
             session: None,
             producer: None,
             opening: None,
@@ -66,6 +80,8 @@ impl Publisher {
             next: 0,
             unanswered: BTreeMap::new(),
             asked: BTreeMap::new(),
+            has_begun: false,
+            is_closed: false,
         }
     }
 
@@ -74,7 +90,14 @@ impl Publisher {
         if task == CONNECT {
             return self.connect(context);
         }
-        if context.is_closing && self.next > 0 {
+        if task == LAST {
+            if self.producer.is_none() {
+                return context.plan(self.own, 10_000, LAST);
+            }
+            self.is_closed = true;
+            return self.publish(context);
+        }
+        if context.is_closing {
             return;
         }
         // In bursts, so that groups form.
@@ -98,7 +121,8 @@ impl Publisher {
                 self.send(context, sequence);
             }
         }
-        if self.sequence == 0 {
+        if !self.has_begun {
+            self.has_begun = true;
             context.plan(self.own, 0, PUBLISH);
         }
     }
@@ -115,8 +139,17 @@ impl Publisher {
             let tag = self.tag(self.next);
             self.next += 1;
             context.ledger.note(&self.lines, Event::Sent(tag));
+            if self.level == Level::Written {
+                context.ledger.note(&self.lines, Event::Weak(tag));
+            }
+            let (priority, delay_ms) = choose_place(context);
+            if priority.is_some() || delay_ms > 0 {
+                context.ledger.note(&self.lines, Event::Apart(tag));
+            }
             let fields = MessageFields {
                 body: &context.ledger.body(tag),
+                priority,
+                delay_ms,
                 ..MessageFields::default()
             };
             builder.push(&fields).expect("within the limits");
@@ -125,11 +158,15 @@ impl Publisher {
         let sent = Sent {
             numbers: first..self.next,
             run,
-            level: Level::Synced,
-            at: context.now().ms,
+            level: self.level,
+            at: None,
         };
         self.unanswered.insert(self.sequence, sent);
+        let at = context.now().ms;
         self.send(context, self.sequence);
+        if let Some(sent) = self.unanswered.get_mut(&self.sequence) {
+            sent.at = self.session.map(|_| at);
+        }
     }
 
     fn send(&mut self, context: &mut Context, sequence: u64) {
@@ -139,7 +176,7 @@ impl Publisher {
         let Some(sent) = self.unanswered.get_mut(&sequence) else {
             return;
         };
-        sent.at = context.now().ms;
+        sent.at = None;
         let request = Request::Publish {
             name: self.name.clone(),
             ticket: ProducerTicket { producer, sequence },
@@ -187,8 +224,13 @@ impl Publisher {
     }
 
     fn confirmed(&self, context: &mut Context, sent: &Sent, confirm: &Confirm) {
-        if confirm.level == Level::Synced {
-            context.ledger.synced(sent.at);
+        let at = context.now().ms;
+        if let (Level::Synced, Some(asked)) = (confirm.level, sent.at) {
+            context.ledger.synced(asked, at);
+        }
+        if context.is_closing && !context.has_resumed {
+            context.has_resumed = true;
+            context.ledger.note_everywhere(Event::Resumed { at });
         }
         if confirm.level > sent.level || u64::from(confirm.count) != count(&sent.numbers) {
             context.astonished(format!("{:?} is confirmed as {confirm:?}", sent.numbers));
@@ -215,7 +257,19 @@ impl Publisher {
 
     /// Whether it waits for nothing.
     pub fn is_done(&self) -> bool {
-        self.unanswered.is_empty() && self.next > 0
+        self.unanswered.is_empty() && self.is_closed
+    }
+}
+
+/// Most messages take their place.
+fn choose_place(context: &mut Context) -> (Option<u32>, u64) {
+    if context.is_closing {
+        return (None, 0);
+    }
+    match context.rng.u32(0..20) {
+        0 => (Some(context.rng.u32(0..10)), 0),
+        1 => (None, context.rng.u64(1..5_000)),
+        _ => (None, 0),
     }
 }
 

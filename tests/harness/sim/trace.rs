@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use siding_broker::shard::core::Input;
 
+use super::context::What;
 use super::mailbox::Word;
-use super::world::What;
 
 /// A running hash; clones share it.
 #[derive(Clone, Debug)]

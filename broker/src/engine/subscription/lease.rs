@@ -236,13 +236,21 @@ impl Subscription {
     /// it may be held.
     pub fn lengthen_leases(&mut self, downtime_ms: u64) {
         let grants: Vec<_> = self.leases.keys().copied().collect();
+        let planted = self.planted;
         for grant in grants {
             self.edit_lease(grant, |lease| {
                 let more = downtime_ms.min(lease.visibility_timeout_ms);
-                let longer = lease
-                    .ranges
-                    .iter()
-                    .map(|(range, at)| (range, at.plus_ms(more)));
+                let forgotten = planted.has(Bug::LeasesEndOnRestart);
+                let longer = lease.ranges.iter().map(|(range, at)| {
+                    (
+                        range,
+                        if forgotten {
+                            Timestamp(0)
+                        } else {
+                            at.plus_ms(more)
+                        },
+                    )
+                });
                 lease.ranges = longer.collect();
                 if lease.hold_until > Timestamp(0) {
                     lease.hold_until = lease.hold_until.plus_ms(more);
