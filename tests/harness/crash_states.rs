@@ -26,6 +26,9 @@ const EXHAUSTIVE_OPS: u32 = 3;
 /// Operations of a random workload.
 const RANDOM_OPS: std::ops::RangeInclusive<usize> = 4..=16;
 
+/// Whoever waits for millions of images is told each time so many more were found.
+const TOLD: usize = 1_000_000;
+
 /// What is to be explored.
 #[derive(Clone)]
 pub struct Plan {
@@ -345,7 +348,13 @@ impl<'a> Explorer<'a> {
         (fingerprint, moment.confirmed, moment.passed, moment.passing).hash(&mut hasher);
         moment.lengths.hash(&mut hasher);
         let mut seen = lock(&self.shared.seen);
-        self.tally.distinct += u64::from(seen.images.insert(fingerprint));
+        if seen.images.insert(fingerprint) {
+            self.tally.distinct += 1;
+            let distinct = seen.images.len();
+            if distinct.is_multiple_of(TOLD) {
+                eprintln!("{distinct} distinct images");
+            }
+        }
         seen.checked.insert(hasher.finish())
     }
 }
