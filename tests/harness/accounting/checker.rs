@@ -75,10 +75,6 @@ fn check_by(clocks: Clocks, events: &[Event], books: Option<FinalBooks>) -> Repo
 
 /// What became of a publish.
 #[derive(Clone, Copy, Debug, Default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "they are facts, and independent"
-)]
 struct Fate {
     confirmed: Option<u64>,
     refused: bool,
@@ -86,8 +82,6 @@ struct Fate {
     /// It may wait, or go before others.
     apart: bool,
     weak: bool,
-    /// Something else lies at its offset since.
-    gone: bool,
 }
 
 /// What became of a stored message.
@@ -126,6 +120,8 @@ struct Checker {
     synced: Vec<(Ms, Ms)>,
     /// In order.
     confirms: Vec<(Tag, u64)>,
+    /// Weak messages that were the last to be seen at an offset.
+    last_at: BTreeSet<(u64, Tag)>,
     /// Whether consumers write down what they are about to ack.
     tells_asks: bool,
     healed: Option<Ms>,
@@ -223,7 +219,7 @@ impl Checker {
         }
         for (offset, course) in &courses {
             let messages = self.messages(course);
-            self.gone(&messages);
+            self.last_at(*offset, &messages);
             for message in messages {
                 for hand in &message.hands {
                     self.identity(hand);
@@ -232,7 +228,7 @@ impl Checker {
             }
         }
         self.publishes();
-        self.weak_losses();
+        self.weak_losses(books.map_or(u64::MAX, |books| books.end));
         self.first_hands(&courses);
         self.liveness();
         if let Some(books) = books {

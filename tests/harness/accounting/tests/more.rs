@@ -150,6 +150,22 @@ fn an_offset_may_be_given_again_only_to_what_follows_a_lost_weak_message() {
 }
 
 #[test]
+fn a_weak_message_that_is_sent_again_may_lie_elsewhere() {
+    let seen = |offset, tag, term| Event::Delivered(hand(offset, tag, (term, 1), 100));
+    let mut events = vec![Event::Sent(A), Event::Sent(B)];
+    events.extend([Event::Weak(A), Event::Weak(B)]);
+    events.extend([seen(1, A, 1), cut_power(110), Event::Confirmed(A, 0)]);
+    events.extend([
+        Event::Confirmed(B, 1),
+        seen(0, A, 2),
+        seen(1, B, 2),
+        cut_power(200),
+    ]);
+    let report = check(&events, None);
+    assert!(report.violations.is_empty(), "{report}");
+}
+
+#[test]
 fn dead_letters_are_counted_as_consumers_made_them() {
     let mut events = clean();
     let (offset, grant) = (1, grant(1, 1));
