@@ -166,9 +166,10 @@ impl Named {
 impl Publish {
     /// Messages and bytes of the run.
     pub fn size(&self) -> (u32, u64) {
-        let mut size = (0, 0);
+        let mut size = (0_u32, 0);
         for piece in &self.pieces {
-            size.0 += piece.count;
+            // It is asked of entries that are still to be judged, too.
+            size.0 = size.0.saturating_add(piece.count);
             size.1 += u64::from(piece.bytes);
         }
         size

@@ -161,6 +161,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn pieces_of_more_messages_than_can_be_counted_do_not_panic() {
+        let largest = Piece {
+            count: u32::MAX,
+            bytes: u32::MAX,
+        };
+        let publish = Publish {
+            pieces: vec![largest; 2],
+            ..Publish::default()
+        };
+        let entry = Entry {
+            commands: vec![Command::Publish(publish)],
+            ..Entry::default()
+        };
+        let mut payload = BytesMut::new();
+        entry.encode_head(&mut payload);
+        let refused = Entry::decode(payload.freeze());
+        assert_eq!(refused, Err(EntryError::RawLength));
+    }
+
+    #[test]
     fn an_entry_is_read_back_as_it_was_written() {
         let pieces = vec![Piece { count: 2, bytes: 5 }, Piece { count: 1, bytes: 3 }];
         let publish = Publish {
