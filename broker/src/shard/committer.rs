@@ -38,7 +38,7 @@ use crate::storage::{BodyReader, DataDir, RecordAt, StorageError, Threads};
 /// After so much idleness the durable mark is written.
 const MARK_MS: u64 = 100;
 /// While the disk is full, room is looked for once in so long.
-const ROOM_MS: u64 = 1_000;
+const ROOM_MS: u64 = 500;
 /// Messages from other threads on their way: more than there can be reads, groups and snapshots.
 const OUTSIDE_MAX: usize = 32;
 
