@@ -10,7 +10,8 @@ use tokio::process::{Child, Command};
 
 use crate::broker::within;
 
-/// The path of `sidingd` or `siding`, of this very source and in the profile this test was built in.
+/// The path of `sidingd` or `siding`, of this very source and in the profile this test was built in; or
+/// in the folder that `SIDING_PROGRAMS` names, to try what was built for release or elsewhere.
 /// The first call builds them: cargo builds no binaries of other packages for a test, and does not
 /// hold its lock while tests run.
 ///
@@ -18,8 +19,10 @@ use crate::broker::within;
 /// They cannot be built.
 pub fn binary(name: &str) -> PathBuf {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    let built = || build().expect("cargo builds the programs under test");
+    let given = || std::env::var_os("SIDING_PROGRAMS").map(PathBuf::from);
     DIRECTORY
-        .get_or_init(|| build().expect("cargo builds the programs under test"))
+        .get_or_init(|| given().unwrap_or_else(built))
         .join(name)
 }
 

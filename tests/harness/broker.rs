@@ -34,6 +34,7 @@ pub struct Broker {
     data_dir: PathBuf,
     address: SocketAddr,
     admin: SocketAddr,
+    sizes: Vec<String>,
     log: Log,
     /// `None`: it has ended.
     child: Option<Child>,
@@ -88,11 +89,24 @@ impl Broker {
     /// # Errors
     /// As [`start`](Self::start).
     pub async fn start_with(data_dir: &Path, flags: &[&str]) -> Result<Self> {
+        Self::start_as(data_dir, &SMALL, flags).await
+    }
+
+    /// As [`start`](Self::start), with other sizes of files and memory, now and after every restart.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_sized(data_dir: &Path, sizes: &[&str]) -> Result<Self> {
+        Self::start_as(data_dir, sizes, &[]).await
+    }
+
+    async fn start_as(data_dir: &Path, sizes: &[&str], flags: &[&str]) -> Result<Self> {
         let any = SocketAddr::from((own_address(), 0));
         let mut broker = Self {
             data_dir: data_dir.to_owned(),
             address: any,
             admin: any,
+            sizes: sizes.iter().map(|&size| size.to_owned()).collect(),
             log: Log::default(),
             child: None,
         };
@@ -143,6 +157,14 @@ impl Broker {
         let mut child = self.child.take().context("it does not run")?;
         terminate(&child)?;
         Ok(within("the broker ends", child.wait()).await?)
+    }
+
+    /// Sends it a signal that does not end it.
+    ///
+    /// # Errors
+    /// It is gone already.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        send(self.child.as_ref().context("it does not run")?, signal)
     }
 
     /// Waits until it ends by itself.
@@ -213,7 +235,9 @@ impl Broker {
     }
 
     fn spawn(&self, flags: &[&str]) -> Result<(Child, Lines<BufReader<ChildStdout>>)> {
-        let (mut child, stdout) = spawn(&self.data_dir, self.address, self.admin, flags)?;
+        let mut all: Vec<_> = self.sizes.iter().map(String::as_str).collect();
+        all.extend(flags);
+        let (mut child, stdout) = spawn(&self.data_dir, self.address, self.admin, &all)?;
         let stderr = child.stderr.take().context("piped")?;
         tokio::spawn(gather(self.log.clone(), BufReader::new(stderr).lines()));
         Ok((child, stdout))
@@ -226,7 +250,7 @@ impl Broker {
 /// It cannot be started.
 pub async fn refused_start(data_dir: &Path, listen: SocketAddr, flags: &[&str]) -> Result<Ended> {
     let admin = SocketAddr::from((own_address(), 0));
-    let (child, _) = spawn(data_dir, listen, admin, flags)?;
+    let (child, _) = spawn(data_dir, listen, admin, &[&SMALL, flags].concat())?;
     let output = within("the broker refuses", child.wait_with_output()).await?;
     Ok(Ended {
         status: output.status,
@@ -239,9 +263,13 @@ pub async fn refused_start(data_dir: &Path, listen: SocketAddr, flags: &[&str]) 
 /// # Errors
 /// It is gone already.
 pub fn terminate(child: &Child) -> Result<()> {
+    send(child, Signal::TERM)
+}
+
+fn send(child: &Child, signal: Signal) -> Result<()> {
     let id = child.id().context("it has ended")?;
     let pid = Pid::from_raw(i32::try_from(id)?).context("a process id")?;
-    Ok(kill_process(pid, Signal::TERM)?)
+    Ok(kill_process(pid, signal)?)
 }
 
 fn spawn(
@@ -255,7 +283,6 @@ fn spawn(
         .arg(data_dir)
         .args(["--listen", &listen.to_string()])
         .args(["--admin-listen", &admin.to_string()])
-        .args(SMALL)
         .args(flags)
         .env("RUST_LOG", "siding_broker=debug,info")
         .stdin(Stdio::null())

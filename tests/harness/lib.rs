@@ -9,6 +9,7 @@ pub mod bodies;
 pub mod broker;
 pub mod crash_states;
 pub mod damage_sweep;
+pub mod disks;
 pub mod fuzz;
 pub mod journal;
 pub mod killer;

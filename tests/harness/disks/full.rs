@@ -86,7 +86,11 @@ async fn cycle(
         while_full(&mut worker, outcome).await?;
         if cycle == 1 {
             let (at, noted) = (now(), now() - NOTED_WITHIN_MS);
-            worker.records.note(Event::Killed { at, noted });
+            worker.records.note(Event::Killed {
+                at,
+                noted,
+                power: false,
+            });
             broker.kill().await?;
             broker.restart().await?;
             outcome.kills += 1;

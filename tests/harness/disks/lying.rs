@@ -75,7 +75,11 @@ pub async fn run(rounds: u32, place: &Path, on_round: impl Fn(u32)) -> Result<Ou
         dig_holes(&image)?;
         allocate_rest(&foreign)?;
         let (at, noted) = (now(), now() - NOTED_WITHIN_MS);
-        worker.records.note(Event::Killed { at, noted });
+        worker.records.note(Event::Killed {
+            at,
+            noted,
+            power: true,
+        });
         broker.signal(Signal::CONT)?;
 
         let filling = tokio::spawn(async move {
