@@ -58,7 +58,10 @@ impl Checker {
         (before, deadline): (&Delivered, Ms),
         after: &Delivered,
     ) -> Option<Cause> {
-        if course.given_back.contains(&before.grant) {
+        // A late nack may come first although the next hand-over is on its way: that one never held.
+        let never_held = course.lost.contains(&before.grant)
+            && course.given_back.iter().any(|grant| *grant < before.grant);
+        if course.given_back.contains(&before.grant) || never_held {
             return Some(Cause::GivenBack);
         }
         let cuts = self.cuts.get(&before.consumer);

@@ -37,6 +37,25 @@ fn a_lease_that_begins_before_the_last_one_ends_overlaps_it() {
 }
 
 #[test]
+fn a_late_nack_excuses_the_hand_over_that_it_overtook_and_no_other() {
+    let mut events = clean();
+    let late = hand(0, A, (1, 2), 31_000);
+    let nacked = Event::GivenBack {
+        offset: 0,
+        grant: grant(1, 1),
+    };
+    let hands = [late, hand(0, A, (1, 3), 31_100)].map(Event::Delivered);
+    events.splice(6..7, [nacked].into_iter().chain(hands));
+    events.push(acked(0, (1, 3)));
+    finds(&events, &[Violation::Unjustified]);
+    events.push(Event::LeaseLost {
+        offset: 0,
+        grant: late.grant,
+    });
+    finds(&events, &[]);
+}
+
+#[test]
 fn a_lease_that_was_extended_ends_later() {
     let mut events = clean();
     let first = hand(0, A, (1, 1), 100);
