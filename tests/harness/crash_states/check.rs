@@ -1,17 +1,13 @@
 //! What must be found on an image of a power cut.
 
 use anyhow::{Context, Result, ensure};
-use siding_broker::storage::fs::{Fs, OpenMode};
 use siding_broker::storage::memory_fs::MemoryFs;
-use siding_broker::storage::record::{Checksums, HEADER_BYTES, parse};
-use siding_broker::storage::{Level, RecordAt, Snapshot};
+use siding_broker::storage::{Level, Snapshot};
 
-use super::player::{Moment, engine, snapshots};
+use super::player::{Moment, engine, header_at, snapshots};
 use super::shelf::Shelf;
-use crate::journal::{Found, Rig, examine, path};
+use crate::journal::{Found, Rig, examine};
 
-/// Where a file's header says its generation.
-const GENERATION: u64 = 24;
 /// One image in so many is also written to after its recovery.
 const CONTINUED: u64 = 4;
 
@@ -27,7 +23,7 @@ pub struct Checked {
 /// # Errors
 /// The promise that was not kept.
 pub fn check(image: &MemoryFs, moment: &Moment, fingerprint: u64) -> Result<Checked> {
-    let survivor = last_survivor(image, moment)?;
+    let survivor = last_survivor(image, moment);
     let (passed, first) = start(image, moment, (&moment.lengths, moment.confirmed))?;
     let kept = usize::try_from(passed)? + first.records.len();
     let torn = first.report.torn;
@@ -108,29 +104,14 @@ fn check_snapshot(image: &MemoryFs, moment: &Moment) -> Result<Option<Snapshot>>
 
 /// The index of the last entry whose header reached the disk, if it was not confirmed: if it is
 /// lost, a tail was torn.
-fn last_survivor(image: &MemoryFs, moment: &Moment) -> Result<usize> {
+fn last_survivor(image: &MemoryFs, moment: &Moment) -> usize {
     let Moment {
         lengths, places, ..
     } = moment;
     let unconfirmed = lengths.len().saturating_sub(moment.confirmed);
     let entries = (0..=lengths.len()).rev().zip(places.iter().rev());
-    for (index, at) in entries.take(unconfirmed) {
-        if index_at(image, *at)? == Some(index as u64) {
-            return Ok(index);
-        }
-    }
-    Ok(0)
-}
-
-/// The index of the record of this file's life that stands at a place, if its header is whole.
-fn index_at(image: &MemoryFs, at: RecordAt) -> Result<Option<u64>> {
-    let Ok(file) = image.open(&path(at.file.number()), OpenMode::ReadOnly) else {
-        return Ok(None);
-    };
-    let mut generation = [0; 8];
-    file.read_at(&mut generation, GENERATION)?;
-    let mut header = [0; HEADER_BYTES];
-    file.read_at(&mut header, at.position)?;
-    let checksums = Checksums::new(u64::from_le_bytes(generation));
-    Ok(parse(&header, &checksums, at.position).map(|header| header.index))
+    // Byte for byte: of a tail that was cut before, one of this index may be left in this place.
+    let mut entries = entries.take(unconfirmed);
+    let survivor = entries.find(|(_, (at, header))| header_at(image, *at) == Some(*header));
+    survivor.map_or(0, |(index, _)| index)
 }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use siding_broker::storage::fs::{Fs, OpenMode};
 use siding_broker::storage::memory_fs::{MemoryFs, Operation};
+use siding_broker::storage::record::HEADER_BYTES;
 use siding_broker::storage::{Bodies, FileId, Level, RecordAt, Section, Snapshot, Snapshots};
 
 use super::shelf::Shelf;
-use crate::journal::{FILE_BYTES, Rig, body, recover_from};
+use crate::journal::{FILE_BYTES, Rig, body, path, recover_from};
 
 /// What is done to a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +140,7 @@ pub struct Moment {
     /// Length of the body of each entry written, from index 1.
     pub lengths: Arc<[usize]>,
     /// Where the last of them stand; of none, where a tail may have been cut before.
-    pub places: Arc<[RecordAt]>,
+    pub places: Arc<[Written]>,
     /// Entries confirmed.
     pub confirmed: usize,
     /// The last index of the snapshot that is durable for certain.
@@ -149,8 +151,11 @@ pub struct Moment {
     pub floor: u64,
 }
 
-/// Lengths and places of entries.
-type Entries = (Arc<[usize]>, Arc<[RecordAt]>);
+/// Lengths of all entries, and of the last ones where they stand and with which header.
+type Entries = (Arc<[usize]>, Arc<[Written]>);
+
+/// Where a record stands, and its header.
+pub type Written = (RecordAt, [u8; HEADER_BYTES]);
 
 /// A workload being played.
 #[derive(Debug)]
@@ -224,7 +229,7 @@ impl Player {
     fn moments(&mut self, confirmed: usize, passed: u64) -> Vec<Moment> {
         let is_restarted = self.written.is_some();
         let (lengths, places) = self.written.take().unwrap_or_else(|| self.entries());
-        let moment = |disk, places: &Arc<[RecordAt]>| Moment {
+        let moment = |disk, places: &Arc<[Written]>| Moment {
             disk,
             lengths: Arc::clone(&lengths),
             places: Arc::clone(places),
@@ -257,10 +262,10 @@ impl Player {
     }
 
     fn entries(&self) -> Entries {
-        let Rig {
-            lengths, places, ..
-        } = &self.rig;
-        (lengths.as_slice().into(), places.as_slice().into())
+        let rig = &self.rig;
+        let header = |at: &RecordAt| (*at, header_at(&rig.fs, *at).unwrap_or([0; HEADER_BYTES]));
+        let places = rig.places.iter().map(header).collect();
+        (rig.lengths.as_slice().into(), places)
     }
 
     fn act(&mut self, op: Op) -> Result<()> {
@@ -402,6 +407,14 @@ fn room(rig: &Rig) -> u64 {
 /// The snapshots beside a journal.
 pub(super) fn snapshots(fs: &MemoryFs) -> Snapshots {
     Snapshots::new(Arc::new(fs.clone()), PathBuf::from("/s"))
+}
+
+/// The bytes where the header of a record stands; `None` if its file is not there.
+pub(super) fn header_at(fs: &MemoryFs, at: RecordAt) -> Option<[u8; HEADER_BYTES]> {
+    let file = fs.open(&path(at.file.number()), OpenMode::ReadOnly).ok()?;
+    let mut header = [0; HEADER_BYTES];
+    file.read_at(&mut header, at.position).ok()?;
+    Some(header)
 }
 
 /// The bodies as a start finds them.
