@@ -196,7 +196,11 @@ impl Checker {
                 course.asked.push((grant, at));
             }
             Event::AckUndone { grant, .. } => {
-                course.asked.retain(|(asked, _)| *asked != grant);
+                // That one ask; another under the same grant may have taken effect.
+                let asked = course.asked.iter();
+                if let Some(at) = asked.rev().position(|(asked, _)| *asked == grant) {
+                    course.asked.remove(course.asked.len() - 1 - at);
+                }
             }
             Event::RejectAsked { .. } => course.reject_asked = true,
             Event::Rejected { .. } => course.rejected = true,

@@ -98,6 +98,15 @@ fn a_message_that_was_seen_and_ended_by_nobody_has_vanished() {
     finds(&events, &[Violation::Vanished]);
     events.push(asked(1, (1, 1), 105));
     finds(&events, &[]);
+    // A transaction that was refused asked nothing; what was asked before it stands.
+    let undone = Event::AckUndone {
+        offset: 1,
+        grant: grant(1, 1),
+    };
+    events.extend([asked(1, (1, 1), 106), undone]);
+    finds(&events, &[]);
+    events.push(undone);
+    finds(&events, &[Violation::Vanished]);
 }
 
 #[test]
