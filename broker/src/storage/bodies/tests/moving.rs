@@ -254,3 +254,23 @@ fn a_move_that_fails_for_want_of_room_moves_nothing_and_leaves_nothing() {
     fs.set_capacity(None);
     assert_eq!(backlog.shift(), 20);
 }
+
+#[test]
+fn nothing_is_moved_where_no_room_would_be_left_for_the_snapshot_behind_it() {
+    // The bodies alone would fit both.
+    for (capacity, fits) in [(2_000_000, false), (2_500_000, true)] {
+        let fs = MemoryFs::new(1);
+        let mut backlog = Backlog::new(20);
+        backlog.segments = Segments::new(Arc::new(fs.clone()), "/segments".into());
+        let adopted = backlog.segments.adopt(std::iter::empty());
+        adopted.expect("a directory");
+        fs.set_capacity(Some(capacity));
+        let moves = backlog.bodies.moves(&[1]);
+        let records = backlog.records.clone();
+        let mut read = |at: RecordAt| Ok(records[&at].clone());
+        let done = move_bodies(&backlog.segments, &moves, 1, &mut read);
+        assert_eq!(done.is_ok(), fits, "{done:?}");
+        let names = fs.list(Path::new("/segments")).expect("a directory");
+        assert_eq!(names.len(), usize::from(fits), "{names:?}");
+    }
+}
