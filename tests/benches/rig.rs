@@ -1,5 +1,7 @@
 //! A bare engine with one queue, one session and one producer, for benches: it commits what the engine
-//! proposes at once, and keeps no journal and no bodies.
+//! proposes at once, and keeps no journal and no bodies. And a whole shard on a disk, without sockets.
+
+mod desk;
 
 use std::collections::VecDeque;
 
@@ -13,6 +15,8 @@ use siding_protocol::request::{Action, ProducerTicket, Receive, Request, Settle}
 use siding_protocol::run::{self, MessageFields, RunBuilder, RunLimits, ScannedRun};
 use siding_protocol::settings::QueueSettings;
 use siding_protocol::types::{Address, Grant, Name, OffsetRange, Timestamp};
+
+pub use desk::{Desk, recover};
 
 const QUEUE: &str = "jobs";
 const SESSION: u64 = 1;

@@ -274,6 +274,11 @@ impl<S: Sessions> Committer<S> {
         self.after_work()
     }
 
+    /// Whether a checkpoint has begun and is not over.
+    pub fn is_checkpointing(&self) -> bool {
+        !self.checkpoints.is_idle()
+    }
+
     /// Takes what waits, as far as the open group has room for it.
     fn take_inputs(&mut self, now: Timestamp) -> Result<(), ShardError> {
         self.look_for_room(now);
