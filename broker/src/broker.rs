@@ -281,16 +281,17 @@ impl House {
         peers: &Rc<Peers>,
     ) -> Result<(Committer<Peers>, Server), StartError> {
         let fs = Arc::new(SystemFs);
-        let recovery = recovery::start(fs, &self.config.data_dir, self.config.shard_settings())?;
+        let machine = Machine {
+            time: self.config.time.clone(),
+            ..Machine::default()
+        };
+        let (data, settings) = (&self.config.data_dir, self.config.shard_settings());
+        let recovery = recovery::start(fs, data, settings, &machine.threads)?;
         let node = recovery.data_dir.node();
         let ways = (Rc::clone(inbox), Rc::clone(peers));
         let pace = Pace {
             checkpoint_bytes: self.config.checkpoint_bytes.0,
             flush_ms: self.config.flush_interval_ms,
-        };
-        let machine = Machine {
-            time: self.config.time.clone(),
-            ..Machine::default()
         };
         let committer = Committer::start(recovery, ways, &machine, pace)?;
         let listener = self.listener.take().ok_or(io::ErrorKind::NotFound.into());

@@ -285,7 +285,7 @@ impl Config {
     pub fn shard_settings(&self) -> Settings {
         Settings {
             journal_file_bytes: self.journal_file_bytes.0,
-            filling: Filling::Thread,
+            filling: Filling::Ahead,
             budgets: self.budgets(),
         }
     }

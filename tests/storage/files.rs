@@ -170,7 +170,7 @@ fn groups_committed_here_and_submitted_come_back_in_order_and_survive() {
 fn a_thread_that_cannot_make_files_says_so_and_resumes_when_one_is_retired() {
     let fs = MemoryFs::new(1);
     let mut options = siding_tests::journal::options(&fs);
-    options.filling = Filling::Thread;
+    options.filling = Filling::Ahead;
     options.spares = 2;
     fs.set_capacity(Some(4 * FILE_BYTES));
     let (mut writer, _) = recover(&options, &|_| 1, &mut |_| {}).unwrap();

@@ -10,6 +10,9 @@
 //! of what a power cut may leave: segments are durable before a snapshot names them, and only once that is
 //! durable are journal files given back, those it has passed and that hold no body that is still needed, and
 //! segments removed in which nothing is.
+//!
+//! On a full disk a checkpoint is lent the reserve, and moves no more than finds room in it. What it frees is
+//! at least what it took, so the reserve stands again behind it.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +26,7 @@ use crate::storage::bodies::Bodies;
 use crate::storage::mover::{Outcome, move_bodies};
 use crate::storage::threads::Threads;
 use crate::storage::{
-    BodyReader, FileId, Files, Section, Segments, Snapshot, Snapshots, StorageError,
+    BodyReader, FileId, Files, Reserve, Section, Segments, Snapshot, Snapshots, StorageError,
 };
 
 /// The engine's durable half.
@@ -42,6 +45,7 @@ pub struct Checkpoints {
     reader: BodyReader,
     node: u64,
     threads: Threads,
+    reserve: Reserve,
     /// Journal bytes between two of them.
     every_bytes: u64,
     /// The number of the next segment.
@@ -71,7 +75,8 @@ impl Checkpoints {
     pub fn new(
         (snapshots, segments, reader): (Snapshots, Segments, BodyReader),
         node: u64,
-        (threads, every_bytes): (Threads, u64),
+        (threads, reserve): (Threads, Reserve),
+        every_bytes: u64,
         bodies: &Bodies,
     ) -> Self {
         let last = bodies.segments().map(|segment| segment.number).max();
@@ -81,6 +86,7 @@ impl Checkpoints {
             reader,
             node,
             threads,
+            reserve,
             every_bytes,
             next_segment: last.map_or(1, |last| last + 1),
             step: Step::Idle,
@@ -94,36 +100,44 @@ impl Checkpoints {
         self.is_idle() && is_worth_it
     }
 
-    /// Begins with moving what is still needed out of the full files that the entry `index` ends; `done`
-    /// learns how it went.
+    /// Begins with moving what is still needed out of the full files that the entry `index` ends, on a full
+    /// disk into the room that is kept for it; `done` learns how it went.
     ///
     /// # Errors
     /// The operating system refuses a thread.
     pub fn begin(
         &mut self,
         (bodies, files, index): (&Bodies, &Files, u64),
+        is_full: bool,
         done: Sender<Outside>,
     ) -> Result<(), std::io::Error> {
-        let moves = bodies.moves(&files.recyclable(&|_| index));
+        let room_bytes = if is_full {
+            self.reserve.bodies_bytes()
+        } else {
+            u64::MAX
+        };
+        let moves = bodies.moves(&files.recyclable(&|_| index), room_bytes);
         if moves.is_empty() {
-            self.skip_moving();
+            self.step = Step::Moved;
             return Ok(());
         }
         let (segments, reader) = (self.segments.clone(), self.reader.clone());
         let next = self.next_segment;
         // Each move makes at most one.
         self.next_segment += moves.len() as u64;
-        let run = move || move_bodies(&segments, &moves, next, &mut |record| reader.read(record));
+        let reserve = self.reserve.clone();
+        let run = move || {
+            if is_full {
+                // Without it there may be room yet, or there is an error to tell.
+                reserve.lend();
+            }
+            move_bodies(&segments, &moves, next, &mut |record| reader.read(record))
+        };
         self.threads.once("siding-move", move || {
             done.blocking_send(Outside::Moved(run())).ok();
         })?;
         self.step = Step::Moving;
         Ok(())
-    }
-
-    /// Begins without moving anything: there is no room for it.
-    pub fn skip_moving(&mut self) {
-        self.step = Step::Moved;
     }
 
     /// Bodies have moved, or not: then the journal keeps them.
@@ -159,10 +173,10 @@ impl Checkpoints {
     ) -> Result<(), std::io::Error> {
         let empty = bodies.take_empty_segments();
         let snapshot = self.gather(applied, core, bodies);
-        let snapshots = self.snapshots.clone();
+        let (snapshots, reserve) = (self.snapshots.clone(), self.reserve.clone());
         self.threads.once("siding-snapshot", move || {
             let index = snapshot.index;
-            let result = snapshots.write(&snapshot).map(|()| index);
+            let result = write(&snapshots, &snapshot, &reserve).map(|()| index);
             // The core thread is gone: nobody needs to know.
             done.blocking_send(Outside::Checkpoint(result)).ok();
         })?;
@@ -186,9 +200,12 @@ impl Checkpoints {
             // The empty segments are removed by the next start.
             Err(error) => warn!(%error, "snapshot failed; the journal is not cut"),
         }
+        if self.reserve.is_missing() {
+            files.retry_spares();
+        }
     }
 
-    /// Writes a snapshot here, at a clean stop.
+    /// Writes a snapshot here, at a clean stop. Where there is no room the next start replays more.
     ///
     /// # Errors
     /// The one before still stands.
@@ -200,9 +217,14 @@ impl Checkpoints {
     ) -> Result<(), StorageError> {
         let empty = bodies.take_empty_segments();
         let snapshot = self.gather(applied, core, bodies);
-        self.snapshots.write(&snapshot)?;
-        info!(index = snapshot.index, "snapshot written");
-        self.remove(&empty);
+        match write(&self.snapshots, &snapshot, &self.reserve) {
+            Err(error) if error.is_no_room() => warn!(%error, "no snapshot: the disk is full"),
+            written => {
+                written?;
+                info!(index = snapshot.index, "snapshot written");
+                self.remove(&empty);
+            }
+        }
         Ok(())
     }
 
@@ -262,4 +284,19 @@ impl Checkpoints {
             warn!(%error, "a segment that nobody needs is not removed before the next start");
         }
     }
+}
+
+/// Writes a snapshot, in the reserve if there is no other room. Blocks.
+fn write(
+    snapshots: &Snapshots,
+    snapshot: &Snapshot,
+    reserve: &Reserve,
+) -> Result<(), StorageError> {
+    let written = match snapshots.write(snapshot) {
+        Err(error) if error.is_no_room() && reserve.lend() => snapshots.write(snapshot),
+        written => written,
+    };
+    reserve.expect_snapshot(snapshot.bytes());
+    reserve.take_back();
+    written
 }

@@ -134,7 +134,8 @@ impl<S: Sessions> Committer<S> {
         let checkpoints = Checkpoints::new(
             kept,
             data_dir.node(),
-            (threads.clone(), pace.checkpoint_bytes),
+            (threads.clone(), writer.reserve()),
+            pace.checkpoint_bytes,
             &bodies,
         );
         let done = to_core.clone();
@@ -281,7 +282,7 @@ impl<S: Sessions> Committer<S> {
 
     /// Takes what waits, as far as the open group has room for it.
     fn take_inputs(&mut self, now: Timestamp) -> Result<(), ShardError> {
-        self.look_for_room(now);
+        self.look_for_room(now)?;
         while let Some(input) = self.inbox.pop_if(|input| self.core.has_room_for(input)) {
             if let Input::Closed { session } = &input {
                 self.performer.closed(*session);
@@ -292,10 +293,10 @@ impl<S: Sessions> Committer<S> {
         Ok(self.performer.perform(self.core.deeds(), None)?)
     }
 
-    /// While no spare journal file can be made, publishes are refused and the spares that are left
-    /// are for what makes room: acks, and the snapshot that lets the journal be cut.
-    fn look_for_room(&mut self, now: Timestamp) {
-        let is_full = self.door.journal().spare_gauge().is_failing();
+    /// While no spare journal file can be made, or the reserve is missing, publishes are refused and the
+    /// spares that are left are for what makes room: acks, and the checkpoint that lets the journal be cut.
+    fn look_for_room(&mut self, now: Timestamp) -> Result<(), ShardError> {
+        let is_full = self.is_full();
         self.core.note_disk(is_full);
         if !is_full {
             self.room_at = None;
@@ -304,15 +305,27 @@ impl<S: Sessions> Committer<S> {
             self.door.journal().files().retry_spares();
             let is_worth_it = self.door.written_bytes() > 0;
             if is_worth_it && self.checkpoints.is_idle() {
-                self.door.take_written_bytes();
-                self.checkpoints.skip_moving();
+                self.begin_checkpoint()?;
             }
         }
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.door.journal().spare_gauge().is_failing()
     }
 
     /// A snapshot says where bodies lie: it must not be ahead of one that a power cut may take.
     fn may_snapshot(&self) -> bool {
         self.flush.at().is_none()
+    }
+
+    fn begin_checkpoint(&mut self) -> Result<(), ShardError> {
+        self.door.take_written_bytes();
+        let (bodies, files) = (self.performer.bodies(), self.door.journal().files());
+        let (from, done) = ((bodies, files, self.applied_index), self.to_core.clone());
+        let is_full = self.is_full();
+        Ok(self.checkpoints.begin(from, is_full, done)?)
     }
 
     /// Begins a checkpoint that is due, and goes on with one that has moved its bodies.
@@ -322,10 +335,7 @@ impl<S: Sessions> Committer<S> {
             .checkpoints
             .is_due(self.door.written_bytes(), empty_bytes)
         {
-            self.door.take_written_bytes();
-            let (bodies, files) = (self.performer.bodies(), self.door.journal().files());
-            let from = (bodies, files, self.applied_index);
-            self.checkpoints.begin(from, self.to_core.clone())?;
+            self.begin_checkpoint()?;
         }
         if !self.checkpoints.is_moved() {
             return Ok(());

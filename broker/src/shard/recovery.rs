@@ -16,7 +16,7 @@ use crate::engine::snapshot::SnapshotError;
 use crate::storage::bodies::{Bodies, Budgets, IndexError};
 use crate::storage::fs::Fs;
 use crate::storage::{
-    DataDir, Filling, Recovered, Report, Segments, StorageError, Writer, recover,
+    DataDir, Filling, Recovered, Report, Segments, StorageError, Threads, Writer, recover,
 };
 
 /// What of a shard's start is configured.
@@ -97,11 +97,17 @@ const GROUP_BYTES_MAX: u64 = 1 << 20;
 ///
 /// # Errors
 /// Damage and unreadable files are named and never skipped.
-pub fn start(fs: Arc<dyn Fs>, path: &Path, settings: Settings) -> Result<Recovery, RecoveryError> {
+pub fn start(
+    fs: Arc<dyn Fs>,
+    path: &Path,
+    settings: Settings,
+    threads: &Threads,
+) -> Result<Recovery, RecoveryError> {
     let data_dir = DataDir::open(fs, path)?;
     let mut options = data_dir.journal();
     options.file_bytes = settings.journal_file_bytes;
     options.filling = settings.filling;
+    options.threads = threads.clone();
     let group_bytes_max = GROUP_BYTES_MAX.min(options.record_bytes_max() / GROUP_SHARE);
     let group_bytes_max = usize::try_from(group_bytes_max).unwrap_or(usize::MAX);
     let (mut shard, from) = restore(&data_dir, group_bytes_max, settings.budgets)?;

@@ -1,6 +1,6 @@
 //! What can break below the broker, and how each kind is mended.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -144,6 +144,12 @@ pub enum Damage {
 }
 
 impl StorageError {
+    /// Whether the disk is full, or what may be used of it.
+    pub fn is_no_room(&self) -> bool {
+        let full = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded];
+        matches!(self, Self::Io { source, .. } if full.contains(&source.kind()))
+    }
+
     /// Turns what the operating system said into an error that names the deed and the file.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io {

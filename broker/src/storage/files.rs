@@ -29,6 +29,7 @@ use super::error::{Damage, StorageError};
 use super::fs::{File, Fs, OpenMode};
 use super::planted::{self, Bug};
 use super::record::{self, Checksums, HEADER_BYTES, Header};
+use super::threads::Threads;
 
 /// Version of the file format that this release writes.
 const FORMAT: u32 = 1;
@@ -50,9 +51,9 @@ pub const RECORD_BYTES_MAX: u64 = 20 << 20;
 /// Who makes spare files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filling {
-    /// A thread of its own, ahead of need.
-    Thread,
-    /// Whoever needs one, at that moment: for tests and the simulator, which want one order.
+    /// A worker of its own, ahead of need; it keeps the reserve too.
+    Ahead,
+    /// Whoever needs one, at that moment: for tests of the journal alone.
     Inline,
 }
 
@@ -73,6 +74,8 @@ pub struct JournalOptions {
     pub recycled_max: usize,
     /// Who makes spare files.
     pub filling: Filling,
+    /// Who works ahead.
+    pub threads: Threads,
 }
 
 impl JournalOptions {
@@ -85,7 +88,8 @@ impl JournalOptions {
             file_bytes: JOURNAL_FILE_BYTES,
             spares: 3,
             recycled_max: 16,
-            filling: Filling::Thread,
+            filling: Filling::Ahead,
+            threads: Threads::System,
         }
     }
 

@@ -11,12 +11,14 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{Advice, FlockOperation};
+use rustix::fs::{Advice, FallocateFlags, FlockOperation};
 use rustix::io::{Errno, ReadWriteFlags};
 use rustix::rand::GetRandomFlags;
 
 /// Most slices one `pwritev2` takes (`IOV_MAX` of Linux).
 const SLICES_PER_CALL: usize = 1024;
+/// Written again and again where a file system cannot allocate.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 /// Files are the owner's alone.
 const FILE_MODE: u32 = 0o600;
 /// Directories are the owner's alone.
@@ -76,6 +78,9 @@ pub trait File: Send + Sync + Debug {
     /// Makes everything written to this file durable. Never to be repeated after a failure: the
     /// kernel then forgets what was dirty, and the second call succeeds falsely.
     fn sync_data(&self) -> io::Result<()>;
+    /// Takes room for so many bytes from the start, whether they are written or not: a full disk does not
+    /// refuse a later write there. The length may grow to it.
+    fn allocate(&self, bytes: u64) -> io::Result<()>;
     /// The file's length in bytes.
     fn length(&self) -> io::Result<u64>;
     /// Drops what memory holds of this file, so that the next read sees the disk itself.
@@ -179,6 +184,17 @@ impl SystemFile {
         }
     }
 
+    fn write_zeros(&self, bytes: u64) -> io::Result<()> {
+        let mut offset = 0;
+        while offset < bytes {
+            let length = usize::try_from(bytes - offset).unwrap_or(ZEROS.len());
+            let some = ZEROS.get(..length).unwrap_or(&ZEROS);
+            self.0.write_all_at(some, offset)?;
+            offset += u64::try_from(some.len()).map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
     /// Writes what a first call left over. Without `dsync`: the caller must sync the file anyway.
     fn write_rest(
         &self,
@@ -238,6 +254,17 @@ impl File for SystemFile {
     fn sync_data(&self) -> io::Result<()> {
         // EINTR is not repeated either: what a failed sync left behind nobody knows.
         Ok(rustix::fs::fdatasync(&self.0)?)
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        let allocated = rustix::io::retry_on_intr(|| {
+            rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, bytes)
+        });
+        match allocated {
+            // A file system that cannot: what is written has room.
+            Err(Errno::OPNOTSUPP) => self.write_zeros(bytes),
+            allocated => Ok(allocated?),
+        }
     }
 
     fn length(&self) -> io::Result<u64> {

@@ -93,6 +93,11 @@ impl MemoryFs {
         self.disk().capacity = bytes;
     }
 
+    /// Bytes of all files that have a name, or that are kept for them.
+    pub fn used_bytes(&self) -> u64 {
+        self.disk().used_bytes(None)
+    }
+
     /// Limits the bytes of one write call, so that larger writes need several.
     pub fn set_call_bytes(&self, bytes: Option<usize>) {
         self.disk().call_bytes = bytes;
@@ -395,6 +400,17 @@ impl File for MemoryFile {
         }
         disk.note();
         step
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        let mut disk = self.disk.disk();
+        disk.step(Operation::Write)?;
+        if !disk.has_room(self.inode, size(bytes)) {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        let inode = disk.inodes.entry(self.inode).or_default();
+        inode.allocated = inode.allocated.max(size(bytes));
+        Ok(())
     }
 
     fn length(&self) -> io::Result<u64> {

@@ -31,9 +31,6 @@ const GATHERED_BYTES_MAX: usize = 8 << 20;
 const SEGMENT_BYTES_MAX: u64 = 64 << 20;
 /// So many files are written at once; to open one more, all are closed.
 const OPEN_MAX: usize = 64;
-/// So much room is left to the snapshot that follows: without one the journal is never cut, and a disk that
-/// is full of it stays so.
-const ROOM_BYTES: usize = 1 << 20;
 /// A part at least so large a share of what was read shares its memory; a smaller one is copied.
 const SHARED_PART: usize = 4;
 
@@ -66,11 +63,9 @@ pub fn move_bodies(
         moved: Moved::default(),
     };
     let mut unreadable = Vec::new();
-    let done = work.hold_room().and_then(|()| {
-        work.gather_all(moves, read, &mut unreadable)?;
-        work.finish()
-    });
-    work.let_room_go();
+    let done = work
+        .gather_all(moves, read, &mut unreadable)
+        .and_then(|()| work.finish());
     if let Err(error) = done {
         work.abandon();
         return Err(error);
@@ -254,23 +249,6 @@ impl Mover<'_> {
             self.segments.add(*segment);
         }
         Ok(())
-    }
-
-    /// Takes room that nothing of the move may use.
-    fn hold_room(&self) -> Result<(), StorageError> {
-        let path = self.segments.room_path();
-        self.let_room_go();
-        let file = self.segments.fs().open(&path, OpenMode::CreateNew);
-        let file = file.map_err(StorageError::io("create", &path))?;
-        file.write_at(&[IoSlice::new(&vec![0; ROOM_BYTES])], 0, false)
-            .map_err(StorageError::io("write", &path))?;
-        Ok(())
-    }
-
-    fn let_room_go(&self) {
-        // What stays is removed by the next move, or the next start.
-        let path = self.segments.room_path();
-        self.segments.fs().remove(&path).ok();
     }
 
     /// Leaves nothing behind: what failed for want of room must not take more of it.

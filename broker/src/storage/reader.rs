@@ -5,8 +5,7 @@
 //! only when no read holds it any more.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 
@@ -14,6 +13,7 @@ use super::error::StorageError;
 use super::files::{FileId, JournalFile, RecordAt};
 use super::segments::Segments;
 use super::spares::Request;
+use super::threads::Worker;
 
 /// The indexes of one shard that stand in one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ struct Table {
     /// Out of the table, waiting for their last reader and then for recycling.
     retired: Vec<Arc<JournalFile>>,
     /// The thread that makes spares: it has work when a file is retired.
-    maker: Option<SyncSender<Request>>,
+    maker: Option<Weak<Worker<Request>>>,
 }
 
 #[derive(Debug)]
@@ -85,7 +85,7 @@ impl Files {
         }
     }
 
-    pub(super) fn set_maker(&self, maker: SyncSender<Request>) {
+    pub(super) fn set_maker(&self, maker: Weak<Worker<Request>>) {
         self.table().maker = Some(maker);
     }
 
@@ -165,7 +165,7 @@ impl Table {
     }
 
     fn prompt(&self) {
-        if let Some(maker) = &self.maker {
+        if let Some(maker) = self.maker.as_ref().and_then(Weak::upgrade) {
             // Full: the thread has requests before it and looks after each of them.
             maker.try_send(Request::Look).ok();
         }

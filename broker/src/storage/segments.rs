@@ -145,11 +145,6 @@ impl Segments {
         self.directory.join(name_of(segment))
     }
 
-    /// Of a file that only holds room: a name that no segment has.
-    pub(super) fn room_path(&self) -> PathBuf {
-        self.directory.join(format!("room{SUFFIX}"))
-    }
-
     /// A whole file is there, and its name is durable.
     pub(super) fn add(&self, segment: Segment) {
         self.table().known.insert(segment.number, segment);

@@ -78,6 +78,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// About how long its file is, in bytes.
+    pub fn bytes(&self) -> u64 {
+        let data = self
+            .sections
+            .iter()
+            .map(|section| to_u64(section.data.len()));
+        data.sum()
+    }
+
     /// The bytes of a section, if there is one of that name.
     pub fn section(&self, name: &str) -> Option<&Bytes> {
         self.sections

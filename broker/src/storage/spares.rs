@@ -3,20 +3,22 @@
 //! Overwriting a file that was written before syncs nearly twice as fast as growing one, so a file
 //! is filled with zeros before its first use, and used again after its last. Both take time that a
 //! writer must never wait for: a thread does it, and the writer takes what is ready. If it has to
-//! wait after all, that is counted.
+//! wait after all, that is counted. The thread also keeps the reserve: while that is missing nothing new
+//! is filled, unless nothing at all is ready.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
-use std::thread::JoinHandle;
 
 use super::error::StorageError;
 use super::files::{Filling, JournalFile, JournalOptions};
 use super::fs::OpenMode;
 use super::planted::{self, Bug};
 use super::reader::Files;
+use super::reserve::Reserve;
+use super::threads::Worker;
 
 /// Bytes of zeros written and synced at once. Filling a file in one go occupies the disk for so
 /// long that a group committed meanwhile waits for milliseconds; in pieces this small it hardly
@@ -33,16 +35,15 @@ pub(super) enum Request {
     Need(u64),
     /// A file was retired or room may have come back: tidy up, try again what failed.
     Look,
-    /// End.
-    Stop,
 }
 
 /// How the making of spares goes; may be looked at from any thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SpareGauge {
     ready: AtomicUsize,
     waits: AtomicU64,
     failing: AtomicBool,
+    reserve: Reserve,
 }
 
 impl SpareGauge {
@@ -56,10 +57,10 @@ impl SpareGauge {
         self.waits.load(Ordering::Relaxed)
     }
 
-    /// Whether the last attempt to make one failed: the disk is full, or worse. Publishing must stop
-    /// now: the files still ready are the reserve for what makes room again.
+    /// Whether the last attempt to make one failed, or the reserve is missing: the disk is full, or worse.
+    /// Publishing must stop now: the files still ready are for what makes room again.
     pub fn is_failing(&self) -> bool {
-        self.failing.load(Ordering::Relaxed)
+        self.failing.load(Ordering::Relaxed) || self.reserve.is_missing()
     }
 }
 
@@ -75,13 +76,14 @@ pub(super) struct Spares {
 #[derive(Debug)]
 enum Source {
     Inline(Maker),
-    Thread(Ahead),
+    Ahead(Ahead),
 }
 
 /// The writer's side of the thread.
 #[derive(Debug)]
 struct Ahead {
-    requests: SyncSender<Request>,
+    /// Only this side keeps it alive; [`Files`] may prompt it. `None` once it ends.
+    worker: Option<Arc<Worker<Request>>>,
     made: Receiver<Answer>,
     /// Asked for and not yet taken.
     due: usize,
@@ -90,7 +92,6 @@ struct Ahead {
     spares: usize,
     /// Shared with the thread: nobody wants the file at hand any more.
     stopping: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
 }
 
 type Made = Result<JournalFile, StorageError>;
@@ -107,8 +108,13 @@ impl Spares {
         stock: VecDeque<Arc<JournalFile>>,
         files: &Files,
     ) -> Result<Self, StorageError> {
-        let gauge = Arc::new(SpareGauge::default());
-        gauge.ready.store(stock.len(), Ordering::Relaxed);
+        let fs = Arc::clone(&options.fs);
+        let gauge = Arc::new(SpareGauge {
+            ready: AtomicUsize::new(stock.len()),
+            waits: AtomicU64::new(0),
+            failing: AtomicBool::new(false),
+            reserve: Reserve::new(fs, &options.directory, options.file_bytes),
+        });
         let maker = Maker {
             options: options.clone(),
             next,
@@ -118,7 +124,7 @@ impl Spares {
         };
         let source = match options.filling {
             Filling::Inline => Source::Inline(maker),
-            Filling::Thread => Source::Thread(Ahead::start(maker, files)?),
+            Filling::Ahead => Source::Ahead(Ahead::start(maker, files)?),
         };
         let mut spares = Self {
             stock,
@@ -133,13 +139,17 @@ impl Spares {
         Arc::clone(&self.gauge)
     }
 
+    pub(super) fn reserve(&self) -> Reserve {
+        self.gauge.reserve.clone()
+    }
+
     /// The next file to write to.
     pub(super) fn take(&mut self) -> Result<Arc<JournalFile>, StorageError> {
         let file = match self.stock.pop_front() {
             Some(file) => file,
             None => Arc::new(match &mut self.source {
-                Source::Inline(maker) => maker.make(),
-                Source::Thread(ahead) => ahead.take(&self.gauge),
+                Source::Inline(maker) => maker.make(true),
+                Source::Ahead(ahead) => ahead.take(&self.gauge),
             }?),
         };
         self.gauge.ready.fetch_sub(1, Ordering::Relaxed);
@@ -149,7 +159,7 @@ impl Spares {
 
     /// Asks for as many as should be ready.
     fn order(&mut self) -> Result<(), StorageError> {
-        if let Source::Thread(ahead) = &mut self.source {
+        if let Source::Ahead(ahead) = &mut self.source {
             while self.stock.len() + ahead.due < ahead.spares {
                 ahead.request(Request::Make)?;
                 ahead.due += 1;
@@ -160,28 +170,29 @@ impl Spares {
 }
 
 impl Ahead {
-    fn start(maker: Maker, files: &Files) -> Result<Self, StorageError> {
+    fn start(mut maker: Maker, files: &Files) -> Result<Self, StorageError> {
         let spares = maker.options.spares.max(1);
-        let (requests, asked) = sync_channel(spares + 4);
         let (answers, made) = sync_channel(2 * spares + 4);
-        files.set_maker(requests.clone());
         let directory = maker.options.directory.clone();
+        let threads = maker.options.threads.clone();
         let stopping = Arc::clone(&maker.stopping);
-        let thread = std::thread::Builder::new()
-            .name("siding-spares".into())
-            .spawn(move || run(maker, &asked, &answers))
-            .map_err(StorageError::io(
-                "start the thread that fills files for",
-                &directory,
-            ))?;
+        let mut owed = 0;
+        let work = move |request| maker.serve(request, &mut owed, &answers);
+        let worker = threads.start("siding-spares", spares + 4, work);
+        let worker = Arc::new(worker.map_err(StorageError::io(
+            "start the thread that fills files for",
+            &directory,
+        ))?);
+        files.set_maker(Arc::downgrade(&worker));
+        // Where enough stands ready, nothing else is asked for before the first is used up.
+        files.retry_spares();
         Ok(Self {
-            requests,
+            worker: Some(worker),
             made,
             due: 0,
             need: 0,
             spares,
             stopping,
-            thread: Some(thread),
         })
     }
 
@@ -202,6 +213,9 @@ impl Ahead {
         }
         self.need += 1;
         self.request(Request::Need(self.need))?;
+        if let Some(worker) = &self.worker {
+            worker.hurry();
+        }
         // At least one file is due: either it is made already, or this need is answered.
         loop {
             match self.made.recv().map_err(|_| StorageError::ThreadGone)? {
@@ -213,9 +227,8 @@ impl Ahead {
     }
 
     fn request(&self, request: Request) -> Result<(), StorageError> {
-        self.requests
-            .send(request)
-            .map_err(|_| StorageError::ThreadGone)
+        let sent = self.worker.as_ref().map(|worker| worker.send(request));
+        sent.and_then(Result::ok).ok_or(StorageError::ThreadGone)
     }
 
     fn taken(&mut self, file: JournalFile) -> JournalFile {
@@ -226,43 +239,12 @@ impl Ahead {
 
 impl Drop for Ahead {
     fn drop(&mut self) {
-        // Three files to fill are seconds on a slow disk, and a stop must not wait for them. The
-        // thread reads until it is told to stop, so this never blocks for long; if it is gone
-        // already there is nothing to stop.
+        // Three files to fill are seconds on a slow disk, and a stop must not wait for them.
         self.stopping.store(true, Ordering::Relaxed);
-        self.requests.send(Request::Stop).ok();
-        if let Some(thread) = self.thread.take() {
-            // A panic in it has been reported where it happened.
-            drop(thread.join());
-        }
-    }
-}
-
-/// The thread: makes what is asked for, and again what failed when there may be room.
-fn run(mut maker: Maker, asked: &Receiver<Request>, answers: &SyncSender<Answer>) {
-    let mut owed: usize = 0;
-    while let Ok(request) = asked.recv() {
-        match request {
-            Request::Make => owed += 1,
-            Request::Need(_) => {}
-            Request::Look => maker.tidy(),
-            Request::Stop => return,
-        }
-        while owed > 0 && !maker.stopping.load(Ordering::Relaxed) {
-            let answer = match (maker.make(), request) {
-                (Ok(file), _) => Ok(file),
-                (Err(error), Request::Need(need)) => Err((need, error)),
-                (Err(_), _) => break,
-            };
-            let failed = answer.is_err();
-            // There is room for every file asked for, and for more failures than can wait.
-            if answers.try_send(answer).is_err() {
-                return;
-            }
-            if failed {
-                break;
-            }
-            owed -= 1;
+        // If it is being prompted at this moment, it ends a moment later and is not waited for. A panic in
+        // it has been reported where it happened.
+        if let Some(worker) = self.worker.take().and_then(Arc::into_inner) {
+            worker.end().ok();
         }
     }
 }
@@ -279,10 +261,48 @@ struct Maker {
 }
 
 impl Maker {
-    /// A file with the next number: a retired one with a new generation, else a new one of zeros.
-    fn make(&mut self) -> Made {
+    /// Makes what is asked for, and again what failed when there may be room.
+    fn serve(&mut self, request: Request, owed: &mut usize, answers: &SyncSender<Answer>) {
+        match request {
+            Request::Make => *owed += 1,
+            Request::Need(_) => {}
+            Request::Look => self.tidy(),
+        }
+        if self.gauge.ready() > 0 {
+            // The gauge says how it went.
+            self.hold_reserve().ok();
+        }
+        let is_needed = matches!(request, Request::Need(_));
+        while *owed > 0 && !self.stopping.load(Ordering::Relaxed) {
+            let answer = match (self.make(is_needed), request) {
+                (Ok(file), _) => Ok(file),
+                (Err(error), Request::Need(need)) => Err((need, error)),
+                (Err(_), _) => break,
+            };
+            let failed = answer.is_err();
+            // There is room for every file asked for, and for more failures than can wait; and nobody
+            // listens any more when it is closed.
+            if answers.try_send(answer).is_err() || failed {
+                break;
+            }
+            *owed -= 1;
+        }
+    }
+
+    /// A file with the next number: a retired one with a new generation, else a new one of zeros. The
+    /// reserve goes before what is only ahead of need, and after what the writer cannot do without.
+    fn make(&mut self, is_needed: bool) -> Made {
         let number = self.next;
-        let made = self.try_make(number);
+        let retired = || self.files.take_retired(self.options.file_bytes);
+        let is_only_one = self.gauge.ready() == 0;
+        let old = if is_only_one { retired() } else { None };
+        let may_fill = is_only_one && (is_needed || !self.gauge.reserve.is_missing());
+        let reserved = if old.is_some() || may_fill {
+            Ok(())
+        } else {
+            self.hold_reserve()
+        };
+        let made = reserved.and_then(|()| self.try_make(number, old.or_else(retired)));
         self.gauge.failing.store(made.is_err(), Ordering::Relaxed);
         match &made {
             Ok(_) => {
@@ -296,7 +316,22 @@ impl Maker {
         made.map_err(|error| StorageError::NoSpare(Box::new(error)))
     }
 
-    fn try_make(&self, number: u64) -> Made {
+    /// Sees to it that the reserve stands, at the cost of retired files.
+    fn hold_reserve(&self) -> Result<(), StorageError> {
+        let reserve = &self.gauge.reserve;
+        loop {
+            match reserve.hold() {
+                Err(error) if error.is_no_room() => {
+                    if !self.remove_retired(0) {
+                        return Err(error);
+                    }
+                }
+                held => return held,
+            }
+        }
+    }
+
+    fn try_make(&self, number: u64, old: Option<JournalFile>) -> Made {
         let JournalOptions {
             fs,
             directory,
@@ -304,7 +339,7 @@ impl Maker {
             ..
         } = &self.options;
         let (making, path) = (self.options.making_path(number), self.options.path(number));
-        let file = match self.files.take_retired(*file_bytes) {
+        let file = match old {
             Some(old) => {
                 fs.rename(&old.path, &making)
                     .map_err(StorageError::io("rename", &old.path))?;
@@ -360,17 +395,23 @@ impl Maker {
 
     /// Removes retired files beyond those worth keeping.
     fn tidy(&self) {
+        while self.remove_retired(self.options.recycled_max) {}
+    }
+
+    /// Removes a retired file that is more than so many; whether there was one.
+    fn remove_retired(&self, most: usize) -> bool {
         let JournalOptions {
             fs,
             directory,
             file_bytes,
-            recycled_max,
             ..
         } = &self.options;
-        while let Some(old) = self.files.take_surplus(*file_bytes, *recycled_max) {
+        let old = self.files.take_surplus(*file_bytes, most);
+        if let Some(old) = &old {
             // If it cannot be removed it stays as an old file: the next start retires it again.
             drop(fs.remove(&old.path).and_then(|()| fs.sync_dir(directory)));
         }
+        old.is_some()
     }
 }
 
@@ -387,14 +428,20 @@ mod tests {
         let fs = MemoryFs::new(1);
         fs.create_dir_all(Path::new("/j")).unwrap();
         let options = JournalOptions::new(Arc::new(fs.clone()), "/j".into(), 1);
+        let spares = Spares::start(&options, 1, VecDeque::new(), &Files::default()).unwrap();
         let mut maker = Maker {
             options,
             next: 1,
             files: Files::default(),
-            gauge: Arc::default(),
+            gauge: spares.gauge(),
             stopping: Arc::new(AtomicBool::new(true)),
         };
-        assert!(maker.make().is_err());
-        assert_eq!(fs.list(Path::new("/j")).unwrap(), [""; 0]);
+        assert!(maker.make(true).is_err());
+        drop(spares);
+        let left = fs.list(Path::new("/j")).unwrap();
+        assert!(
+            left.iter().all(|name| name.ends_with(".journal")),
+            "{left:?}"
+        );
     }
 }

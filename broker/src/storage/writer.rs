@@ -22,6 +22,7 @@ use super::files::{FileId, JournalFile, JournalOptions, RECORDS_START, RecordAt}
 use super::planted::{self, Bug};
 use super::reader::{Files, Reader, Spans};
 use super::record::{self, Header, Kind, WORD};
+use super::reserve::Reserve;
 use super::spares::{SpareGauge, Spares};
 
 /// Payload slices shorter than this are copied next to their header: one slice less for the kernel
@@ -175,6 +176,11 @@ impl Writer {
     /// How the making of spare files goes.
     pub fn spare_gauge(&self) -> Arc<SpareGauge> {
         self.spares.gauge()
+    }
+
+    /// The room that is kept for checkpoints.
+    pub fn reserve(&self) -> Reserve {
+        self.spares.reserve()
     }
 
     /// Largest payload of one record, in bytes.

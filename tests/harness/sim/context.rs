@@ -39,6 +39,8 @@ pub(super) enum What {
     Step(u64, &'static str),
     /// Something goes wrong.
     Fault,
+    /// Whoever filled the disk gives the room back.
+    Room,
     /// A broker is started.
     Start,
 }

@@ -263,6 +263,11 @@ impl File for SimFile {
         self.file.sync_data()
     }
 
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        self.fs.step(Operation::Write, (0, bytes))?;
+        self.file.allocate(bytes)
+    }
+
     fn length(&self) -> io::Result<u64> {
         self.file.length()
     }

@@ -38,7 +38,8 @@ impl World {
         if self.node.is_none() {
             return;
         }
-        match self.context.rng.u32(0..12) {
+        match self.context.rng.u32(0..13) {
+            12 => self.fill_disk(),
             10 => self.stop(),
             11 => self.slow_somebody(),
             0..3 => self.end(End::PowerCut, "power cut"),
@@ -66,6 +67,27 @@ impl World {
             }
             Err(error) => self.ended(&error.to_string()),
         }
+    }
+
+    /// Somebody else takes the rest of the disk, for a while.
+    fn fill_disk(&mut self) {
+        self.count("full disk");
+        let left = match self.context.rng.u32(0..3) {
+            0 => 0,
+            1 => self.context.rng.u64(0..20_000),
+            _ => self
+                .context
+                .rng
+                .u64(0..2 * self.plan.setup.settings.journal_file_bytes),
+        };
+        self.set_capacity(Some(self.fs.disk().used_bytes() + left));
+        let for_us = self.context.around(10_000_000);
+        self.context.happens_in(for_us, What::Room);
+    }
+
+    pub(super) fn set_capacity(&mut self, bytes: Option<u64>) {
+        self.capacity = bytes;
+        self.fs.disk().set_capacity(bytes);
     }
 
     /// A connection takes nothing for a while.
@@ -167,6 +189,7 @@ impl World {
     fn machine(&mut self, disk: MemoryFs) {
         let seed = self.context.rng.u64(..);
         let ways = (self.trace.clone(), self.plan.lie);
+        disk.set_capacity(self.capacity);
         self.fs = SimFs::new(disk, ways, self.plan.speed, seed);
     }
 

@@ -167,7 +167,10 @@ impl Mover {
         };
         if let Some(moving) = self.open.remove(&sequence) {
             self.answered(context, &moving, self.tag(sequence), answer);
-            let refused = matches!(answer, Err(Refusal::Operation { .. }));
+            let refused = matches!(
+                answer,
+                Err(Refusal::Operation { .. } | Refusal::Busy { .. })
+            );
             self.undone = refused.then_some(moving.held);
         }
         true
@@ -200,7 +203,7 @@ impl Mover {
             }
             Err(Refusal::ProducerUnknown) => context.ledger.note(&self.to.1, Event::Unknown(tag)),
             // Nothing of it was done: what it held comes back when its lease has ended.
-            Err(Refusal::Operation { .. }) => {
+            Err(Refusal::Operation { .. } | Refusal::Busy { .. }) => {
                 for offset in moving.held.range.clone() {
                     let undone = Event::AckUndone { offset, grant };
                     context.ledger.note(&[self.from.1], undone);

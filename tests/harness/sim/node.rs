@@ -52,14 +52,15 @@ impl Node {
     pub fn start(fs: &SimFs, clocks: &Clocks, setup: &Setup) -> Result<Self> {
         let disk = Arc::new(fs.clone());
         fs.hold_up(Some(clocks.clone()));
-        let started = recovery::start(disk, Path::new(DATA), setup.settings);
+        let hands = ManualThreads::default();
+        let threads = Threads::Manual(hands.clone());
+        let started = recovery::start(disk, Path::new(DATA), setup.settings, &threads);
         let mut recovery = started.inspect_err(|_| fs.hold_up(None))?;
         (setup.prepare)(&mut recovery.core);
         let (inbox, mailbox) = (Rc::new(Inbox::new(INBOX_BYTES)), Rc::default());
-        let hands = ManualThreads::default();
         let machine = Machine {
             time: TimeSource::Manual(clocks.broker.clone()),
-            threads: Threads::Manual(hands.clone()),
+            threads,
         };
         let ways = (Rc::clone(&inbox), Rc::clone(&mailbox));
         let committer = Committer::start(recovery, ways, &machine, setup.pace);

@@ -116,6 +116,7 @@ impl World {
     fn close(&mut self) {
         self.context.is_closing = true;
         self.fs.heal();
+        self.set_capacity(None);
         let at = self.context.now().ms;
         self.healed_at = at;
         self.context.happens_in(0, What::Start);

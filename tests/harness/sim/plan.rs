@@ -96,13 +96,13 @@ impl Plan {
             pause_us: length_ms * 1_000 / runs,
             speed: Speed {
                 sync_us,
-                slow_us: rng.u64(1..200) * 1_000,
+                slow_us: rng.u64(1..50) * 1_000,
             },
             lie: Lie::None,
             setup: Setup {
                 settings: Settings {
                     journal_file_bytes: rng.u64(4..10) * (64 << 10),
-                    filling: Filling::Inline,
+                    filling: Filling::Ahead,
                     budgets: Budgets {
                         tail_bytes: rng.u64(0..3) * 10_000,
                         read_bytes: rng.u64(0..3) * 10_000,

@@ -24,6 +24,8 @@ pub const LAST: Task = 2;
 const WINDOW: usize = 8;
 /// A run takes no more messages past it, bytes: with one large one more it fits a small journal.
 const RUN_BYTES: usize = 20_000;
+/// Refused on a full disk it asks again after so long.
+const BUSY_US: u64 = 100_000;
 
 /// Publishes to one name.
 #[derive(Debug)]
@@ -218,6 +220,11 @@ impl Publisher {
         match answer {
             Ok(Answer::Confirm(confirm)) => self.confirmed(context, &sent, &confirm),
             Err(Refusal::ProducerUnknown) => self.told(context, &sent, Event::Unknown),
+            Err(Refusal::Busy { .. }) if context.is_closing => {
+                self.told(context, &sent, Event::Refused);
+                self.is_closed = false;
+                context.plan(self.own, BUSY_US, LAST);
+            }
             Err(_) => self.told(context, &sent, Event::Refused),
             Ok(other) => context.astonished(format!("a publish is answered with {other:?}")),
         }

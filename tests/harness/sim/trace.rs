@@ -38,6 +38,7 @@ impl Trace {
             What::Wake(life) => (5, *life, 0),
             What::Step(life, name) => (6, *life, name.len() as u64),
             What::Fault => (7, 0, 0),
+            What::Room => (9, 0, 0),
             What::Start => (8, 0, 0),
         };
         self.note(&[at_us, order, kind, about, more]);

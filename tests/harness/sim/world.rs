@@ -18,6 +18,9 @@ use super::plan::Plan;
 use super::trace::Trace;
 use crate::accounting::{Event, Ms};
 
+/// The broker's thread that reads bodies.
+const FETCH: &str = "siding-fetch";
+
 /// All of it.
 pub(super) struct World {
     pub(super) plan: Plan,
@@ -25,6 +28,8 @@ pub(super) struct World {
     pub(super) clients: Vec<Client>,
     pub(super) node: Option<Node>,
     pub(super) fs: SimFs,
+    /// The disk is full past so many bytes.
+    pub(super) capacity: Option<u64>,
     /// Starts so far.
     pub(super) life: u64,
     wakes_at: Option<u64>,
@@ -57,6 +62,7 @@ impl World {
             clients,
             node: None,
             fs,
+            capacity: None,
             life: 0,
             wakes_at: None,
             stepping: BTreeSet::new(),
@@ -115,6 +121,7 @@ impl World {
             What::Step(life, name) if life == self.life => self.step(name),
             What::Wake(_) | What::Step(..) => {}
             What::Fault => self.fault(),
+            What::Room => self.set_capacity(None),
             What::Start if self.node.is_some() => {}
             What::Start => self.start(),
         }
@@ -158,7 +165,7 @@ impl World {
         if let Some(node) = &self.node {
             node.step(name);
         }
-        if self.fs.failed() > failed {
+        if name == FETCH && self.fs.failed() > failed {
             // What could not be read was handed over to nobody, and is when its lease has ended.
             let at = self.context.now().ms;
             let consumer = u32::MAX;

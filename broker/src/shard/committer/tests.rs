@@ -126,7 +126,12 @@ impl Stage {
             filling,
             budgets,
         };
-        let recovery = recovery::start(Arc::new(fs.clone()), Path::new("/data"), settings);
+        let recovery = recovery::start(
+            Arc::new(fs.clone()),
+            Path::new("/data"),
+            settings,
+            &Threads::System,
+        );
         Self::recovered(fs, recovery.expect("a data directory"))
     }
 
@@ -236,6 +241,10 @@ fn publish(sequence: u64, body: &[u8]) -> Request {
 }
 
 fn publish_at(level: Option<Level>, sequence: u64, body: &[u8]) -> Request {
+    publish_to(jobs(), level, sequence, body)
+}
+
+fn publish_to(name: Name, level: Option<Level>, sequence: u64, body: &[u8]) -> Request {
     let mut run = RunBuilder::new(RunLimits::default());
     run.push(&MessageFields {
         body,
@@ -244,7 +253,7 @@ fn publish_at(level: Option<Level>, sequence: u64, body: &[u8]) -> Request {
     .expect("a message");
     let run = scan(run.take().0, RunLimits::default()).expect("a run");
     Request::Publish {
-        name: jobs(),
+        name,
         ticket: ProducerTicket {
             producer: 1,
             sequence,

@@ -86,15 +86,19 @@ impl Block {
 impl Bodies {
     /// What is to be moved out of these full journal files and out of sparse segments, in an order in which
     /// each record is read once and the offsets of each log rise. Files in which something is in memory wait,
-    /// and those behind them.
-    pub fn moves(&self, full: &[u64]) -> Vec<Move> {
-        let sparse = self.sparse_segments();
+    /// and those behind them. What is moved takes at most `room_bytes`.
+    pub fn moves(&self, full: &[u64], room_bytes: u64) -> Vec<Move> {
+        let mut room_bytes = room_bytes;
         let mut moves = Vec::new();
-        for segment in &sparse {
-            self.moves_of_segment(segment, &mut moves);
+        for segment in self.sparse_segments() {
+            let used = self.records.used(FileId::Segment(segment.number));
+            if let Some(left) = room_bytes.checked_sub(used.bytes) {
+                room_bytes = left;
+                self.moves_of_segment(&segment, &mut moves);
+            }
         }
         moves.sort_by_key(|it| (it.log, it.kept.start));
-        let mut from_journal = self.moves_of_journal(full);
+        let mut from_journal = self.moves_of_journal(full, room_bytes);
         from_journal.sort_by_key(|it| (it.record, it.log, it.kept.start));
         moves.append(&mut from_journal);
         moves
@@ -127,17 +131,19 @@ impl Bodies {
         }
     }
 
-    fn moves_of_journal(&self, full: &[u64]) -> Vec<Move> {
+    fn moves_of_journal(&self, full: &[u64], room_bytes: u64) -> Vec<Move> {
         let mut chosen = BTreeSet::new();
-        let mut pieces = 0;
+        let (mut pieces, mut bytes) = (0, 0);
         for number in full {
             let file = FileId::Journal(*number);
-            let used = self.records.used(file).pieces;
-            if pieces > 0 && pieces + used > MOVED_PIECES_MAX {
+            let used = self.records.used(file);
+            let too_many = pieces > 0 && pieces + used.pieces > MOVED_PIECES_MAX;
+            pieces += used.pieces;
+            bytes += used.bytes;
+            if too_many || bytes > room_bytes {
                 break;
             }
-            pieces += used;
-            if used > 0 {
+            if used.pieces > 0 {
                 chosen.insert(file);
             }
         }

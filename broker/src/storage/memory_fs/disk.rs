@@ -46,6 +46,8 @@ pub(super) struct Inode {
     pub(super) seen: Content,
     pub(super) durable: Content,
     pub(super) dirty: BTreeMap<u64, Dirty>,
+    /// So many bytes have room, written or not.
+    pub(super) allocated: usize,
 }
 
 /// A sector whose newest content is not known to be on the disk.
@@ -122,19 +124,31 @@ impl Disk {
         changed || self.durable_names.values().any(|named| *named == inode)
     }
 
+    /// By files that have a name; what has none any more is gone.
+    pub(super) fn used_bytes(&self, apart_from: Option<u64>) -> u64 {
+        let named = self
+            .names
+            .values()
+            .filter(|named| Some(**named) != apart_from);
+        let inodes = named.filter_map(|named| self.inodes.get(named));
+        let taken: usize = inodes.map(Inode::taken).sum();
+        u64::try_from(taken).unwrap_or(u64::MAX)
+    }
+
     pub(super) fn has_room(&self, inode: u64, end: usize) -> bool {
-        let others = self.inodes.iter().filter(|(number, _)| **number != inode);
-        let used: usize = others.map(|(_, inode)| inode.seen.length()).sum();
-        let own = self
-            .inodes
-            .get(&inode)
-            .map_or(0, |inode| inode.seen.length());
+        let used = size(self.used_bytes(Some(inode)));
+        let own = self.inodes.get(&inode).map_or(0, Inode::taken);
         // Overwriting takes no room, even on a full disk.
         end <= own || self.capacity.is_none_or(|room| used + end <= size(room))
     }
 }
 
 impl Inode {
+    /// Bytes it takes of the disk.
+    fn taken(&self) -> usize {
+        self.seen.length().max(self.allocated)
+    }
+
     pub(super) fn write(&mut self, offset: usize, bytes: &[u8], deed: u64) {
         self.seen.write(offset, bytes);
         for sector in sectors(offset, bytes.len()) {

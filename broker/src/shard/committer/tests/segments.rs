@@ -9,15 +9,25 @@ use crate::storage::{BodyReader, FileId};
 const MESSAGES: u64 = 40;
 
 fn recover(fs: &MemoryFs) -> Recovery {
+    recover_with(fs, Filling::Inline)
+}
+
+/// With a small journal, and no body in memory.
+pub(super) fn recover_with(fs: &MemoryFs, filling: Filling) -> Recovery {
     let settings = Settings {
         journal_file_bytes: 64 << 10,
-        filling: Filling::Inline,
+        filling,
         budgets: Budgets {
             tail_bytes: 0,
             read_bytes: 1 << 20,
         },
     };
-    let recovery = recovery::start(Arc::new(fs.clone()), Path::new("/data"), settings);
+    let recovery = recovery::start(
+        Arc::new(fs.clone()),
+        Path::new("/data"),
+        settings,
+        &Threads::System,
+    );
     recovery.expect("what a power cut leaves is recovered from")
 }
 

@@ -34,7 +34,7 @@ impl Pair {
     /// Moves what lies in full files, unless it is in memory, and in sparse segments.
     pub(super) fn move_bodies(&mut self) {
         let full: Vec<u64> = (1..self.file()).collect();
-        let moves = self.bodies.moves(&full);
+        let moves = self.bodies.moves(&full, u64::MAX);
         let journal = &self.naive.journal;
         let reads = &mut self.seen.reads;
         let outcome = move_bodies(&self.segments, &moves, self.next_segment, &mut |record| {
@@ -105,7 +105,7 @@ impl Backlog {
 
     /// Moves what there is to be moved; says how many pieces that was.
     fn shift(&mut self) -> usize {
-        let moves = self.bodies.moves(&[1]);
+        let moves = self.bodies.moves(&[1], u64::MAX);
         let (records, segments) = (&self.records, &self.segments);
         let outcome = move_bodies(segments, &moves, self.next, &mut |at| match at.file {
             FileId::Journal(_) => Ok(records[&at].clone()),
@@ -242,7 +242,7 @@ fn a_move_that_fails_for_want_of_room_moves_nothing_and_leaves_nothing() {
         .adopt(std::iter::empty())
         .expect("a directory");
     fs.set_capacity(Some(500_000));
-    let moves = backlog.bodies.moves(&[1]);
+    let moves = backlog.bodies.moves(&[1], u64::MAX);
     let records = backlog.records.clone();
     let failed = move_bodies(&backlog.segments, &moves, 1, &mut |at| {
         Ok(records[&at].clone())
@@ -256,21 +256,14 @@ fn a_move_that_fails_for_want_of_room_moves_nothing_and_leaves_nothing() {
 }
 
 #[test]
-fn nothing_is_moved_where_no_room_would_be_left_for_the_snapshot_behind_it() {
-    // The bodies alone would fit both.
-    for (capacity, fits) in [(2_000_000, false), (2_500_000, true)] {
-        let fs = MemoryFs::new(1);
-        let mut backlog = Backlog::new(20);
-        backlog.segments = Segments::new(Arc::new(fs.clone()), "/segments".into());
-        let adopted = backlog.segments.adopt(std::iter::empty());
-        adopted.expect("a directory");
-        fs.set_capacity(Some(capacity));
-        let moves = backlog.bodies.moves(&[1]);
-        let records = backlog.records.clone();
-        let mut read = |at: RecordAt| Ok(records[&at].clone());
-        let done = move_bodies(&backlog.segments, &moves, 1, &mut read);
-        assert_eq!(done.is_ok(), fits, "{done:?}");
-        let names = fs.list(Path::new("/segments")).expect("a directory");
-        assert_eq!(names.len(), usize::from(fits), "{names:?}");
-    }
+fn no_more_is_moved_than_there_is_room_for_and_the_oldest_files_first() {
+    let (one, bytes) = (Backlog::new(20), 1_200_000);
+    let moved = |room| -> u32 {
+        let moves = one.bodies.moves(&[1], room);
+        moves.iter().map(|it| it.bytes).sum()
+    };
+    let all = moved(u64::MAX);
+    assert!(all > bytes, "{all}");
+    assert_eq!(moved(u64::from(all)), all);
+    assert_eq!(moved(u64::from(all) - 1), 0, "a file in part frees nothing");
 }
