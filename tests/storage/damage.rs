@@ -18,10 +18,11 @@ fn refused(fs: &MemoryFs, at: RecordAt) -> Damage {
     match recover_from(fs, 0) {
         Err(StorageError::Damaged {
             path: found,
-            position,
+            bytes,
             damage,
         }) => {
-            assert_eq!((found, position), (path(at.file.number()), at.position));
+            assert_eq!((found, bytes.start), (path(at.file.number()), at.position));
+            assert!(!matches!(damage, Damage::BeforeDurable { .. }) || at.bytes().end <= bytes.end);
             damage
         }
         other => panic!("accepted: {other:?}"),

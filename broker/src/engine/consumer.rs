@@ -9,6 +9,7 @@ use siding_protocol::request::ProducerTicket;
 use siding_protocol::types::{Grant, OffsetRange, Timestamp};
 
 use super::effect::{DeliverTo, Delivery, Origin, SessionId};
+use super::fence::Fences;
 use super::job::waits::Waits;
 use super::notices::Notices;
 use super::read::Reads;
@@ -58,6 +59,8 @@ pub struct Volatile {
     pub starting: bool,
     /// Whether the disk has no room for more: nothing new is stored.
     pub disk_is_full: bool,
+    /// Of which nothing is handed over.
+    pub fences: Fences,
     /// What the seeds of new logs are drawn from.
     pub secret: Seed,
     /// Whether a `Tick` is on its way.

@@ -37,6 +37,9 @@ impl Engine {
     }
 
     fn serve(&mut self, id: u64, now: Timestamp, effects: &mut Effects) {
+        if self.is_fenced(id) {
+            return;
+        }
         let Some(mut readers) = self.volatile.readers.remove(&id) else {
             return;
         };

@@ -184,6 +184,11 @@ impl Engine {
             let text = "delivery is paused: resume it";
             return Some(Cause::new(CauseCode::Paused, ready, text));
         }
+        if self.volatile.fences.hold(subscription.log) {
+            let text = "a body cannot be read, so nothing is handed over: the log of the broker names \
+                        it; stop the broker and run `siding salvage`";
+            return Some(Cause::new(CauseCode::Paused, ready, text));
+        }
         if !subscription.settings.forward_to.is_empty() {
             return self.forward_blocked(subscription);
         }

@@ -159,7 +159,7 @@ impl Engine {
         self.volatile.reads.start(id, log.id, job, effects);
     }
 
-    /// Proposes to move what was read. What cannot be read stays where it is, and is tried again.
+    /// Proposes to move what was read. What cannot be read stays where it is, and everything behind it.
     pub(super) fn propose_forward(
         &mut self,
         now: Timestamp,
@@ -168,6 +168,9 @@ impl Engine {
         bodies: &[Body],
         effects: &mut Effects,
     ) {
+        if self.is_fenced(id) {
+            return self.volatile.reads.finish(id);
+        }
         let wanted: RangeSet = ranges.iter().cloned().collect();
         let (mut moved, mut bytes) = (RangeSet::default(), BytesMut::new());
         let mut room = self.state.logs.get(&target).map_or((0, 0), room_of);

@@ -14,6 +14,7 @@ pub mod effect;
 pub mod entry;
 mod ephemeral;
 mod explain;
+pub mod fence;
 mod forward;
 mod handle;
 pub mod job;

@@ -288,7 +288,7 @@ impl Engine {
         let Some(subscription) = self.state.subscriptions.get(&id) else {
             return;
         };
-        if self.volatile.reads.busy.contains(&id) {
+        if self.volatile.reads.busy.contains(&id) || self.is_fenced(id) {
             return;
         }
         if subscription.unjudged.is_empty() {

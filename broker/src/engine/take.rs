@@ -58,8 +58,8 @@ impl Engine {
         self.volatile.reads.ask(log, job, effects);
     }
 
-    /// The bodies have come: proposes to settle, unless the consumer is gone or its name paused. What
-    /// cannot be read is leased instead, as for any other consumer, and is a dead letter in the end.
+    /// The bodies have come: proposes to settle, unless the consumer is gone, its name paused or its
+    /// log fenced. What cannot be read for now is leased instead, as for any other consumer.
     pub(super) fn propose_take(
         &mut self,
         now: Timestamp,
@@ -69,7 +69,8 @@ impl Engine {
     ) {
         let (id, grant) = (delivery.subscription, delivery.grant);
         let found = self.state.subscriptions.get(&id);
-        let is_wanted = self.volatile.held(grant).is_some() && found.is_some_and(|it| !it.paused);
+        let is_open = found.is_some_and(|it| !it.paused && !self.volatile.fences.hold(it.log));
+        let is_wanted = self.volatile.held(grant).is_some() && is_open;
         let bodies = if is_wanted { bodies } else { &[] };
         let came: RangeSet = bodies.iter().map(Body::range).collect();
         let chosen = delivery.ranges.iter();

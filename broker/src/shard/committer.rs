@@ -263,7 +263,9 @@ impl<S: Sessions> Committer<S> {
                 }
                 self.advance(now)?;
             }
-            Outside::Fetched(record, payload) => self.performer.fetched(record, payload)?,
+            Outside::Fetched(record, payload) => {
+                self.performer.fetched(record, payload, &mut self.core)?;
+            }
             Outside::Moved(result) => {
                 self.checkpoints.moved(result, self.performer.bodies_mut());
             }

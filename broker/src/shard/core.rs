@@ -20,6 +20,7 @@ use crate::engine::entry::ENTRY_HEAD_BYTES_MAX;
 use crate::engine::read::Body;
 use crate::engine::seed::Seed;
 use crate::engine::snapshot::SnapshotError;
+use crate::engine::state::State;
 
 /// Lazy commands wait so long for an awaited group to ride with; then they are written un-synced.
 pub const LAZY_MS: u64 = 5;
@@ -253,6 +254,16 @@ impl Core {
     /// What is to be done, in order; the room stays.
     pub fn deeds(&mut self) -> std::vec::Drain<'_, Deed> {
         self.deeds.drain(..)
+    }
+
+    /// The engine's durable half, to look at.
+    pub fn state(&self) -> &State {
+        self.engine.state()
+    }
+
+    /// Hands over nothing more of a log: a body of it cannot be read.
+    pub fn fence(&mut self, log: u64) {
+        self.engine.fence(log);
     }
 
     /// The engine's durable half.

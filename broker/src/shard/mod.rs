@@ -16,3 +16,4 @@ pub mod perform;
 pub mod recovery;
 pub mod resolve;
 pub mod sessions;
+pub mod touches;

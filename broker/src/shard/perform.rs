@@ -5,13 +5,13 @@ use std::rc::Rc;
 use bytes::Bytes;
 use siding_protocol::event::Answer;
 use siding_protocol::refusal::Refusal;
-use tracing::error;
 
-use super::core::Deed;
+use super::core::{Core, Deed};
 use super::door::Applied;
 use super::fetch::{Fetcher, FetcherGone};
 use super::resolve::{Resolved, Resolver};
 use super::sessions::Sessions;
+use super::touches::fence;
 use crate::engine::command::Entry;
 use crate::engine::effect::{Place, SessionId};
 use crate::engine::read::Body;
@@ -168,7 +168,7 @@ impl<S: Sessions> Performer<S> {
         self.fetcher.feed(&mut self.resolver)
     }
 
-    /// A read came back.
+    /// A read came back. If it failed and a message that is needed lies there, its queue is fenced.
     ///
     /// # Errors
     /// Nothing can be read any more.
@@ -176,12 +176,13 @@ impl<S: Sessions> Performer<S> {
         &mut self,
         record: RecordAt,
         payload: Result<Bytes, StorageError>,
+        core: &mut Core,
     ) -> Result<(), FetcherGone> {
         let fetched = self
             .resolver
             .fetched(&mut self.bodies, record, payload, &mut self.resolved);
         if let Err(error) = fetched {
-            error!(%error, "bodies cannot be read; their messages are not delivered");
+            fence(core, &self.bodies, record, &error);
         }
         self.send_resolved();
         self.fetcher.feed(&mut self.resolver)

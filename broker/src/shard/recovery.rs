@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use super::checkpoint::{BODIES_SECTION, ENGINE_SECTION};
 use super::core::{Core, Deed};
 use super::perform::Runs;
+use super::touches::Touches;
 use crate::engine::command::{Entry, EntryError};
 use crate::engine::seed::Seed;
 use crate::engine::snapshot::SnapshotError;
@@ -35,7 +36,15 @@ pub struct Settings {
 pub enum RecoveryError {
     /// The disk, or what is on it.
     #[error(transparent)]
-    Storage(#[from] StorageError),
+    Storage(StorageError),
+    /// The data are damaged.
+    #[error("{source}; {touches}")]
+    Damaged {
+        /// Where, and how.
+        source: StorageError,
+        /// Whose messages.
+        touches: Touches,
+    },
     /// The newest snapshot lacks a part.
     #[error("snapshot {index} has no section {section:?}")]
     Section {
@@ -112,16 +121,26 @@ pub fn start(
     let group_bytes_max = usize::try_from(group_bytes_max).unwrap_or(usize::MAX);
     let (mut shard, from) = restore(&data_dir, group_bytes_max, settings.budgets)?;
     let segments = data_dir.segments();
-    segments.adopt(shard.bodies.segments())?;
+    segments
+        .adopt(shard.bodies.segments())
+        .map_err(|source| shard.name(source))?;
     let mut failure = None;
-    let (writer, report) = recover(&options, &|_| from, &mut |record| {
+    let strangers = segments.strangers()?;
+    let recovered = recover(&options, &|_| from, &mut |record| {
         if failure.is_none() {
             failure = shard.replay(record).err();
         }
-    })?;
+    });
     if let Some(failure) = failure {
         return Err(failure);
     }
+    let (writer, report) = recovered.map_err(|source| shard.name(source))?;
+    if from == 1 && report.last.is_empty() && !strangers.is_empty() {
+        let path = data_dir.snapshots().path();
+        return Err(shard.name(StorageError::missing(path)));
+    }
+    // Only now: the journal goes on from the snapshot that does not name them.
+    segments.remove_strangers(strangers)?;
     tell(&report, from);
     let Shard { mut core, bodies } = shard;
     let [high, low] = data_dir.draw()?;
@@ -172,7 +191,28 @@ fn restore(
     Ok((Shard { core, bodies }, index + 1))
 }
 
+impl From<StorageError> for RecoveryError {
+    /// Where nothing is known yet of what lies where.
+    fn from(source: StorageError) -> Self {
+        name(source, None)
+    }
+}
+
+/// Says what a damage touches.
+fn name(source: StorageError, known: Option<(&Core, &Bodies)>) -> RecoveryError {
+    if !matches!(source, StorageError::Damaged { .. }) {
+        return RecoveryError::Storage(source);
+    }
+    let touches = Touches::of(&source, known);
+    RecoveryError::Damaged { source, touches }
+}
+
 impl Shard {
+    /// Says what a damage touches.
+    fn name(&self, source: StorageError) -> RecoveryError {
+        name(source, Some((&self.core, &self.bodies)))
+    }
+
     fn replay(&mut self, record: Recovered) -> Result<(), RecoveryError> {
         if !record.kind.is_indexed() {
             return Ok(());

@@ -34,8 +34,8 @@ const AHEAD_MAX: usize = 64;
 /// A delivery or a browse with its bytes.
 #[derive(Clone, Debug)]
 pub enum Resolved {
-    /// Send as `Deliver` or `Received`. Messages that are gone by now, or could not be read, are
-    /// left out; a push of nothing is not given out, an empty answer is.
+    /// Send as `Deliver` or `Received`. Messages that are gone by now are left out, and what comes behind
+    /// one that could not be read; a push of nothing is not given out, an empty answer is.
     Delivery {
         /// Whom to.
         to: DeliverTo,
@@ -179,8 +179,8 @@ impl Resolver {
     /// A read came back: resolves into `out` what waited for it.
     ///
     /// # Errors
-    /// What the read failed with, to be reported; the messages in that record are left out of the
-    /// deliveries that waited for it. A failure that concerns no live message any more is none.
+    /// What the read failed with, to be reported; a delivery that waited for it ends before the messages in
+    /// that record, everything else leaves them out. A failure that concerns no live message any more is none.
     pub fn fetched(
         &mut self,
         bodies: &mut Bodies,
@@ -207,6 +207,9 @@ impl Resolver {
                 continue;
             };
             if let Some(first) = jobs.front_mut().filter(|_| failure.is_some()) {
+                if first.work.ends_at_a_hole() {
+                    first.index = usize::MAX;
+                }
                 first.from = bodies.after(first.work.log(), first.from, record);
             }
             while let Some(mut job) = jobs.pop_front() {

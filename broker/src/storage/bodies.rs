@@ -27,6 +27,7 @@ pub use index::{IndexDamage, IndexError};
 pub use moving::{Block, Move, Moved};
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use bytes::Bytes;
 use siding_protocol::types::{Offset, OffsetRange, Timestamp};
@@ -276,6 +277,23 @@ impl Bodies {
         let inside = |piece: &&Piece| self.records.at(piece.record) == record;
         let inside = pieces.iter_from(pieces.find(from)).take_while(inside);
         inside.last().map_or(from, |piece| piece.kept().end)
+    }
+
+    /// By log: the messages that lie in these bytes of a file, or reach into them.
+    pub fn lying_in(&self, file: FileId, bytes: &Range<u64>) -> BTreeMap<u64, Vec<OffsetRange>> {
+        let mut found = BTreeMap::new();
+        for (log, pieces) in &self.logs {
+            let inside = pieces.iter_from(0).filter(|piece| {
+                let at = self.records.at(piece.record);
+                let place = at.bytes();
+                at.file == file && place.start < bytes.end && bytes.start < place.end
+            });
+            let inside: Vec<_> = inside.map(Piece::kept).collect();
+            if !inside.is_empty() {
+                found.insert(*log, inside);
+            }
+        }
+        found
     }
 
     /// The files in which a body is still needed, rising.

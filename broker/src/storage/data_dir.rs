@@ -140,7 +140,7 @@ fn read_or_make_node(fs: &dyn Fs, directory: &Path) -> Result<u64, StorageError>
     let damaged = || {
         StorageError::damaged(
             &path,
-            0,
+            0..bytes.len().min(read) as u64,
             Damage::Checksum {
                 what: "content of the file",
             },
@@ -163,7 +163,7 @@ fn make_node(fs: &dyn Fs, directory: &Path, path: &Path) -> Result<u64, StorageE
             .list(&inside)
             .map_err(StorageError::io("list", &inside))?;
         if !names.is_empty() {
-            return Err(StorageError::damaged(path, 0, Damage::Missing));
+            return Err(StorageError::damaged(path, 0..0, Damage::Missing));
         }
     }
     let node = fs

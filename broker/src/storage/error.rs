@@ -1,8 +1,11 @@
 //! What can break below the broker, and how each kind is mended.
 
+use std::fmt::{self, Display, Formatter};
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use thiserror::Error;
 
 use super::files::FileId;
@@ -23,15 +26,15 @@ pub enum StorageError {
     },
     /// Bytes that were durable are damaged, or gone. Nothing is cut or skipped on its own.
     #[error(
-        "{} is damaged at byte {position}: {damage}; nothing was changed: restore this data \
-         directory from a copy of one moment",
-        path.display()
+        "{} is damaged{}: {damage}; nothing was changed: `siding salvage` says what can be kept, \
+         or restore this data directory from a copy of one moment",
+        path.display(), At(bytes)
     )]
     Damaged {
         /// The damaged file.
         path: PathBuf,
-        /// Where in it, in bytes from its start.
-        position: u64,
+        /// Where in it, as far as it is known; empty: something is missing there.
+        bytes: Range<u64>,
         /// What is wrong there.
         damage: Damage,
     },
@@ -138,7 +141,7 @@ pub enum Damage {
         /// The number in it.
         found: u64,
     },
-    /// The file that names the node is gone, though the directory holds data.
+    /// A file that must be there is gone.
     #[error("it is missing, though the directory holds data")]
     Missing,
 }
@@ -159,11 +162,46 @@ impl StorageError {
         }
     }
 
-    pub(super) fn damaged(path: &Path, position: u64, damage: Damage) -> Self {
+    pub(super) fn damaged(path: &Path, bytes: Range<u64>, damage: Damage) -> Self {
         Self::Damaged {
             path: path.to_path_buf(),
-            position,
+            bytes,
             damage,
+        }
+    }
+
+    /// What must be there is not.
+    pub fn missing(path: PathBuf) -> Self {
+        Self::Damaged {
+            path,
+            bytes: 0..0,
+            damage: Damage::Missing,
+        }
+    }
+
+    /// Whether it lies in the process or the machine and not in the data: the same may go well later.
+    pub fn is_passing(&self) -> bool {
+        let Self::Io { source, .. } = self else {
+            return false;
+        };
+        let passing = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR];
+        let passing = passing.map(Errno::raw_os_error);
+        source
+            .raw_os_error()
+            .is_some_and(|errno| passing.contains(&errno))
+    }
+}
+
+/// A place in a file, for people.
+struct At<'a>(&'a Range<u64>);
+
+impl Display for At<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Range { start, end } = self.0;
+        match end.saturating_sub(*start) {
+            0 if *start == 0 => Ok(()),
+            0 => write!(f, " at byte {start}"),
+            bytes => write!(f, " at bytes {start} to {end} ({bytes} bytes)"),
         }
     }
 }

@@ -22,6 +22,7 @@
 
 use std::fmt;
 use std::io::IoSlice;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,16 +30,19 @@ use super::error::{Damage, StorageError};
 use super::fs::{File, Fs, OpenMode};
 use super::planted::{self, Bug};
 use super::record::{self, Checksums, HEADER_BYTES, Header};
+use super::segment::BLOCK_HEADER_BYTES;
+use super::segments;
 use super::threads::Threads;
 
 /// Version of the file format that this release writes.
 const FORMAT: u32 = 1;
 const MAGIC: [u8; 8] = *b"SIDINGJ\n";
 /// Where the records of a file start, in bytes.
-pub(super) const RECORDS_START: u64 = 4096;
+pub const RECORDS_START: u64 = 4096;
 const RECORDS_START_USIZE: usize = 4096;
 /// Bytes of the header that mean something; the last four are its checksum.
 const MEANING_BYTES: usize = 44;
+const HEADER: Range<u64> = 0..44;
 /// Where the generation stands in it.
 const GENERATION: u64 = 24;
 const FILE_BYTES_MIN: u64 = 64 << 10;
@@ -147,6 +151,16 @@ pub enum FileId {
 }
 
 impl FileId {
+    /// What a path names, by its last part.
+    pub fn of_path(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?;
+        match parse_name(name) {
+            Name::Journal(number) => Some(Self::Journal(number)),
+            Name::Making => None,
+            Name::Foreign => segments::number_of(name).map(Self::Segment),
+        }
+    }
+
     /// Its number among the files of its kind.
     pub fn number(self) -> u64 {
         match self {
@@ -175,6 +189,18 @@ pub struct RecordAt {
     pub length: u32,
 }
 
+impl RecordAt {
+    /// Where header and payload stand in the file, in bytes.
+    pub fn bytes(&self) -> Range<u64> {
+        let header = match self.file {
+            FileId::Segment(_) => BLOCK_HEADER_BYTES,
+            FileId::Journal(_) => HEADER_BYTES,
+        };
+        let length = u64::from(self.length).saturating_add(header as u64);
+        self.position..self.position.saturating_add(length)
+    }
+}
+
 /// One open journal file.
 #[derive(Debug)]
 pub struct JournalFile {
@@ -198,7 +224,7 @@ impl JournalFile {
             .read_at(&mut header, 0)
             .map_err(StorageError::io("read", &path))?;
         let length = file.length().map_err(StorageError::io("read", &path))?;
-        let damaged = |damage| Err(StorageError::damaged(&path, 0, damage));
+        let damaged = |damage| Err(StorageError::damaged(&path, HEADER, damage));
         let Some((format, found, generation, bytes)) = parse_file_header(&header)
             .filter(|&(.., bytes)| read == MEANING_BYTES && length >= bytes)
         else {
@@ -259,7 +285,7 @@ impl JournalFile {
 
     /// Reads a record again and checks all of it.
     pub(super) fn read(&self, at: RecordAt) -> Result<Vec<u8>, StorageError> {
-        let damaged = || StorageError::damaged(&self.path, at.position, Damage::Record);
+        let damaged = || StorageError::damaged(&self.path, at.bytes(), Damage::Record);
         let payload_bytes = usize::try_from(at.length).map_err(|_| damaged())?;
         let mut record = vec![0; HEADER_BYTES + payload_bytes];
         let read = self

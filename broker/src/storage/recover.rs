@@ -38,7 +38,7 @@ use super::inventory::{find_newest, open_all, read_all};
 use super::planted::{self, Bug};
 use super::reader::{Files, Spans};
 use super::record::{HEADER_BYTES, Header, Kind};
-use super::scan::{Behind, Found, Walk, look_behind};
+use super::scan::{Behind, Found, Walk, damaged_bytes, look_behind};
 use super::spares::Spares;
 use super::writer::{self, End, Level, Writer};
 
@@ -107,7 +107,7 @@ pub fn recover(
         // A journal that was cut still has the file that it goes on in, or a spare.
         return Err(StorageError::damaged(
             &options.directory,
-            0,
+            0..0,
             Damage::Missing,
         ));
     }
@@ -179,7 +179,8 @@ impl Recovery<'_> {
             Some(end) => {
                 let next = file.number.saturating_add(1);
                 let damage = Damage::ShortFile { next, end };
-                return Err(StorageError::damaged(&file.path, walk.position, damage));
+                let bytes = damaged_bytes(&walk, end);
+                return Err(StorageError::damaged(&file.path, bytes, damage));
             }
             // The file after it was retired. What is missing here lies below what is wanted, or
             // the gap in the indexes will tell.
@@ -277,7 +278,8 @@ impl Recovery<'_> {
                     expected,
                     found: index,
                 };
-                return Err(StorageError::damaged(&file.path, found.position, damage));
+                let at = found.position..found.position;
+                return Err(StorageError::damaged(&file.path, at, damage));
             }
             self.report.last.insert(shard, index);
             spans.note(shard, index);
@@ -313,7 +315,8 @@ fn refuse_damage(file: &JournalFile, walk: &Walk<'_>) -> Result<Behind, StorageE
         Some(_) if planted::has(Bug::DamageCut) => Ok(behind),
         Some((evidence, group)) => {
             let damage = Damage::BeforeDurable { evidence, group };
-            Err(StorageError::damaged(&file.path, walk.position, damage))
+            let bytes = damaged_bytes(walk, behind.end);
+            Err(StorageError::damaged(&file.path, bytes, damage))
         }
     }
 }

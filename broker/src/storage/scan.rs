@@ -9,6 +9,8 @@
     )
 )]
 
+use std::ops::Range;
+
 use super::files::RECORDS_START;
 use super::record::{self, Checksums, Header, WORD};
 
@@ -118,6 +120,17 @@ pub(super) fn look_behind(walk: &Walk<'_>) -> Behind {
         behind.before = Some(header.before);
     }
     behind
+}
+
+/// From where a walk ended to the next whole record, or to `end` where none is left: what is damaged.
+pub(super) fn damaged_bytes(walk: &Walk<'_>, end: u64) -> Range<u64> {
+    let whole = candidates(walk.bytes, walk.position).find_map(|(position, bytes)| {
+        let header = record::parse(bytes, walk.checksums, position)?;
+        let is_leftover = walk.last.is_some_and(|last| header.group < last.group);
+        let is_whole = record::payload(&header, bytes, walk.checksums).is_some();
+        (!is_leftover && is_whole).then_some(position)
+    });
+    walk.position..whole.unwrap_or(end).max(walk.position)
 }
 
 /// Every place of a file from `from` on where a header could start, with the bytes from there.

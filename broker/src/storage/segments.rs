@@ -4,7 +4,8 @@
 //! needed no more. Its lock is held for a look-up, never for IO. What the newest snapshot does not name is
 //! nobody's: a crash left it before a snapshot could, or after one that needed it no more.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -70,8 +71,8 @@ impl Segments {
         }
     }
 
-    /// At a start: these are needed, so each must be there and whole; every other one is removed. What of
-    /// their blocks is damaged is told when they are read.
+    /// At a start: these are needed, so each must be there and whole. What of their blocks is damaged is
+    /// told when they are read.
     ///
     /// # Errors
     /// One is missing or damaged: nothing was changed.
@@ -83,19 +84,34 @@ impl Segments {
         for segment in needed.values() {
             self.open(segment)?.footer()?;
         }
-        let names = fs
-            .list(directory)
-            .map_err(StorageError::io("list", directory))?;
-        let is_needed = |name: &String| needed.values().any(|segment| name_of(segment) == *name);
-        let strangers = names.into_iter().filter(|name| name.ends_with(SUFFIX));
-        for name in strangers.filter(|name| !is_needed(name)) {
-            let path = directory.join(name);
-            fs.remove(&path)
-                .map_err(StorageError::io("remove", &path))?;
-        }
-        self.sync_directory()?;
         self.table().known = needed;
         Ok(())
+    }
+
+    /// Files that nobody has adopted.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub fn strangers(&self) -> Result<Vec<PathBuf>, StorageError> {
+        let names = self.fs.list(&self.directory);
+        let names = names.map_err(StorageError::io("list", &self.directory))?;
+        let known: BTreeSet<String> = self.table().known.values().map(name_of).collect();
+        let strangers = names.into_iter().filter(|name| name.ends_with(SUFFIX));
+        let strangers = strangers.filter(|name| !known.contains(name));
+        Ok(strangers.map(|name| self.directory.join(name)).collect())
+    }
+
+    /// Removes them, once it is certain that nobody needs them.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub fn remove_strangers(&self, strangers: Vec<PathBuf>) -> Result<(), StorageError> {
+        for path in strangers {
+            self.fs
+                .remove(&path)
+                .map_err(StorageError::io("remove", &path))?;
+        }
+        self.sync_directory()
     }
 
     /// The payload of a block, after both of its checks.
@@ -178,14 +194,16 @@ impl Segments {
 
     fn open(&self, segment: &Segment) -> Result<OpenSegment, StorageError> {
         let path = self.path(segment);
-        let file = self
-            .fs
-            .open(&path, OpenMode::ReadOnly)
-            .map_err(StorageError::io("open", &path))?;
+        let file = match self.fs.open(&path, OpenMode::ReadOnly) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(StorageError::missing(path));
+            }
+            opened => opened.map_err(StorageError::io("open", &path))?,
+        };
         let mut bytes = [0; HEAD_BYTES];
         file.read_at(&mut bytes, 0)
             .map_err(StorageError::io("read", &path))?;
-        let damaged = |damage| Err(StorageError::damaged(&path, 0, damage));
+        let damaged = |damage| Err(StorageError::damaged(&path, 0..HEAD_BYTES as u64, damage));
         let Some((format, head)) = parse_head(&bytes) else {
             return damaged(Damage::Checksum {
                 what: "header of the file",
@@ -230,7 +248,7 @@ impl Table {
 
 impl OpenSegment {
     fn read(&self, at: RecordAt) -> Result<Bytes, StorageError> {
-        let damaged = || StorageError::damaged(&self.path, at.position, Damage::Record);
+        let damaged = || StorageError::damaged(&self.path, at.bytes(), Damage::Record);
         let payload = usize::try_from(at.length).map_err(|_| damaged())?;
         let mut bytes = vec![0; BLOCK_HEADER_BYTES + payload];
         let read = self
@@ -264,8 +282,15 @@ impl OpenSegment {
         let damage = Damage::Checksum {
             what: "footer of the file",
         };
-        Err(StorageError::damaged(&self.path, length, damage))
+        let from = start.unwrap_or_default();
+        Err(StorageError::damaged(&self.path, from..length, damage))
     }
+}
+
+/// The number in the name of a segment file.
+pub(super) fn number_of(name: &str) -> Option<u64> {
+    let (_, number) = name.strip_suffix(SUFFIX)?.rsplit_once('.')?;
+    number.parse().ok()
 }
 
 fn name_of(segment: &Segment) -> String {

@@ -38,6 +38,7 @@
 )]
 
 use std::io::{ErrorKind, IoSlice};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -52,6 +53,7 @@ use super::writer::to_u64;
 const FORMAT: u32 = 1;
 const MAGIC: [u8; 8] = *b"SIDINGS\n";
 const HEADER_BYTES: usize = 44;
+const HEADER: Range<u64> = 0..44;
 const SECTION_HEADER_BYTES: usize = 20;
 const PREFIX: &str = "snapshot-";
 
@@ -109,6 +111,11 @@ impl Snapshots {
         Self { fs, directory }
     }
 
+    /// Where they are, without a number.
+    pub fn path(&self) -> PathBuf {
+        self.directory.join("snapshot")
+    }
+
     /// Writes a snapshot durably, then removes the older ones. On an error the one before is
     /// still the newest, or this one already is.
     pub fn write(&self, snapshot: &Snapshot) -> Result<(), StorageError> {
@@ -158,7 +165,7 @@ impl Snapshots {
             let damage = Damage::Misnamed {
                 found: snapshot.index,
             };
-            Err(StorageError::damaged(&path, 0, damage))
+            Err(StorageError::damaged(&path, HEADER, damage))
         }
     }
 
@@ -263,11 +270,13 @@ fn encode_section_header(section: &Section, checksums: &Checksums) -> Vec<u8> {
 fn parse(mut bytes: Bytes, path: &Path) -> Result<Snapshot, StorageError> {
     let length = bytes.len();
     let damaged = |rest: &Bytes, what| {
-        let position = to_u64(length.saturating_sub(rest.len()));
-        StorageError::damaged(path, position, Damage::Checksum { what })
+        let from = to_u64(length.saturating_sub(rest.len()));
+        StorageError::damaged(path, from..to_u64(length), Damage::Checksum { what })
     };
-    let (mut snapshot, count, format) =
-        parse_header(&bytes).ok_or_else(|| damaged(&bytes, "header of the snapshot"))?;
+    let (mut snapshot, count, format) = parse_header(&bytes).ok_or_else(|| {
+        let what = "header of the snapshot";
+        StorageError::damaged(path, HEADER, Damage::Checksum { what })
+    })?;
     if format != FORMAT {
         let path = path.to_path_buf();
         return Err(StorageError::Format {

@@ -1,10 +1,12 @@
 //! A shard on a disk in memory, with a manual clock and sessions that only take notes.
 
+mod damage;
 mod edges;
 mod level;
 mod segments;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
@@ -35,6 +37,8 @@ struct Notes {
     open: Cell<usize>,
     flushed: RefCell<Vec<usize>>,
     deliveries: Cell<u64>,
+    /// Messages in them, by consumer.
+    delivered: RefCell<BTreeMap<u32, u64>>,
     /// Messages of the last browse.
     browsed: Cell<usize>,
     /// Lengths of their bodies.
@@ -63,9 +67,13 @@ impl Sessions for Notes {
 
     fn release(&self, _: SessionId, _: usize) {}
 
-    fn deliver(&self, _: DeliverTo, _: Option<&OffsetRange>, batches: &[BatchParts]) {
+    fn deliver(&self, to: DeliverTo, _: Option<&OffsetRange>, batches: &[BatchParts]) {
         assert!(!batches.is_empty());
         self.deliveries.set(self.deliveries.get() + 1);
+        let messages: u64 = batches.iter().map(|it| u64::from(it.head.count)).sum();
+        if let DeliverTo::Consumer { consumer, .. } = to {
+            *self.delivered.borrow_mut().entry(consumer).or_default() += messages;
+        }
         self.note();
     }
 
@@ -264,10 +272,14 @@ fn publish_to(name: Name, level: Option<Level>, sequence: u64, body: &[u8]) -> R
 }
 
 fn consume() -> Request {
+    consume_of(jobs(), 7)
+}
+
+fn consume_of(name: Name, consumer: u32) -> Request {
     Request::Consume(Consume {
         ack_on_delivery: false,
-        address: jobs().into(),
-        consumer: 7,
+        address: name.into(),
+        consumer,
         credit_messages: 1_000,
         credit_bytes: 1 << 20,
         visibility_timeout_ms: None,

@@ -37,7 +37,7 @@ fn run_of(offsets: std::ops::Range<u64>) -> Bytes {
 fn damaged() -> StorageError {
     StorageError::Damaged {
         path: "7.journal".into(),
-        position: 1,
+        bytes: 1..2,
         damage: Damage::Record,
     }
 }
@@ -278,17 +278,18 @@ fn order_holds_for_every_consumer_whatever_order_reads_come_back_in() {
 }
 
 #[test]
-fn what_cannot_be_read_is_reported_and_left_out_and_the_rest_is_delivered() {
+fn a_delivery_ends_before_what_cannot_be_read_and_that_is_reported() {
     let mut world = World::new(4, 3);
     world.deliver(1, &[(5..35, 1)]);
     let first = world.resolver.next_read().expect("a read");
+    world.fetched(first);
+    let second = world.resolver.next_read().expect("a read");
     let result = world
         .resolver
-        .fetched(&mut world.bodies, first, Err(damaged()), &mut world.out);
+        .fetched(&mut world.bodies, second, Err(damaged()), &mut world.out);
     assert!(matches!(result, Err(StorageError::Damaged { .. })));
     world.fetch_all();
-    let batches = vec![(10, 10, 1, 100, 1), (20, 15, 1, 101, 2)];
-    assert_eq!(world.taken(), [(1, batches)]);
+    assert_eq!(world.taken(), [(1, vec![(5, 5, 1, 100, 1)])]);
 }
 
 #[test]

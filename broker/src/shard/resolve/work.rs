@@ -86,6 +86,11 @@ impl Work {
         }
     }
 
+    /// Whether what cannot be read ends it: nobody is to take what comes behind as if nothing were missing.
+    pub(super) fn ends_at_a_hole(&self) -> bool {
+        matches!(self, Self::Delivery { .. })
+    }
+
     /// The offsets to look up next; `None`: nothing more is to be found.
     pub(super) fn range(&self, index: usize) -> Option<OffsetRange> {
         match self {

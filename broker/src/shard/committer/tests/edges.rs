@@ -70,10 +70,7 @@ fn a_snapshot_whose_journal_is_gone_is_refused_and_not_served_without_what_came_
             &Threads::System,
         );
         assert!(
-            matches!(
-                again,
-                Err(RecoveryError::Storage(StorageError::Damaged { .. }))
-            ),
+            matches!(again, Err(RecoveryError::Damaged { .. })),
             "{again:?}"
         );
         assert!(

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::storage::fs::Fs;
 use crate::storage::mover::move_bodies;
-use crate::storage::{RecordAt, StorageError};
+use crate::storage::{Damage, RecordAt, StorageError};
 
 /// What moves have met: it is not enough that nothing was wrong.
 #[derive(Clone, Copy, Debug, Default)]
@@ -227,8 +227,21 @@ fn segments_that_are_cut_short_or_gone_are_damage_and_strangers_are_removed() {
         ..needed[0]
     };
     let gone = again().adopt([gone].into_iter()).err();
-    assert!(matches!(gone, Some(StorageError::Io { .. })), "{gone:?}");
-    again().adopt(std::iter::empty()).expect("none is needed");
+    assert!(
+        matches!(
+            gone,
+            Some(StorageError::Damaged {
+                damage: Damage::Missing,
+                ..
+            })
+        ),
+        "{gone:?}"
+    );
+    let unneeded = again();
+    let strangers = unneeded.strangers().expect("a list");
+    assert!(fs.contents(&path).is_some(), "not before it is certain");
+    let removed = unneeded.remove_strangers(strangers);
+    removed.expect("none is needed");
     assert!(fs.contents(&path).is_none(), "nobody needs it");
 }
 
