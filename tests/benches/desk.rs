@@ -12,9 +12,9 @@ use siding_broker::shard::inbox::Inbox;
 use siding_broker::shard::recovery::Recovery;
 use siding_broker::shard::recovery::{self, Settings};
 use siding_broker::shard::sessions::Sessions;
-use siding_broker::storage::Filling;
 use siding_broker::storage::bodies::Budgets;
 use siding_broker::storage::fs::SystemFs;
+use siding_broker::storage::{Filling, Threads};
 use siding_protocol::event::Answer;
 use siding_protocol::frame::BatchParts;
 use siding_protocol::refusal::Refusal;
@@ -51,13 +51,14 @@ struct Answers {
 pub fn recover(directory: &Path) -> Recovery {
     let settings = Settings {
         journal_file_bytes: 64 << 20,
-        filling: Filling::Thread,
+        filling: Filling::Ahead,
         budgets: Budgets {
             tail_bytes: 0,
             read_bytes: 32 << 20,
         },
     };
-    recovery::start(Arc::new(SystemFs), directory, settings).expect("a data directory")
+    recovery::start(Arc::new(SystemFs), directory, settings, &Threads::System)
+        .expect("a data directory")
 }
 
 impl Desk {

@@ -129,7 +129,7 @@ fn gather(directory: &Path) {
     let of_bodies = started.elapsed();
     let full = recovery.writer.files().recyclable(&|_| u64::MAX);
     let started = Instant::now();
-    let moves = recovery.bodies.moves(&full);
+    let moves = recovery.bodies.moves(&full, u64::MAX);
     println!(
         "  gathering: {of_engine:.1?} for {} KiB of the engine, {of_bodies:.1?} for {} KiB of {} pieces; \
          choosing {} moves: {:.1?}",
