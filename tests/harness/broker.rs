@@ -310,6 +310,16 @@ impl Log {
         self.0.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The last lines.
+    pub fn last(&self, count: usize) -> Vec<String> {
+        let lines = self.lines();
+        lines
+            .iter()
+            .skip(lines.len().saturating_sub(count))
+            .cloned()
+            .collect()
+    }
+
     /// All of it.
     pub fn text(&self) -> String {
         self.lines().join("\n")

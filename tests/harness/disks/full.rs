@@ -9,7 +9,7 @@ use super::mount::{Mount, allocate};
 use super::worker::{Published, Worker};
 use super::{Books, Waits};
 use crate::accounting::{self, Event};
-use crate::broker::{Broker, within};
+use crate::broker::{Broker, DEADLINE};
 use crate::load::now;
 
 const DISK_BYTES: u64 = 64 << 20;
@@ -27,11 +27,15 @@ const SIZES: [&str; 6] = [
 const CYCLES_OF_ONE: u32 = 5;
 /// Acked while the disk is full.
 const ACKED_WHILE_FULL: usize = 64;
+/// A disk holds more than so many.
+const LEFT_WHEN_FULL: u64 = 512;
 /// A lease that began so long before a kill is surely noted.
 const NOTED_WITHIN_MS: u64 = 1_000;
 /// Room that came back is used within this.
 const RESUMES_WITHIN: Duration = Duration::from_secs(1);
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(10);
+/// Of a broker that broke a promise so much is told.
+const LAST_LINES: usize = 20;
 
 /// What it came to.
 #[derive(Clone, Debug, Default)]
@@ -59,8 +63,12 @@ pub async fn run(cycles: u32, place: &Path, on_cycle: impl Fn(u32)) -> Result<Ou
         let mut broker = Broker::start_sized(&disk.place().join("data"), &SIZES).await?;
         let most = CYCLES_OF_ONE.min(cycles - outcome.cycles);
         let done = cycle(most, &disk, &mut broker, &mut outcome, &on_cycle).await;
-        let warned = broker.log().with(&["\"WARN\""]);
-        done.with_context(|| format!("the broker warned last: {:?}", warned.last()))?;
+        if done.is_err() {
+            for line in broker.log().last(LAST_LINES) {
+                eprintln!("  the broker said: {line}");
+            }
+        }
+        done?;
         let status = broker.terminate().await?;
         ensure!(status.success(), "the broker ended with {status}");
         let errors = broker.log().with(&["\"ERROR\""]);
@@ -101,28 +109,42 @@ async fn cycle(
             resume(&mut worker, outcome).await?;
             fill(&mut worker).await?;
         }
-        within("all is taken", worker.drain(&mut Waits::default())).await?;
+        soon("all is taken", worker.drain(&mut Waits::default())).await?;
         resume(&mut worker, outcome).await?;
         outcome.cycles += 1;
         on_cycle(outcome.cycles);
     }
-    let books = within("all is taken", worker.drain(&mut Waits::default())).await?;
+    let books = soon("all is taken", worker.drain(&mut Waits::default())).await?;
     let report = accounting::check(&worker.records.take(), Some(books));
     outcome.books.add(&report);
     Ok(())
 }
 
+/// Until the disk is full and stays so: while the last room comes back, a publish may be refused again.
 async fn fill(worker: &mut Worker) -> Result<()> {
-    let published = within("the disk is full", worker.fill(u64::MAX)).await?;
-    ensure!(published == Published::Full, "full, and yet: {published:?}");
-    Ok(())
+    let mut every = tokio::time::interval(RESUMES_WITHIN);
+    loop {
+        every.tick().await;
+        let published = soon("the disk is full", worker.fill(u64::MAX)).await?;
+        ensure!(published == Published::Full, "full, and yet: {published:?}");
+        if worker.left().await? >= LEFT_WHEN_FULL {
+            return Ok(());
+        }
+    }
+}
+
+async fn soon<T>(what: &str, coming: impl Future<Output = Result<T>>) -> Result<T> {
+    let came = tokio::time::timeout(DEADLINE, coming).await;
+    came.with_context(|| format!("not within {} s: {what}", DEADLINE.as_secs()))?
 }
 
 /// Acks are answered, publishes are refused.
 async fn while_full(worker: &mut Worker, outcome: &mut Outcome) -> Result<()> {
     let taken = worker.take(ACKED_WHILE_FULL, &mut outcome.acks).await?;
     ensure!(taken >= ACKED_WHILE_FULL, "{taken} messages of a full disk");
-    fill(worker).await
+    let published = soon("the disk is full", worker.fill(u64::MAX)).await?;
+    ensure!(published == Published::Full, "full, and yet: {published:?}");
+    Ok(())
 }
 
 /// There is room: it must be used soon.

@@ -190,6 +190,11 @@ impl Worker {
         }
     }
 
+    /// Messages that are not acked.
+    pub(super) async fn left(&self) -> Result<u64> {
+        Ok(final_books(&self.client.describe(QUEUE).await?).left)
+    }
+
     async fn ack(&self, batch: DeliveredBatch) -> Result<()> {
         let (at, grant) = (now(), batch.grant());
         let offsets = batch.first_offset()..batch.first_offset() + batch.len() as u64;
