@@ -223,13 +223,15 @@ impl<S: Sessions> Committer<S> {
         if self.door.is_in_flight() {
             return None;
         }
-        let own = self.mark_at.into_iter().chain(self.flush.at());
-        self.core.wake_at().into_iter().chain(own).min()
+        let again_at = self.performer.again_at();
+        let own = [self.core.wake_at(), self.mark_at, self.flush.at(), again_at];
+        own.into_iter().flatten().min()
     }
 
     /// Sessions brought something, or something is due.
     fn work(&mut self) -> Result<(), ShardError> {
         let now = self.clock.now();
+        self.performer.read_again(now)?;
         self.take_inputs(now)?;
         if !self.door.is_in_flight() {
             if self.mark_at.take_if(|at| *at <= now).is_some() {
@@ -264,7 +266,8 @@ impl<S: Sessions> Committer<S> {
                 self.advance(now)?;
             }
             Outside::Fetched(record, payload) => {
-                self.performer.fetched(record, payload, &mut self.core)?;
+                let known = (self.clock.now(), &mut self.core);
+                self.performer.fetched(record, payload, known)?;
             }
             Outside::Moved(result) => {
                 self.checkpoints.moved(result, self.performer.bodies_mut());

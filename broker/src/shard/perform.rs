@@ -5,11 +5,13 @@ use std::rc::Rc;
 use bytes::Bytes;
 use siding_protocol::event::Answer;
 use siding_protocol::refusal::Refusal;
+use siding_protocol::types::Timestamp;
+use tracing::warn;
 
 use super::core::{Core, Deed};
 use super::door::Applied;
 use super::fetch::{Fetcher, FetcherGone};
-use super::resolve::{Resolved, Resolver};
+use super::resolve::{Resolved, Resolver, Unread};
 use super::sessions::Sessions;
 use super::touches::fence;
 use crate::engine::command::Entry;
@@ -17,6 +19,9 @@ use crate::engine::effect::{Place, SessionId};
 use crate::engine::read::Body;
 use crate::storage::bodies::{Bodies, Placed};
 use crate::storage::{RecordAt, StorageError};
+
+/// What was not read is tried again after so long.
+const READ_AGAIN_MS: u64 = 1_000;
 
 /// Does deeds.
 #[derive(Debug)]
@@ -28,6 +33,8 @@ pub struct Performer<S> {
     resolved: Vec<Resolved>,
     /// What the engine asked to read, with its numbers for it.
     read: Vec<(u64, Vec<Body>)>,
+    /// When what was not read is tried again.
+    again_at: Option<Timestamp>,
     stopping: bool,
 }
 
@@ -96,6 +103,7 @@ impl<S: Sessions> Performer<S> {
             sessions,
             resolved: Vec::new(),
             read: Vec::new(),
+            again_at: None,
             stopping: false,
         }
     }
@@ -168,7 +176,8 @@ impl<S: Sessions> Performer<S> {
         self.fetcher.feed(&mut self.resolver)
     }
 
-    /// A read came back. If it failed and a message that is needed lies there, its queue is fenced.
+    /// A read came back. If it failed and a message that is needed lies there, it is tried again; in the end
+    /// its queue is fenced.
     ///
     /// # Errors
     /// Nothing can be read any more.
@@ -176,15 +185,39 @@ impl<S: Sessions> Performer<S> {
         &mut self,
         record: RecordAt,
         payload: Result<Bytes, StorageError>,
-        core: &mut Core,
+        (now, core): (Timestamp, &mut Core),
     ) -> Result<(), FetcherGone> {
         let fetched = self
             .resolver
             .fetched(&mut self.bodies, record, payload, &mut self.resolved);
-        if let Err(error) = fetched {
-            fence(core, &self.bodies, record, &error);
+        match fetched {
+            Err(Unread { error, is_final }) if is_final => {
+                fence(core, &self.bodies, record, &error);
+            }
+            Err(Unread { error, .. }) => {
+                warn!(%error, "bodies cannot be read now; they are tried again");
+                self.again_at.get_or_insert(now.plus_ms(READ_AGAIN_MS));
+            }
+            Ok(()) => {}
         }
         self.send_resolved();
+        self.fetcher.feed(&mut self.resolver)
+    }
+
+    /// When what was not read is tried again.
+    pub fn again_at(&self) -> Option<Timestamp> {
+        self.again_at
+    }
+
+    /// Reads what was not read, if it is time.
+    ///
+    /// # Errors
+    /// Nothing can be read any more.
+    pub fn read_again(&mut self, now: Timestamp) -> Result<(), FetcherGone> {
+        if self.again_at.take_if(|at| *at <= now).is_none() {
+            return Ok(());
+        }
+        self.resolver.read_again();
         self.fetcher.feed(&mut self.resolver)
     }
 
@@ -239,8 +272,6 @@ impl<S: Sessions> Performer<S> {
 
 #[cfg(test)]
 mod tests {
-    use siding_protocol::types::Timestamp;
-
     use super::*;
     use crate::storage::FileId;
 

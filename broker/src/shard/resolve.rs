@@ -30,6 +30,8 @@ pub const READS_MAX: usize = 8;
 pub const READ_BYTES_MAX: u64 = 16 << 20;
 /// Records to be read ahead that may wait for their turn; more are dropped.
 const AHEAD_MAX: usize = 64;
+/// What the disk refuses to read so often in a row cannot be read.
+const TRIES_MAX: u32 = 5;
 
 /// A delivery or a browse with its bytes.
 #[derive(Clone, Debug)]
@@ -61,6 +63,15 @@ pub enum Resolved {
     },
 }
 
+/// A record that was not read, though somebody may ask for what lies in it.
+#[derive(Debug)]
+pub struct Unread {
+    /// Why.
+    pub error: StorageError,
+    /// It cannot be read. Otherwise it is tried again, by [`Resolver::read_again`].
+    pub is_final: bool,
+}
+
 #[derive(Debug)]
 struct Job {
     work: Work,
@@ -82,6 +93,9 @@ pub struct Resolver {
     needed: VecDeque<RecordAt>,
     ahead: VecDeque<RecordAt>,
     in_flight: Vec<RecordAt>,
+    /// Not read, and to be tried again; and how often each was tried in vain.
+    failed: Vec<RecordAt>,
+    tries: BTreeMap<RecordAt, u32>,
     slices: Vec<Slice>,
 }
 
@@ -179,23 +193,30 @@ impl Resolver {
     /// A read came back: resolves into `out` what waited for it.
     ///
     /// # Errors
-    /// What the read failed with, to be reported; a delivery that waited for it ends before the messages in
-    /// that record, everything else leaves them out. A failure that concerns no live message any more is none.
+    /// What the read failed with, to be reported. While it may go well another time, what waits for it waits
+    /// on; then a delivery that waited for it ends before the messages in that record, everything else leaves
+    /// them out. A failure that concerns no live message any more is none.
     pub fn fetched(
         &mut self,
         bodies: &mut Bodies,
         record: RecordAt,
         payload: Result<Bytes, StorageError>,
         out: &mut Vec<Resolved>,
-    ) -> Result<(), StorageError> {
+    ) -> Result<(), Unread> {
         self.in_flight.retain(|other| *other != record);
         let failure = match payload {
+            Err(error) if bodies.needs(record) => Some(self.judge(record, error)),
+            Err(_) => None,
             Ok(payload) => {
                 bodies.fill(record, payload);
                 None
             }
-            Err(error) => Some(error).filter(|_| bodies.needs(record)),
         };
+        if failure.as_ref().is_some_and(|unread| !unread.is_final) {
+            self.failed.push(record);
+            return failure.map_or(Ok(()), Err);
+        }
+        self.tries.remove(&record);
         let waits = |jobs: &VecDeque<Job>| {
             jobs.front()
                 .is_some_and(|job| job.waits_for == Some(record))
@@ -223,6 +244,23 @@ impl Resolver {
             }
         }
         failure.map_or(Ok(()), Err)
+    }
+
+    /// What the disk refuses may go well another time; what it gave and is damaged does not.
+    fn judge(&mut self, record: RecordAt, error: StorageError) -> Unread {
+        let tries = self.tries.entry(record).or_default();
+        *tries += 1;
+        let is_refused = matches!(error, StorageError::Io { .. });
+        let may_pass = error.is_passing() || is_refused && *tries < TRIES_MAX;
+        Unread {
+            error,
+            is_final: !may_pass,
+        }
+    }
+
+    /// Some time has passed: what was not read is wanted again.
+    pub fn read_again(&mut self) {
+        self.needed.extend(self.failed.drain(..));
     }
 
     /// A connection closed: nothing is resolved for it any more.
@@ -269,14 +307,20 @@ impl Resolver {
         let Some((first, others)) = reads.split_first() else {
             return;
         };
-        if !self.in_flight.contains(first) && !self.needed.contains(first) {
+        let is_wanted = [&self.in_flight, &self.failed]
+            .iter()
+            .any(|on| on.contains(first));
+        if !is_wanted && !self.needed.contains(first) {
             self.ahead.retain(|other| other != first);
             self.needed.push_back(*first);
         }
         for read in others {
             let queues = [&self.needed, &self.ahead];
             let is_known = queues.iter().any(|queue| queue.contains(read));
-            if !is_known && !self.in_flight.contains(read) && self.ahead.len() < AHEAD_MAX {
+            let is_wanted = [&self.in_flight, &self.failed]
+                .iter()
+                .any(|on| on.contains(read));
+            if !is_known && !is_wanted && self.ahead.len() < AHEAD_MAX {
                 self.ahead.push_back(*read);
             }
         }

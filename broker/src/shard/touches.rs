@@ -92,10 +92,6 @@ pub fn touched(lying: BTreeMap<u64, Vec<OffsetRange>>, core: &Core) -> Vec<Touch
 
 /// Messages that lie in `record` cannot be read: nothing more of their queues is handed over.
 pub fn fence(core: &mut Core, bodies: &Bodies, record: RecordAt, error: &StorageError) {
-    if error.is_passing() {
-        error!(%error, "bodies cannot be read now; their messages come again");
-        return;
-    }
     for touch in touched(bodies.lying_in(record.file, &record.bytes()), core) {
         core.fence(touch.log);
         error!(

@@ -378,7 +378,8 @@ fn continue_writing(
     let end = match end {
         Some(end) => end,
         None => End {
-            file: spares.take()?,
+            // Nothing has been taken in yet: whether another can be made is seen later.
+            file: spares.take_one()?,
             spans: Spans::default(),
             position: RECORDS_START,
             before: 0,

@@ -32,7 +32,12 @@ pub(super) enum Request {
     Make,
     /// The writer waits: try again what failed, and answer a failure with this number. Only so is
     /// a failure known to be younger than everything the writer did before it asked.
-    Need(u64),
+    Need {
+        /// Of the need, rising.
+        number: u64,
+        /// The writer has none left: this one is made at any cost.
+        is_last: bool,
+    },
     /// A file was retired or room may have come back: tidy up, try again what failed.
     Look,
 }
@@ -145,11 +150,26 @@ impl Spares {
 
     /// The next file to write to.
     pub(super) fn take(&mut self) -> Result<Arc<JournalFile>, StorageError> {
+        let file = self.take_one()?;
+        if let Source::Ahead(ahead) = &mut self.source
+            && self.gauge.ready() == 0
+            && !self.gauge.is_failing()
+        {
+            // The last one is for what makes room: before it is begun it is known whether another can be
+            // made, and publishing has stopped if not.
+            let another = ahead.take(&self.gauge, false);
+            self.stock.extend(another.ok().map(Arc::new));
+        }
+        Ok(file)
+    }
+
+    /// The next file, be it the last that can be made.
+    pub(super) fn take_one(&mut self) -> Result<Arc<JournalFile>, StorageError> {
         let file = match self.stock.pop_front() {
             Some(file) => file,
             None => Arc::new(match &mut self.source {
                 Source::Inline(maker) => maker.make(true),
-                Source::Ahead(ahead) => ahead.take(&self.gauge),
+                Source::Ahead(ahead) => ahead.take(&self.gauge, true),
             }?),
         };
         self.gauge.ready.fetch_sub(1, Ordering::Relaxed);
@@ -196,7 +216,7 @@ impl Ahead {
         })
     }
 
-    fn take(&mut self, gauge: &SpareGauge) -> Made {
+    fn take(&mut self, gauge: &SpareGauge, is_last: bool) -> Made {
         loop {
             match self.made.try_recv() {
                 Ok(Ok(file)) => return Ok(self.taken(file)),
@@ -212,7 +232,8 @@ impl Ahead {
             self.due = 1;
         }
         self.need += 1;
-        self.request(Request::Need(self.need))?;
+        let number = self.need;
+        self.request(Request::Need { number, is_last })?;
         if let Some(worker) = &self.worker {
             worker.hurry();
         }
@@ -220,7 +241,7 @@ impl Ahead {
         loop {
             match self.made.recv().map_err(|_| StorageError::ThreadGone)? {
                 Ok(file) => return Ok(self.taken(file)),
-                Err((need, error)) if need == self.need => return Err(error),
+                Err((need, error)) if need == number => return Err(error),
                 Err(_) => {}
             }
         }
@@ -265,18 +286,18 @@ impl Maker {
     fn serve(&mut self, request: Request, owed: &mut usize, answers: &SyncSender<Answer>) {
         match request {
             Request::Make => *owed += 1,
-            Request::Need(_) => {}
+            Request::Need { .. } => {}
             Request::Look => self.tidy(),
         }
         if self.gauge.ready() > 0 {
             // The gauge says how it went.
             self.hold_reserve().ok();
         }
-        let is_needed = matches!(request, Request::Need(_));
+        let is_needed = matches!(request, Request::Need { is_last: true, .. });
         while *owed > 0 && !self.stopping.load(Ordering::Relaxed) {
             let answer = match (self.make(is_needed), request) {
                 (Ok(file), _) => Ok(file),
-                (Err(error), Request::Need(need)) => Err((need, error)),
+                (Err(error), Request::Need { number, .. }) => Err((number, error)),
                 (Err(_), _) => break,
             };
             let failed = answer.is_err();

@@ -16,10 +16,7 @@ use super::mailbox::Mailbox;
 use super::node::Node;
 use super::plan::Plan;
 use super::trace::Trace;
-use crate::accounting::{Event, Ms};
-
-/// The broker's thread that reads bodies.
-const FETCH: &str = "siding-fetch";
+use crate::accounting::Ms;
 
 /// All of it.
 pub(super) struct World {
@@ -161,15 +158,8 @@ impl World {
 
     fn step(&mut self, name: &'static str) {
         self.stepping.remove(name);
-        let failed = self.fs.failed();
         if let Some(node) = &self.node {
             node.step(name);
-        }
-        if name == FETCH && self.fs.failed() > failed {
-            // What could not be read was handed over to nobody, and is when its lease has ended.
-            let at = self.context.now().ms;
-            let consumer = u32::MAX;
-            self.context.note_everywhere(Event::Cut { consumer, at });
         }
         self.drive();
     }

@@ -287,9 +287,61 @@ fn a_delivery_ends_before_what_cannot_be_read_and_that_is_reported() {
     let result = world
         .resolver
         .fetched(&mut world.bodies, second, Err(damaged()), &mut world.out);
-    assert!(matches!(result, Err(StorageError::Damaged { .. })));
+    let unread = result.expect_err("it is damaged");
+    assert!(unread.is_final, "{unread:?}");
     world.fetch_all();
     assert_eq!(world.taken(), [(1, vec![(5, 5, 1, 100, 1)])]);
+}
+
+fn refused() -> StorageError {
+    StorageError::Io {
+        action: "read",
+        path: "journal".into(),
+        source: std::io::ErrorKind::Other.into(),
+    }
+}
+
+#[test]
+fn what_the_disk_refuses_once_is_read_again_and_nothing_of_the_delivery_is_left_out() {
+    let mut world = World::new(4, 3);
+    world.deliver(1, &[(5..35, 1)]);
+    let first = world.resolver.next_read().expect("a read");
+    for _ in 1..TRIES_MAX {
+        let result =
+            world
+                .resolver
+                .fetched(&mut world.bodies, first, Err(refused()), &mut world.out);
+        assert!(result.is_err_and(|unread| !unread.is_final));
+        while let Some(other) = world.resolver.next_read() {
+            assert_ne!(other, first, "not before some time has passed");
+            world.fetched(other);
+        }
+        assert!(world.taken().is_empty(), "it waits");
+        world.resolver.read_again();
+        assert_eq!(world.resolver.next_read(), Some(first));
+    }
+    world.fetched(first);
+    world.fetch_all();
+    let batches = world.taken().into_iter().flat_map(|(_, batches)| batches);
+    assert_eq!(batches.map(|batch| u64::from(batch.1)).sum::<u64>(), 30);
+}
+
+#[test]
+fn what_the_disk_refuses_again_and_again_cannot_be_read() {
+    let mut world = World::new(4, 3);
+    world.deliver(1, &[(5..35, 1)]);
+    let first = world.resolver.next_read().expect("a read");
+    let mut tries = 1;
+    while world
+        .resolver
+        .fetched(&mut world.bodies, first, Err(refused()), &mut world.out)
+        .is_err_and(|unread| !unread.is_final)
+    {
+        tries += 1;
+        world.resolver.read_again();
+    }
+    assert_eq!(tries, TRIES_MAX);
+    assert_eq!(world.resolver.waiting(), 0);
 }
 
 #[test]
