@@ -25,3 +25,4 @@ pub mod storage;
 pub use broker::{Broker, BrokerError, StartError};
 pub use config::{AdminListen, Config, ConfigError};
 pub use shard::clock::{ManualTime, TimeSource};
+pub use shard::salvage;

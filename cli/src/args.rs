@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    bench, consume, cron, dead, explain, job, peek, publish, queue, settle, sub, topic, work,
+    bench, consume, cron, dead, explain, job, peek, publish, queue, salvage, settle, sub, topic,
+    work,
 };
 use crate::exit::{Exit, failure};
 use crate::output::Format;
@@ -107,6 +108,9 @@ pub(crate) enum Command {
     /// Measure a broker: publish, consume, pingpong.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    /// Open a data directory that a broker refuses as damaged.
+    #[command(long_about = salvage::ABOUT)]
+    Salvage(salvage::SalvageArgs),
     /// Watch real work go through a real broker started in this process.
     Quickstart(quickstart::QuickstartArgs),
 }

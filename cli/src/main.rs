@@ -84,6 +84,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Dead(verb) => Box::pin(commands::dead::run(global, verb)).await,
         Command::Cron(verb) => Box::pin(commands::cron::run(global, verb)).await,
         Command::Bench(verb) => Box::pin(commands::bench::run(global, verb)).await,
+        Command::Salvage(args) => Box::pin(commands::salvage::run(&args)).await,
         Command::Quickstart(args) => Box::pin(quickstart::run(global, args)).await,
     }
 }

@@ -123,6 +123,7 @@ pub struct Books {
     pub filtered: u64,
     pub evicted: u64,
     pub forwarded: u64,
+    pub salvage_lost: u64,
 }
 
 impl Books {
@@ -130,7 +131,7 @@ impl Books {
     pub fn balance(&self) -> bool {
         let held = self.ready + self.delayed + self.leased + self.dead;
         let left = self.settled + self.expired + self.cancelled + self.purged;
-        let passed_by = self.filtered + self.evicted + self.forwarded;
+        let passed_by = self.filtered + self.evicted + self.forwarded + self.salvage_lost;
         self.end - self.start == held + left + passed_by
     }
 
@@ -149,7 +150,7 @@ impl Books {
             filtered: self.filtered,
             evicted: self.evicted,
             forwarded: self.forwarded,
-            salvage_lost: 0,
+            salvage_lost: self.salvage_lost,
         }
     }
 }

@@ -10,4 +10,5 @@ mod pipes;
 mod planted;
 mod quickstart;
 mod restart;
+mod salvage;
 mod verbs;

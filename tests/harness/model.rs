@@ -243,7 +243,8 @@ impl Model {
     #[expect(clippy::too_many_lines, reason = "an arm a command")]
     fn command(&mut self, command: &Command) -> Option<Judged> {
         Some(match command {
-            Command::Start(_) | Command::Tick(_) => return None,
+            // A salvage is no part of a life.
+            Command::Start(_) | Command::Tick(_) | Command::Lose(_) => return None,
             Command::Lease(lease) => {
                 self.lease(lease);
                 return None;

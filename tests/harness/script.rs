@@ -349,6 +349,7 @@ fn describe_text(info: &SubscriptionInfo) -> String {
         filtered,
         evicted,
         forwarded,
+        salvage_lost,
     } = info.books;
     let mut text = format!("{} {start}..{end}", info.address);
     let counts = [
@@ -363,6 +364,7 @@ fn describe_text(info: &SubscriptionInfo) -> String {
         ("filtered", filtered),
         ("evicted", evicted),
         ("forwarded", forwarded),
+        ("salvage_lost", salvage_lost),
         ("held by you", info.held_by_you),
         ("consumers", info.consumers.into()),
     ];

@@ -3,6 +3,7 @@
 //! To change a command: add fields with new tags, never reuse one; see `entry.rs`.
 
 mod job;
+mod lose;
 mod moves;
 mod take;
 mod tend;
@@ -18,6 +19,7 @@ use super::special::Special;
 
 pub use super::entry::{ENGINE_VERSION, ENTRY_FORMAT, Entry, EntryError};
 pub use job::{Cancel, CreateSchedule, DeleteSchedule, Fire, Rider};
+pub use lose::Lose;
 pub use moves::{Forward, Judge, Place, Seek, Sift, SiftKind, Verdict};
 pub use take::Take;
 pub use tend::{DropDead, Pause, Purge, Redrive, StopRedrive};
@@ -82,6 +84,8 @@ pub enum Command {
     Mark(Mark),
     #[prost(message, tag = "61")]
     Take(Take),
+    #[prost(message, tag = "70")]
+    Lose(Lose),
 }
 
 /// A command that says it all by its kind.

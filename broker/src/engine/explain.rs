@@ -276,6 +276,7 @@ fn exits(books: &Books) -> String {
         ("purged", books.purged),
         ("evicted", books.evicted),
         ("forwarded", books.forwarded),
+        ("lost in a salvage", books.salvage_lost),
         ("passed over by the filter", books.filtered),
     ];
     let taken = exits.iter().filter(|(_, count)| *count > 0);

@@ -11,6 +11,7 @@ use super::dedup::Dedup;
 use super::effect::{Effect, Effects};
 use super::kept::Kept;
 use super::planted::Planted;
+use super::runs::RangeSet;
 use super::seed::Seed;
 
 /// What a log is for.
@@ -114,6 +115,8 @@ pub struct Log {
     pub extents: VecDeque<Extent>,
     /// Queue: those that everything has left, while it keeps them.
     pub kept: Kept,
+    /// What a salvage could not keep, for whoever comes to it later.
+    pub lost: RangeSet,
     /// Its subscriptions, rising by id.
     pub subscriptions: Vec<u64>,
     emptied: usize,
@@ -139,6 +142,7 @@ impl Log {
             stored_bytes: 0,
             extents: VecDeque::new(),
             kept: Kept::default(),
+            lost: RangeSet::default(),
             subscriptions: Vec::new(),
             emptied: 0,
         }

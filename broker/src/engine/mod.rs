@@ -23,6 +23,7 @@ pub mod kept;
 pub mod lanes;
 pub mod log;
 mod look;
+mod lose;
 mod meter;
 mod names;
 pub mod notices;

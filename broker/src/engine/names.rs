@@ -58,6 +58,7 @@ impl State {
     pub(super) fn create_subscription(
         &mut self,
         create: &CreateSubscription,
+        effects: &mut Effects,
         touched: &mut Touched,
     ) -> Result<Answer, Refusal> {
         let log = self.logs.get(&create.log).ok_or_else(gone)?;
@@ -92,6 +93,7 @@ impl State {
         self.subscriptions.insert(id, subscription);
         self.rearm(id);
         self.attach(create.log, id);
+        self.lose_again(id, effects, touched);
         touched.insert(id);
         Ok(Answer::Done)
     }

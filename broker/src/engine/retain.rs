@@ -94,6 +94,7 @@ impl Log {
         if self.start == start {
             return false;
         }
+        self.lost.remove(0..self.start);
         for id in &self.subscriptions {
             if let Some(subscription) = subscriptions.get_mut(id) {
                 subscription.evict(start..self.start);

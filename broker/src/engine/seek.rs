@@ -42,6 +42,7 @@ impl State {
         log.sweep(everything, &self.subscriptions, effects);
         effects.note_end(id, before..log.end);
         let log = log.id;
+        self.lose_again(id, effects, touched);
         touched.insert(id);
         self.rearm(id);
         self.note_kept(log);

@@ -13,13 +13,13 @@ mod subscription;
 use bytes::BytesMut;
 use prost::Message;
 use siding_protocol::settings::{QueueSettings, TopicSettings};
-use siding_protocol::types::Timestamp;
+use siding_protocol::types::{OffsetRange, Timestamp};
 
 use self::producer::StoredProducer;
 use self::schedule::StoredSchedule;
 use self::subscription::StoredSubscription;
 use super::Engine;
-use super::command::ENGINE_VERSION;
+use super::command::{ENGINE_VERSION, LoggedRange};
 use super::dedup::Original;
 use super::log::{Extent, Kind, Log};
 use super::seed::Seed;
@@ -127,6 +127,8 @@ struct StoredLog {
     /// Eight numbers an extent: when the last of it left behind the others.
     #[prost(uint64, repeated, tag = "14")]
     kept: Vec<u64>,
+    #[prost(message, repeated, tag = "15")]
+    lost: Vec<LoggedRange>,
 }
 
 impl Snapshot {
@@ -224,6 +226,7 @@ impl StoredLog {
             seed: log.seed,
             dedup: log.dedup.originals().flat_map(original_numbers).collect(),
             kept: kept.collect(),
+            lost: log.lost.ranges().map(LoggedRange::from).collect(),
         }
     }
 
@@ -238,6 +241,7 @@ impl StoredLog {
         (log.messages, log.bytes) = (self.messages, self.bytes);
         log.stored_bytes = self.stored_bytes;
         log.subscriptions = self.subscriptions;
+        log.lost = self.lost.into_iter().map(OffsetRange::from).collect();
         let originals = self.dedup.chunks(NUMBERS_AN_ORIGINAL).map(original);
         log.dedup = originals
             .collect::<Option<_>>()

@@ -120,6 +120,7 @@ impl State {
                 return None;
             }
             Command::Take(take) => self.take(take, effects, touched),
+            Command::Lose(lose) => return self.lose(lose, effects, touched),
             Command::Judge(judge) => {
                 let id = judge.subscription;
                 self.change(id, effects, touched, |found, context| {
@@ -154,7 +155,9 @@ impl State {
             Command::Fire(fire) => self.fire(fire, runs, effects, touched),
             Command::CreateQueue(create) => self.create_queue(create),
             Command::CreateTopic(create) => self.create_topic(create),
-            Command::CreateSubscription(create) => self.create_subscription(create, touched),
+            Command::CreateSubscription(create) => {
+                self.create_subscription(create, effects, touched)
+            }
             Command::Delete(delete) => self.delete(*delete, effects),
             Command::Forward(forward) => {
                 self.forward(forward, runs, effects, touched);

@@ -135,6 +135,8 @@ pub struct Subscription {
     pub forwarded: u64,
     /// Messages that its filter passed over.
     pub filtered: u64,
+    /// Messages that a salvage could not keep.
+    pub salvage_lost: u64,
     /// Messages leased: derived.
     leased: u64,
     pub(super) planted: Planted,
@@ -184,6 +186,7 @@ impl Subscription {
             gaps: RangeSet::default(),
             filtered: 0,
             forwarded: 0,
+            salvage_lost: 0,
             leased: 0,
             planted: Planted::default(),
         }
@@ -205,6 +208,7 @@ impl Subscription {
             evicted: self.evicted,
             filtered: self.filtered,
             forwarded: self.forwarded,
+            salvage_lost: self.salvage_lost,
         }
     }
 

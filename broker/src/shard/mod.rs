@@ -15,5 +15,6 @@ pub mod inbox;
 pub mod perform;
 pub mod recovery;
 pub mod resolve;
+pub mod salvage;
 pub mod sessions;
 pub mod touches;

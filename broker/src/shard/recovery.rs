@@ -17,7 +17,7 @@ use crate::engine::snapshot::SnapshotError;
 use crate::storage::bodies::{Bodies, Budgets, IndexError};
 use crate::storage::fs::Fs;
 use crate::storage::{
-    DataDir, Filling, Recovered, Report, Segments, StorageError, Threads, Writer, recover,
+    DataDir, Filling, Recovered, Report, Segments, Snapshot, StorageError, Threads, Writer, recover,
 };
 
 /// What of a shard's start is configured.
@@ -157,9 +157,10 @@ pub fn start(
     })
 }
 
-struct Shard {
-    core: Core,
-    bodies: Bodies,
+#[derive(Debug)]
+pub(super) struct Shard {
+    pub(super) core: Core,
+    pub(super) bodies: Bodies,
 }
 
 /// The newest snapshot, or nothing; and the first index that is to be replayed.
@@ -168,7 +169,17 @@ fn restore(
     group_bytes_max: usize,
     budgets: Budgets,
 ) -> Result<(Shard, u64), RecoveryError> {
-    let Some(snapshot) = data_dir.snapshots().latest()? else {
+    let snapshot = data_dir.snapshots().latest()?;
+    shard_of(snapshot, group_bytes_max, budgets)
+}
+
+/// What a snapshot holds, or nothing; and the first index that it does not hold.
+pub(super) fn shard_of(
+    snapshot: Option<Snapshot>,
+    group_bytes_max: usize,
+    budgets: Budgets,
+) -> Result<(Shard, u64), RecoveryError> {
+    let Some(snapshot) = snapshot else {
         let core = Core::new(group_bytes_max);
         return Ok((
             Shard {
@@ -213,7 +224,7 @@ impl Shard {
         name(source, Some((&self.core, &self.bodies)))
     }
 
-    fn replay(&mut self, record: Recovered) -> Result<(), RecoveryError> {
+    pub(super) fn replay(&mut self, record: Recovered) -> Result<(), RecoveryError> {
         if !record.kind.is_indexed() {
             return Ok(());
         }

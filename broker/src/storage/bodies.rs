@@ -279,6 +279,11 @@ impl Bodies {
         inside.last().map_or(from, |piece| piece.kept().end)
     }
 
+    /// Every record in which a body lies, in order of place.
+    pub fn live_records(&self) -> impl Iterator<Item = RecordAt> {
+        self.records.iter().map(|(at, _)| at)
+    }
+
     /// By log: the messages that lie in these bytes of a file, or reach into them.
     pub fn lying_in(&self, file: FileId, bytes: &Range<u64>) -> BTreeMap<u64, Vec<OffsetRange>> {
         let mut found = BTreeMap::new();

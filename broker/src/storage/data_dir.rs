@@ -4,6 +4,7 @@
 //! data/
 //!   siding.lock   held by the broker that runs
 //!   node.toml     format = 1, node = <u64>
+//!   salvage.redo  a salvage was interrupted (redo.rs); salvaged-<n>/ what one put aside
 //!   journal/      files.rs
 //!   shard-0/      snapshot.rs; segments/ in segment.rs
 //! ```
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use super::error::{Damage, StorageError};
 use super::files::JournalOptions;
 use super::fs::{Fs, Lock, OpenMode};
+use super::redo;
 use super::segments::Segments;
 use super::snapshot::Snapshots;
 
@@ -47,13 +49,12 @@ impl DataDir {
             fs.create_dir_all(&directory)
                 .map_err(StorageError::io("create", &directory))?;
         }
-        let lock_path = path.join("siding.lock");
-        let lock = fs.lock(&lock_path).map_err(|error| match error.kind() {
-            ErrorKind::WouldBlock => StorageError::Locked {
+        let lock = lock(&*fs, path)?;
+        if redo::is_pending(&*fs, path)? {
+            return Err(StorageError::SalvageUnfinished {
                 path: path.to_path_buf(),
-            },
-            _ => StorageError::io("lock", &lock_path)(error),
-        })?;
+            });
+        }
         let node = read_or_make_node(&*fs, path)?;
         let parent = path
             .parent()
@@ -68,6 +69,24 @@ impl DataDir {
             node,
             _lock: lock,
         })
+    }
+
+    /// Finishes a salvage that was interrupted while it changed names; false: there is none.
+    ///
+    /// # Errors
+    /// Another process has the directory, or the disk fails.
+    pub fn finish_salvage(fs: &dyn Fs, path: &Path) -> Result<bool, StorageError> {
+        let _lock = lock(fs, path)?;
+        let is_pending = redo::is_pending(fs, path)?;
+        if is_pending {
+            redo::finish(fs, path)?;
+        }
+        Ok(is_pending)
+    }
+
+    /// The disk it is on.
+    pub fn fs(&self) -> &Arc<dyn Fs> {
+        &self.fs
     }
 
     /// This node's id: random, drawn when the directory was made.
@@ -108,6 +127,16 @@ impl DataDir {
     pub fn snapshots(&self) -> Snapshots {
         Snapshots::new(Arc::clone(&self.fs), self.path.join("shard-0"))
     }
+}
+
+fn lock(fs: &dyn Fs, path: &Path) -> Result<Box<dyn Lock>, StorageError> {
+    let lock_path = path.join("siding.lock");
+    fs.lock(&lock_path).map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock => StorageError::Locked {
+            path: path.to_path_buf(),
+        },
+        _ => StorageError::io("lock", &lock_path)(error),
+    })
 }
 
 fn read_or_make_node(fs: &dyn Fs, directory: &Path) -> Result<u64, StorageError> {

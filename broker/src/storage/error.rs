@@ -73,6 +73,12 @@ pub enum StorageError {
         /// The data directory.
         path: PathBuf,
     },
+    /// A salvage was interrupted while it changed names.
+    #[error("a salvage of {} was interrupted; run `siding salvage` on it again", path.display())]
+    SalvageUnfinished {
+        /// The data directory.
+        path: PathBuf,
+    },
     /// A record of a file that was retired.
     #[error("{file} is no longer kept")]
     Retired {

@@ -112,7 +112,8 @@ impl JournalOptions {
         }
     }
 
-    pub(super) fn path(&self, number: u64) -> PathBuf {
+    /// Where a file of the journal is.
+    pub fn path(&self, number: u64) -> PathBuf {
         self.directory.join(format!("{number:020}.journal"))
     }
 
@@ -249,6 +250,36 @@ impl JournalFile {
             checksums: Checksums::new(generation),
             file,
         })
+    }
+
+    /// Opens a file whose header may be damaged: its records still prove the generation that stands in it,
+    /// each for itself. Also says what is wrong with the header.
+    pub(super) fn open_damaged(
+        options: &JournalOptions,
+        number: u64,
+    ) -> Result<(Self, Option<StorageError>), StorageError> {
+        let damage = match Self::open(options, number) {
+            Ok(file) => return Ok((file, None)),
+            Err(damage @ StorageError::Damaged { .. }) => damage,
+            Err(other) => return Err(other),
+        };
+        let path = options.path(number);
+        let file = options
+            .fs
+            .open(&path, OpenMode::ReadOnly)
+            .map_err(StorageError::io("open", &path))?;
+        let mut generation = [0; 8];
+        file.read_at(&mut generation, GENERATION)
+            .map_err(StorageError::io("read", &path))?;
+        let bytes = file.length().map_err(StorageError::io("read", &path))?;
+        let file = Self {
+            number,
+            path,
+            bytes,
+            checksums: Checksums::new(u64::from_le_bytes(generation)),
+            file,
+        };
+        Ok((file, Some(damage)))
     }
 
     /// Gives a file of the right size a number and a new generation, durably.

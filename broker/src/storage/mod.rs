@@ -41,12 +41,14 @@ pub mod planted;
 pub mod reader;
 pub mod record;
 pub mod recover;
+pub mod redo;
 pub mod reserve;
 mod scan;
 mod segment;
 pub mod segments;
 pub mod snapshot;
 pub mod spares;
+pub mod survey;
 pub mod threads;
 pub mod writer;
 

@@ -123,6 +123,11 @@ pub(super) fn parse_head(bytes: &[u8]) -> Option<(u32, Head)> {
     is_whole.then_some((short(header, 8)?, head))
 }
 
+/// The generation that stands in a header that fails its check.
+pub(super) fn stated_generation(bytes: &[u8; HEAD_BYTES]) -> u64 {
+    long(bytes, 40).unwrap_or_default()
+}
+
 /// A block at `position`, without the runs that follow what is returned; and what the footer says of it.
 pub(super) fn encode_block(
     checksums: &Checksums,

@@ -18,7 +18,7 @@ use super::fs::{File, Fs, OpenMode};
 use super::record::Checksums;
 use super::segment::{
     BLOCK_HEADER_BYTES, FOOTER_END_BYTES, FOOTER_ROW_BYTES, FORMAT, HEAD_BYTES, Head, footer_rows,
-    parse_block, parse_footer, parse_head,
+    parse_block, parse_footer, parse_head, stated_generation,
 };
 
 const SUFFIX: &str = ".segment";
@@ -43,6 +43,8 @@ pub struct Segment {
 pub struct Segments {
     fs: Arc<dyn Fs>,
     directory: PathBuf,
+    /// Blocks are read though the header is damaged: they prove the generation that stands in it.
+    is_lenient: bool,
     table: Arc<Mutex<Table>>,
 }
 
@@ -67,8 +69,44 @@ impl Segments {
         Self {
             fs,
             directory,
+            is_lenient: false,
             table: Arc::default(),
         }
+    }
+
+    /// For a salvage: takes these for its own whatever is damaged of them, reads what can be read, and says
+    /// what is wrong with headers and footers.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub fn adopt_damaged(
+        &mut self,
+        needed: impl Iterator<Item = Segment>,
+    ) -> Result<Vec<(Segment, StorageError)>, StorageError> {
+        self.fs
+            .create_dir_all(&self.directory)
+            .map_err(StorageError::io("create", &self.directory))?;
+        let mut damaged = Vec::new();
+        for segment in needed {
+            match self.open(&segment).and_then(|open| open.footer()) {
+                Err(error @ StorageError::Damaged { .. }) => damaged.push((segment, error)),
+                other => other?,
+            }
+            self.add(segment);
+        }
+        self.is_lenient = true;
+        Ok(damaged)
+    }
+
+    /// A number that no file in the directory has, nor any behind it.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub fn next_number(&self) -> Result<u64, StorageError> {
+        let names = self.fs.list(&self.directory);
+        let names = names.map_err(StorageError::io("list", &self.directory))?;
+        let last = names.iter().filter_map(|name| number_of(name)).max();
+        Ok(last.map_or(1, |last| last.saturating_add(1)))
     }
 
     /// At a start: these are needed, so each must be there and whole. What of their blocks is damaged is
@@ -88,17 +126,44 @@ impl Segments {
         Ok(())
     }
 
+    /// Files in the directory other than these.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub fn unneeded(
+        &self,
+        needed: impl Iterator<Item = Segment>,
+    ) -> Result<Vec<PathBuf>, StorageError> {
+        let needed: BTreeSet<String> = needed.map(|segment| name_of(&segment)).collect();
+        let names = self.fs.list(&self.directory);
+        let names = names.map_err(StorageError::io("list", &self.directory))?;
+        let others = names.into_iter().filter(|name| name.ends_with(SUFFIX));
+        let others = others.filter(|name| !needed.contains(name));
+        Ok(others.map(|name| self.directory.join(name)).collect())
+    }
+
+    /// Bytes of the files that nobody has adopted.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub fn stray_bytes(&self) -> Result<u64, StorageError> {
+        let mut bytes = 0_u64;
+        for path in self.strangers()? {
+            let file = self.fs.open(&path, OpenMode::ReadOnly);
+            let file = file.map_err(StorageError::io("open", &path))?;
+            let length = file.length().map_err(StorageError::io("read", &path))?;
+            bytes = bytes.saturating_add(length);
+        }
+        Ok(bytes)
+    }
+
     /// Files that nobody has adopted.
     ///
     /// # Errors
     /// The operating system refuses.
     pub fn strangers(&self) -> Result<Vec<PathBuf>, StorageError> {
-        let names = self.fs.list(&self.directory);
-        let names = names.map_err(StorageError::io("list", &self.directory))?;
-        let known: BTreeSet<String> = self.table().known.values().map(name_of).collect();
-        let strangers = names.into_iter().filter(|name| name.ends_with(SUFFIX));
-        let strangers = strangers.filter(|name| !known.contains(name));
-        Ok(strangers.map(|name| self.directory.join(name)).collect())
+        let known: Vec<_> = self.table().known.values().copied().collect();
+        self.unneeded(known.into_iter())
     }
 
     /// Removes them, once it is certain that nobody needs them.
@@ -157,7 +222,8 @@ impl Segments {
         &*self.fs
     }
 
-    pub(super) fn path(&self, segment: &Segment) -> PathBuf {
+    /// Where a segment is.
+    pub fn path(&self, segment: &Segment) -> PathBuf {
         self.directory.join(name_of(segment))
     }
 
@@ -205,6 +271,14 @@ impl Segments {
             .map_err(StorageError::io("read", &path))?;
         let damaged = |damage| Err(StorageError::damaged(&path, 0..HEAD_BYTES as u64, damage));
         let Some((format, head)) = parse_head(&bytes) else {
+            if self.is_lenient {
+                let checksums = Checksums::new(stated_generation(&bytes));
+                return Ok(OpenSegment {
+                    path,
+                    checksums,
+                    file,
+                });
+            }
             return damaged(Damage::Checksum {
                 what: "header of the file",
             });

@@ -169,6 +169,29 @@ impl Snapshots {
         }
     }
 
+    /// Writes a snapshot durably under a name that is none yet; answers with that name and the one it is to
+    /// get.
+    ///
+    /// # Errors
+    /// The disk is full, or fails.
+    pub fn write_unnamed(&self, snapshot: &Snapshot) -> Result<(PathBuf, PathBuf), StorageError> {
+        let path = self
+            .directory
+            .join(format!("{PREFIX}{:020}", snapshot.index));
+        let unnamed = path.with_extension("salvaged");
+        self.write_aside(snapshot, &unnamed)?;
+        self.sync_directory()?;
+        Ok((unnamed, path))
+    }
+
+    /// The snapshots there are, whole or not, oldest first.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub fn files(&self) -> Result<Vec<PathBuf>, StorageError> {
+        Ok(self.list()?.0.into_iter().map(|(_, path)| path).collect())
+    }
+
     fn write_aside(&self, snapshot: &Snapshot, making: &Path) -> Result<(), StorageError> {
         // What a crash left may be longer than what is written now.
         match self.fs.remove(making) {

@@ -10,6 +10,7 @@ mod object;
 pub(crate) mod peek;
 pub(crate) mod publish;
 pub(crate) mod queue;
+pub(crate) mod salvage;
 pub(crate) mod settle;
 pub(crate) mod sub;
 pub(crate) mod topic;

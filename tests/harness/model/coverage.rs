@@ -220,6 +220,7 @@ fn happening(command: &Command) -> &'static str {
         Command::Return(_) => "return",
         Command::Mark(_) => "mark",
         Command::Take(_) => "take",
+        Command::Lose(_) => "lose",
         Command::CreateQueue(_) => "create queue",
         Command::CreateTopic(_) => "create topic",
         Command::CreateSubscription(_) => "create subscription",

@@ -75,6 +75,8 @@ pub(super) struct StoredSubscription {
     lanes: Option<StoredLanes>,
     #[prost(uint64, tag = "43")]
     forwarded: u64,
+    #[prost(uint64, tag = "70")]
+    salvage_lost: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -241,6 +243,7 @@ impl StoredSubscription {
             unjudged: unjudged.collect(),
             filtered: subscription.filtered,
             forwarded: subscription.forwarded,
+            salvage_lost: subscription.salvage_lost,
             arrivals: subscription
                 .arrivals
                 .iter()
@@ -303,6 +306,7 @@ impl StoredSubscription {
         (subscription.settled, subscription.purged) = (self.settled, self.purged);
         (subscription.evicted, subscription.expired) = (self.evicted, self.expired);
         (subscription.filtered, subscription.forwarded) = (self.filtered, self.forwarded);
+        subscription.salvage_lost = self.salvage_lost;
         subscription.gaps = self.gaps.into_iter().map(OffsetRange::from).collect();
         for stored in self.unjudged {
             let range = stored.range.into();

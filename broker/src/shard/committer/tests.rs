@@ -3,6 +3,7 @@
 mod damage;
 mod edges;
 mod level;
+mod salvage;
 mod segments;
 
 use std::cell::{Cell, RefCell};

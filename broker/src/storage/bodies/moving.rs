@@ -104,6 +104,29 @@ impl Bodies {
         moves
     }
 
+    /// What is to be moved out of all journal files and of these segments, in that order for each log.
+    pub fn moves_out_of(&self, segments: &BTreeSet<u64>) -> Vec<Move> {
+        let mut moves = Vec::new();
+        for segment in self
+            .segments
+            .values()
+            .filter(|it| segments.contains(&it.number))
+        {
+            self.moves_of_segment(segment, &mut moves);
+        }
+        moves.sort_by_key(|it| (it.log, it.kept.start));
+        let mut from_journal = Vec::new();
+        for (log, pieces) in &self.logs {
+            let all = pieces.iter_from(0);
+            let placed = all.map(|piece| (piece, self.records.at(piece.record)));
+            let placed = placed.filter(|(_, at)| matches!(at.file, FileId::Journal(_)));
+            from_journal.extend(placed.map(|(piece, at)| move_of(*log, piece, at)));
+        }
+        from_journal.sort_by_key(|it| (it.record, it.log, it.kept.start));
+        moves.append(&mut from_journal);
+        moves
+    }
+
     fn sparse_segments(&self) -> Vec<Segment> {
         let segments = self.segments.values().copied();
         let is_sparse = |segment: &Segment| {
@@ -197,6 +220,12 @@ impl Bodies {
             self.segments.remove(number);
         }
         empty
+    }
+
+    /// These are named no more: nothing lies there since [`Bodies::moves_out_of`] was followed.
+    pub fn drop_segments(&mut self, numbers: &BTreeSet<u64>) {
+        self.segments.retain(|number, _| !numbers.contains(number));
+        self.empty = (Vec::new(), 0);
     }
 
     /// Bytes of the segments in which nothing is needed any more.

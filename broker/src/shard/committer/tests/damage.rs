@@ -13,7 +13,7 @@ fn settings() -> Settings {
     }
 }
 
-fn start(fs: &MemoryFs) -> Result<Recovery, RecoveryError> {
+pub(super) fn start(fs: &MemoryFs) -> Result<Recovery, RecoveryError> {
     recovery::start(
         Arc::new(fs.clone()),
         Path::new("/data"),
@@ -23,7 +23,7 @@ fn start(fs: &MemoryFs) -> Result<Recovery, RecoveryError> {
 }
 
 /// What a start on this disk is refused with.
-fn refusal(fs: &MemoryFs) -> String {
+pub(super) fn refusal(fs: &MemoryFs) -> String {
     let refused = start(fs).map(|_| "it starts").expect_err("damaged");
     assert!(
         matches!(refused, RecoveryError::Damaged { .. }),
@@ -33,7 +33,7 @@ fn refusal(fs: &MemoryFs) -> String {
 }
 
 /// Flips a bit in the middle of the body made of this byte, wherever it lies below a directory.
-fn damage(fs: &MemoryFs, directory: &str, byte: u8) {
+pub(super) fn damage(fs: &MemoryFs, directory: &str, byte: u8) {
     let directory = Path::new(directory);
     let mut hit = 0;
     for name in fs.list(directory).expect("a directory") {
@@ -47,7 +47,7 @@ fn damage(fs: &MemoryFs, directory: &str, byte: u8) {
     assert_eq!(hit, 1, "the body lies once in {directory:?}");
 }
 
-async fn stocked(bodies: &[u8]) -> Stage {
+pub(super) async fn stocked(bodies: &[u8]) -> Stage {
     let fs = MemoryFs::new(1);
     let recovery = start(&fs).expect("a new directory");
     let mut stage = Stage::recovered(fs, recovery).prepare().await;
@@ -56,6 +56,26 @@ async fn stocked(bodies: &[u8]) -> Stage {
         stage.answer().await.expect("a confirm");
     }
     stage
+}
+
+/// 61 messages of `jobs`, most of them moved to segments; stopped cleanly.
+pub(super) async fn publish_and_move() -> MemoryFs {
+    let fs = MemoryFs::new(1);
+    let recovery = start(&fs).expect("a new directory");
+    let mut stage = Stage::recovered(fs, recovery).prepare().await;
+    for number in 0..60 {
+        stage.ask(3, publish(number + 1, &[7; 4_000]));
+        stage.answer().await.expect("a confirm");
+    }
+    stage.committer.checkpoints.set_every(1);
+    stage.ask(4, publish(61, &[7; 4_000]));
+    stage.answer().await.expect("a confirm");
+    while !stage.committer.checkpoints.is_idle() {
+        stage.turns(1).await;
+    }
+    let Stage { fs, committer, .. } = stage;
+    committer.finish().await.expect("a clean stop");
+    fs
 }
 
 #[test]
@@ -103,21 +123,7 @@ fn a_damaged_snapshot_is_named_and_says_that_nobody_knows_whose() {
 #[test]
 fn a_snapshot_that_is_gone_is_damage_and_its_segments_are_left() {
     run(async {
-        let fs = MemoryFs::new(1);
-        let recovery = start(&fs).expect("a new directory");
-        let mut stage = Stage::recovered(fs, recovery).prepare().await;
-        for number in 0..60 {
-            stage.ask(3, publish(number + 1, &[7; 4_000]));
-            stage.answer().await.expect("a confirm");
-        }
-        stage.committer.checkpoints.set_every(1);
-        stage.ask(4, publish(61, &[7; 4_000]));
-        stage.answer().await.expect("a confirm");
-        while !stage.committer.checkpoints.is_idle() {
-            stage.turns(1).await;
-        }
-        let Stage { fs, committer, .. } = stage;
-        committer.finish().await.expect("a clean stop");
+        let fs = publish_and_move().await;
         let segments = Path::new("/data/shard-0/segments");
         let before = fs.list(segments).expect("a directory");
         assert!(!before.is_empty(), "bodies were moved");
