@@ -75,6 +75,8 @@ pub struct Context {
     pub ledger: Ledger,
     /// Nothing goes wrong any more, and everything is to be drained.
     pub is_closing: bool,
+    /// A publish may have been refused for want of room, and nobody heard.
+    pub may_have_refused: bool,
     /// Something was published since.
     pub has_resumed: bool,
     /// Messages confirmed.
@@ -98,6 +100,7 @@ impl Context {
             correlation: 0,
             broker_ahead: 0,
             is_closing: false,
+            may_have_refused: false,
             has_resumed: false,
             messages: 0,
             surprises: Vec::new(),

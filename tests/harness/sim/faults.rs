@@ -72,6 +72,7 @@ impl World {
     /// Somebody else takes the rest of the disk, for a while.
     fn fill_disk(&mut self) {
         self.count("full disk");
+        self.context.may_have_refused = true;
         let left = match self.context.rng.u32(0..3) {
             0 => 0,
             1 => self.context.rng.u64(0..20_000),

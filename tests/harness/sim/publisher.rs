@@ -120,12 +120,21 @@ impl Publisher {
             self.opening = Some(context.ask(session, Request::OpenProducer, 100));
         } else {
             for sequence in self.unanswered.keys().copied().collect::<Vec<_>>() {
+                self.leave_place(context, sequence);
                 self.send(context, sequence);
             }
         }
         if !self.has_begun {
             self.has_begun = true;
             context.plan(self.own, 0, PUBLISH);
+        }
+    }
+
+    /// What was refused before and is stored now comes behind what was sent after it.
+    fn leave_place(&self, context: &mut Context, sequence: u64) {
+        let sent = self.unanswered.get(&sequence);
+        if let Some(sent) = sent.filter(|_| context.may_have_refused) {
+            self.told(context, sent, Event::Apart);
         }
     }
 
