@@ -11,6 +11,7 @@ pub mod crash_states;
 pub mod damage_sweep;
 pub mod disks;
 pub mod fuzz;
+pub mod golden;
 pub mod journal;
 pub mod killer;
 pub mod life;

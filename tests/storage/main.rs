@@ -12,5 +12,6 @@ mod crash_states;
 mod damage;
 mod faults;
 mod files;
+mod golden;
 mod planted;
 mod snapshot;
