@@ -29,6 +29,9 @@ pub(crate) struct Tally {
     pub(crate) elapsed: Duration,
 }
 
+/// Whoever reads ids waits for them no longer than so, however long the input goes on.
+const SHOWN_EVERY: Duration = Duration::from_millis(20);
+
 /// An open publisher with what every message gets.
 pub(crate) struct Feed {
     publisher: Publisher,
@@ -41,6 +44,8 @@ pub(crate) struct Feed {
     drop_busy: bool,
     rate: Option<f64>,
     started: Instant,
+    /// When ids were printed last.
+    shown: Instant,
     confirmed: u64,
     tally: Tally,
 }
@@ -88,6 +93,7 @@ impl Feed {
             drop_busy: args.on_busy == OnBusyArg::Drop,
             rate: args.rate,
             started: clock::now(),
+            shown: clock::now(),
             confirmed: 0,
             tally: Tally::default(),
         })
@@ -115,6 +121,9 @@ impl Feed {
             self.receipts.push_back(receipt);
             if self.receipts.len() >= self.receipts_max {
                 self.settle_oldest(output).await?;
+            }
+            if self.print_ids && self.shown + SHOWN_EVERY <= clock::now() {
+                self.show_confirmed(output).await?;
             }
         }
         Ok(())
@@ -146,6 +155,32 @@ impl Feed {
         let due = self.started + due.unwrap_or(Duration::MAX / 4);
         if due > clock::now() {
             tokio::time::sleep_until(due.into()).await;
+        }
+    }
+
+    /// Waits until the oldest of the messages whose ids are to be printed is confirmed; for ever if there is
+    /// none.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost if dropped.
+    pub(crate) async fn confirmed(&mut self) {
+        match self.receipts.front_mut().filter(|_| self.print_ids) {
+            // What it says is asked again by whoever prints it.
+            Some(receipt) => drop(receipt.await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Prints the ids of what is confirmed by now.
+    pub(crate) async fn show_confirmed(&mut self, output: &mut Output) -> Result<()> {
+        self.shown = clock::now();
+        loop {
+            tokio::select! {
+                biased;
+                () = self.confirmed() => {}
+                () = std::future::ready(()) => return output.flush().await,
+            }
+            self.settle_oldest(output).await?;
         }
     }
 

@@ -70,6 +70,25 @@ async fn a_kill_between_publish_and_consume_changes_nothing() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_id_is_printed_once_it_is_confirmed_although_the_input_goes_on() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let broker = Broker::start(dir.path()).await?;
+    let words = ["publish", "jobs", "--create", "--print-ids"];
+    let mut child = spawn_siding(&broker.url(), &words)?;
+    let mut stdin = child.stdin.take().expect("piped");
+    let mut ids = BufReader::new(child.stdout.take().expect("piped")).lines();
+    for number in 0..3 {
+        stdin.write_all(b"one more\n").await?;
+        let id = within("its id", ids.next_line()).await?;
+        assert_eq!(id, Some(format!("jobs@{number}")));
+    }
+    drop(stdin);
+    let output = within("it ends", child.wait_with_output()).await?;
+    assert!(output.status.success(), "{output:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_kill_while_publishing_stores_each_line_once() -> Result<()> {
     const COUNT: u32 = 20_000;
     let dir = tempfile::tempdir()?;

@@ -191,7 +191,14 @@ async fn feed_all(
     };
     let mut splitter = Splitter::new(delimiter);
     loop {
-        let block = input.next().await?;
+        let block = tokio::select! {
+            biased;
+            block = input.next() => block?,
+            () = feed.confirmed() => {
+                feed.show_confirmed(output).await?;
+                continue;
+            }
+        };
         if block.is_empty() {
             break;
         }
