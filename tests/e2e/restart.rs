@@ -25,6 +25,16 @@ async fn what_is_confirmed_is_there_after_a_kill() -> Result<()> {
     publisher.flush().await?;
     broker.kill().await?;
     broker.restart().await?;
+    // Each start says what it read.
+    let said = [
+        "recovered",
+        "\"snapshot\"",
+        "\"entries\"",
+        "\"read_bytes\"",
+        "\"cut_bytes\"",
+        "\"ms\"",
+    ];
+    broker.log().until(2, &said).await;
     let mut consumer = broker
         .client("after")
         .await?

@@ -13,6 +13,7 @@ pub mod flush;
 pub mod group;
 pub mod inbox;
 pub mod perform;
+pub mod progress;
 pub mod recovery;
 pub mod resolve;
 pub mod salvage;

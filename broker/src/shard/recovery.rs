@@ -5,19 +5,20 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tracing::{info, warn};
-
 use super::checkpoint::{BODIES_SECTION, ENGINE_SECTION};
+use super::clock::TimeSource;
 use super::core::{Core, Deed};
 use super::perform::Runs;
+use super::progress::Progress;
 use super::touches::Touches;
 use crate::engine::command::{Entry, EntryError};
 use crate::engine::seed::Seed;
 use crate::engine::snapshot::SnapshotError;
 use crate::storage::bodies::{Bodies, Budgets, IndexError};
+use crate::storage::files::Watch;
 use crate::storage::fs::Fs;
 use crate::storage::{
-    DataDir, Filling, Recovered, Report, Segments, Snapshot, StorageError, Threads, Writer, recover,
+    DataDir, Filling, Recovered, Segments, Snapshot, StorageError, Threads, Writer, recover,
 };
 
 /// What of a shard's start is configured.
@@ -112,8 +113,11 @@ pub fn start(
     settings: Settings,
     threads: &Threads,
 ) -> Result<Recovery, RecoveryError> {
+    let progress = Arc::new(Progress::start(&TimeSource::System));
     let data_dir = DataDir::open(fs, path)?;
     let mut options = data_dir.journal();
+    let watch: Arc<dyn Watch> = progress.clone();
+    options.watch = Some(watch);
     options.file_bytes = settings.journal_file_bytes;
     options.filling = settings.filling;
     options.threads = threads.clone();
@@ -128,6 +132,7 @@ pub fn start(
     let strangers = segments.strangers()?;
     let recovered = recover(&options, &|_| from, &mut |record| {
         if failure.is_none() {
+            progress.replayed();
             failure = shard.replay(record).err();
         }
     });
@@ -141,7 +146,7 @@ pub fn start(
     }
     // Only now: the journal goes on from the snapshot that does not name them.
     segments.remove_strangers(strangers)?;
-    tell(&report, from);
+    progress.tell_end(&report, from - 1);
     let Shard { mut core, bodies } = shard;
     let [high, low] = data_dir.draw()?;
     core.set_secret(Seed { high, low });
@@ -243,20 +248,4 @@ impl Shard {
         }
         Ok(())
     }
-}
-
-fn tell(report: &Report, from: u64) {
-    if let Some(torn) = &report.torn {
-        warn!(
-            path = %torn.path.display(), position = torn.position, bytes = torn.bytes,
-            records = torn.records, "cut a torn tail: a crash interrupted its last group"
-        );
-    }
-    info!(
-        snapshot = from - 1,
-        files = report.files,
-        records = report.records,
-        rewritten_bytes = report.rewritten_bytes,
-        "recovered"
-    );
 }

@@ -61,6 +61,12 @@ pub enum Filling {
     Inline,
 }
 
+/// Is told how far the reading of a journal has come.
+pub trait Watch: fmt::Debug + Send + Sync {
+    /// So many bytes of so many; with every record.
+    fn read(&self, bytes: u64, of: u64);
+}
+
 /// Settings of a journal.
 #[derive(Clone, Debug)]
 pub struct JournalOptions {
@@ -80,6 +86,8 @@ pub struct JournalOptions {
     pub filling: Filling,
     /// Who works ahead.
     pub threads: Threads,
+    /// Who wants to know how far recovery has come.
+    pub watch: Option<Arc<dyn Watch>>,
 }
 
 impl JournalOptions {
@@ -94,6 +102,7 @@ impl JournalOptions {
             recycled_max: 16,
             filling: Filling::Ahead,
             threads: Threads::System,
+            watch: None,
         }
     }
 

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::error::{Damage, StorageError};
-use super::files::{FileId, JournalFile, JournalOptions, RECORDS_START, RecordAt};
+use super::files::{FileId, JournalFile, JournalOptions, RECORDS_START, RecordAt, Watch};
 use super::inventory::{find_newest, open_all, read_all};
 use super::planted::{self, Bug};
 use super::reader::{Files, Spans};
@@ -64,6 +64,8 @@ pub struct Recovered {
 pub struct Report {
     /// Files that hold records.
     pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
     /// Whole records found, the skipped ones included.
     pub records: u64,
     /// Bytes behind the last durable mark, written and synced again.
@@ -122,8 +124,11 @@ pub fn recover(
         from,
         sink,
         files: Files::default(),
+        watch: options.watch.as_deref(),
+        passed: 0,
         report: Report {
             files: all.len(),
+            bytes: all.values().map(|file| file.bytes).sum(),
             ..Report::default()
         },
         ends: newest
@@ -152,6 +157,9 @@ struct Recovery<'a> {
     from: &'a dyn Fn(u32) -> u64,
     sink: &'a mut dyn FnMut(Recovered),
     files: Files,
+    watch: Option<&'a dyn Watch>,
+    /// Bytes of the files that are read.
+    passed: u64,
     report: Report,
     ends: BTreeMap<u64, u64>,
     /// The highest group seen.
@@ -188,6 +196,7 @@ impl Recovery<'_> {
                 refuse_damage(file, &walk)?;
             }
         }
+        self.passed = self.passed.saturating_add(file.bytes);
         self.files.open(Arc::clone(file));
         self.files.close(file.number, spans);
         Ok(())
@@ -266,6 +275,10 @@ impl Recovery<'_> {
         } = found.header;
         self.group = self.group.max(group);
         self.report.records = self.report.records.saturating_add(1);
+        if let Some(watch) = self.watch {
+            let here = found.position.saturating_add(found.header.record_bytes());
+            watch.read(self.passed.saturating_add(here), self.report.bytes);
+        }
         let wanted = (self.from)(shard).max(1);
         if kind.is_indexed() {
             let last = self.report.last.get(&shard).copied();
