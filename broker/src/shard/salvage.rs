@@ -147,6 +147,10 @@ pub fn look(fs: Arc<dyn Fs>, path: &Path) -> Result<Salvage, SalvageError> {
         }
     }
     damages.extend(survey.damages.iter().map(ToString::to_string));
+    if survey.files.is_empty() && from > 1 {
+        // One that was cut still has the file that it goes on in, or a spare.
+        damages.push(StorageError::missing(options.directory.clone()).to_string());
+    }
     options.file_bytes = survey.file_bytes.unwrap_or(options.file_bytes);
     let mut salvage = Salvage {
         data_dir,
@@ -245,9 +249,14 @@ impl Salvage {
                 Err(error) if error.is_passing() => return Err(error.into()),
                 Err(error) => error,
             };
+            // Of the journal, damages are known; a file of it may be gone.
+            let text = error.to_string();
             if let FileId::Segment(number) = at.file {
                 self.bad_segments.insert(number);
-                self.damages.push(error.to_string());
+                self.damages.push(text);
+            } else if matches!(error, StorageError::Retired { .. }) && !self.damages.contains(&text)
+            {
+                self.damages.push(text);
             }
             unread.push(at);
         }

@@ -74,7 +74,7 @@ pub enum StorageError {
         path: PathBuf,
     },
     /// A salvage was interrupted while it changed names.
-    #[error("a salvage of {} was interrupted; run `siding salvage` on it again", path.display())]
+    #[error("a salvage of {} was interrupted; run `siding salvage --accept-data-loss` on it again", path.display())]
     SalvageUnfinished {
         /// The data directory.
         path: PathBuf,

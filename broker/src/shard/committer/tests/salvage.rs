@@ -212,3 +212,19 @@ fn a_salvage_interrupted_anywhere_is_finished_or_begun_again_and_nothing_opens_b
         assert!(nth > 4 && finished > 2, "{nth} places, {finished} finished");
     });
 }
+
+#[test]
+fn a_journal_that_is_gone_costs_what_lay_in_it_and_keeps_what_lies_in_segments() {
+    run(async {
+        let fs = publish_and_move().await;
+        let journal = Path::new("/data/journal");
+        for name in fs.list(journal).expect("files") {
+            fs.remove(&journal.join(name)).expect("removed");
+        }
+        let (kept, lost) = salvage(&fs);
+        assert!(kept > 0 && lost > 0, "{kept} kept, {lost} lost");
+        assert_eq!(kept + lost, 61);
+        let (bodies, books, _) = opened(&fs);
+        assert_eq!((bodies.len() as u64, books.salvage_lost), (kept, lost));
+    });
+}
