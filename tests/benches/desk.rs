@@ -41,6 +41,8 @@ pub struct Desk {
 struct Answers {
     came: Cell<u64>,
     refused: Cell<u64>,
+    /// Something came since the last flush.
+    is_new: Cell<bool>,
     told: Notify,
 }
 
@@ -168,10 +170,13 @@ impl Sessions for Answers {
         self.came.set(self.came.get() + 1);
         self.refused
             .set(self.refused.get() + u64::from(answer.is_err()));
+        self.is_new.set(true);
     }
 
     fn flush(&self) {
-        self.told.notify_one();
+        if self.is_new.take() {
+            self.told.notify_one();
+        }
     }
 
     fn release(&self, _: SessionId, _: usize) {}

@@ -3,7 +3,8 @@
 //! One publisher asks, waits for its confirm and asks again, while checkpoints come and go. Of each
 //! checkpoint and of the pause before it the longest publish counts; medians and worst ones are printed,
 //! and what the same shard takes to gather its state, which is what a checkpoint must not do on the thread
-//! that serves. `stall cpu` says instead what publishing costs with checkpoints and without.
+//! that serves. `stall delayed` does so for that state alone,
+//! `stall cpu` says instead what publishing costs with checkpoints and without.
 
 #![expect(clippy::print_stdout, reason = "it is what this program is for")]
 
@@ -20,7 +21,7 @@ use tokio::time::Instant;
 /// Far more than a run writes: no checkpoint.
 const NEVER: u64 = 1 << 50;
 /// Journal between two checkpoints while publishes are timed.
-const EVERY_BYTES: u64 = 1 << 20;
+const EVERY_BYTES: u64 = 128 << 10;
 const CHECKPOINTS: usize = 9;
 /// Publishes on their way while a queue is filled.
 const WINDOW: u64 = 512;
@@ -80,7 +81,9 @@ fn main() {
             }
         }
     } else {
-        for kind in &KINDS {
+        let wanted = env::args().nth(1);
+        let is_wanted = |kind: &&Kind| wanted.as_ref().is_none_or(|it| kind.name.contains(it));
+        for kind in KINDS.iter().filter(is_wanted) {
             in_directory(&directory, || stall(kind, &directory));
         }
     }

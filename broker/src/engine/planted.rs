@@ -54,11 +54,20 @@ impl Planted {
     }
 }
 
-#[cfg(feature = "planted-bugs")]
 impl super::Engine {
     /// Plants a bug, for as long as this engine lives; no snapshot tells of it.
+    #[cfg(feature = "planted-bugs")]
     pub fn plant(&mut self, bug: Bug) {
-        let planted = Planted { bug: Some(bug) };
+        self.plant_like(Planted { bug: Some(bug) });
+    }
+
+    /// What is planted.
+    pub fn planted(&self) -> Planted {
+        self.state.planted
+    }
+
+    /// Plants the same as in another engine.
+    pub fn plant_like(&mut self, planted: Planted) {
         self.state.planted = planted;
         for log in self.state.logs.values_mut() {
             log.planted = planted;

@@ -2,37 +2,37 @@
 //! journal is cut behind it.
 //!
 //! ```text
-//! idle ─due─► moving ─────► moved ─gathered─► writing ─durable─► cut: idle
-//!             (a thread)    (in `Bodies`)     (a thread)
+//! idle ─due─► moving ───► relocating ─────► moved ──► writing ────────► cut: idle
+//!             (a thread)  (in `Bodies`,               (a thread, from
+//!                          part by part)               a shadow)
 //! ```
 //!
-//! What a snapshot holds is gathered on the core thread at one moment between two entries. The order is that
-//! of what a power cut may leave: segments are durable before a snapshot names them, and only once that is
-//! durable are journal files given back, those it has passed and that hold no body that is still needed, and
-//! segments removed in which nothing is.
+//! The core thread never does much at once for it: the shard's state is not gathered here but built again
+//! beside it (`shadow.rs`). The order is that of what a power cut may leave: segments are durable before a
+//! snapshot names them, and only once that is durable are journal files given back, those it has passed and
+//! that hold no body that it needs, and segments removed in which nothing is.
 //!
 //! On a full disk a checkpoint is lent the reserve, and moves no more than finds room in it. What it frees is
 //! at least what it took, so the reserve stands again behind it.
 
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
+use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::mpsc::Sender;
 use tracing::{error, info, warn};
 
-use super::committer::Outside;
+use super::committer::{Machine, Outside};
 use super::core::Core;
-use crate::storage::bodies::Bodies;
+use super::planted::{self, Bug};
+use super::recovery::RecoveryError;
+use super::shadow::{Relocated, Shadow, Written, gather, write};
+use crate::storage::bodies::{Bodies, Moved};
 use crate::storage::mover::{Outcome, move_bodies};
 use crate::storage::threads::Threads;
-use crate::storage::{
-    BodyReader, FileId, Files, Reserve, Section, Segments, Snapshot, Snapshots, StorageError,
-};
+use crate::storage::{BodyReader, FileId, Files, Reserve, Segments, Snapshots, StorageError};
 
-/// The engine's durable half.
-pub const ENGINE_SECTION: &str = "engine";
-/// Where bodies lie.
-pub const BODIES_SECTION: &str = "bodies";
+/// The one shard there is.
+const SHARD: u32 = 0;
 
 /// More bytes are not left in segments that nobody needs.
 const EMPTY_BYTES_MAX: u64 = 64 << 20;
@@ -46,10 +46,16 @@ pub struct Checkpoints {
     node: u64,
     threads: Threads,
     reserve: Reserve,
+    /// Every snapshot is compared with the shard's own.
+    is_checked: bool,
     /// Journal bytes between two of them.
     every_bytes: u64,
     /// The number of the next segment.
     next_segment: u64,
+    /// The last entry of the newest snapshot; `None`: there is none.
+    base: Option<u64>,
+    /// What was moved and is not in it.
+    relocated: Vec<Relocated>,
     step: Step,
 }
 
@@ -59,23 +65,21 @@ enum Step {
     Idle,
     /// A thread moves bodies.
     Moving,
-    /// What there was to be moved lies in segments: the state is to be gathered.
+    /// What has moved is taken in, part by part.
+    Relocating(VecDeque<Moved>),
+    /// What there was to be moved lies in segments: a snapshot is to be written.
     Moved,
-    /// A thread writes the snapshot.
-    Writing {
-        /// The files in which it needs a body.
-        needed: BTreeSet<FileId>,
-        /// Segments it does not name any more.
-        empty: Vec<u64>,
-    },
+    /// A thread writes the snapshot, with so many of the relocations.
+    Writing(usize),
 }
 
 impl Checkpoints {
-    /// One checkpoint for every `every_bytes` of journal. `bodies` says which segments there are.
+    /// One checkpoint for every `every_bytes` of journal. `bodies` says which segments there are, `base` how
+    /// far the newest snapshot reaches.
     pub fn new(
         (snapshots, segments, reader): (Snapshots, Segments, BodyReader),
-        node: u64,
-        (threads, reserve): (Threads, Reserve),
+        (node, base): (u64, Option<u64>),
+        (machine, reserve): (&Machine, Reserve),
         every_bytes: u64,
         bodies: &Bodies,
     ) -> Self {
@@ -85,10 +89,13 @@ impl Checkpoints {
             segments,
             reader,
             node,
-            threads,
+            threads: machine.threads.clone(),
+            is_checked: machine.checks_snapshots,
             reserve,
             every_bytes,
             next_segment: last.map_or(1, |last| last + 1),
+            base,
+            relocated: Vec::new(),
             step: Step::Idle,
         }
     }
@@ -141,47 +148,84 @@ impl Checkpoints {
     }
 
     /// Bodies have moved, or not: then the journal keeps them.
-    pub fn moved(&mut self, result: Result<Outcome, StorageError>, bodies: &mut Bodies) {
+    pub fn moved(&mut self, result: Result<Outcome, StorageError>) {
         self.step = Step::Moved;
         match result {
             Ok(Outcome { moved, unreadable }) => {
                 for error in unreadable {
                     error!(%error, "bodies cannot be read; they stay where they are");
                 }
-                let blocks: usize = moved.blocks.values().map(Vec::len).sum();
-                info!(segments = moved.segments.len(), blocks, "bodies moved");
-                bodies.relocate(moved);
+                let blocks = moved.iter().flat_map(|part| part.blocks.values());
+                let blocks: usize = blocks.map(Vec::len).sum();
+                let segments: usize = moved.iter().map(|part| part.segments.len()).sum();
+                info!(segments, blocks, "bodies moved");
+                self.step = Step::Relocating(moved.into());
             }
             Err(error) => warn!(%error, "bodies were not moved; the journal keeps them"),
         }
     }
 
-    /// Whether the state is to be gathered and written.
+    /// Takes in a part of what has moved, after the entry `index`; others have their turn before the next.
+    /// Whether there was one.
+    pub fn relocate(&mut self, index: u64, bodies: &mut Bodies) -> bool {
+        let Step::Relocating(parts) = &mut self.step else {
+            return false;
+        };
+        let Some(part) = parts.pop_front() else {
+            self.step = Step::Moved;
+            return false;
+        };
+        bodies.relocate(&part);
+        if planted::has(Bug::MoveForgotten) {
+            return true;
+        }
+        self.relocated.push(Relocated {
+            after: index,
+            moved: Arc::new(part),
+        });
+        true
+    }
+
+    /// Whether a part waits to be taken in.
+    pub fn is_relocating(&self) -> bool {
+        matches!(self.step, Step::Relocating(_))
+    }
+
+    /// Whether a snapshot is to be written.
     pub fn is_moved(&self) -> bool {
         matches!(self.step, Step::Moved)
     }
 
-    /// Starts to write what is applied, up to the entry `index`, of `term`; `done` learns how it went.
+    /// Starts to write a snapshot at the entry `index`, the last one applied; `done` learns how it went.
     ///
     /// # Errors
     /// The operating system refuses a thread.
     pub fn write(
         &mut self,
-        applied: (u64, u64),
-        (core, bodies): (&Core, &mut Bodies),
+        index: u64,
+        (core, bodies, files): (&Core, &mut Bodies, &Files),
         done: Sender<Outside>,
     ) -> Result<(), std::io::Error> {
-        let empty = bodies.take_empty_segments();
-        let snapshot = self.gather(applied, core, bodies);
-        let (snapshots, reserve) = (self.snapshots.clone(), self.reserve.clone());
+        // The shadow finds the same ones.
+        bodies.take_empty_segments();
+        let shadow = Shadow {
+            snapshots: self.snapshots.clone(),
+            reserve: self.reserve.clone(),
+            base: self.base,
+            replay: files.replay(SHARD, self.base.unwrap_or(0) + 1..=index),
+            relocated: self.relocated.clone(),
+            index,
+            node: self.node,
+            planted: core.planted(),
+            expected: self
+                .is_checked
+                .then(|| gather((index, self.node), core, bodies)),
+        };
         self.threads.once("siding-snapshot", move || {
-            let index = snapshot.index;
-            let result = write(&snapshots, &snapshot, &reserve).map(|()| index);
             // The core thread is gone: nobody needs to know.
-            done.blocking_send(Outside::Checkpoint(result)).ok();
+            done.blocking_send(Outside::Checkpoint(shadow.write())).ok();
         })?;
-        let needed = bodies.live_files().collect();
-        self.step = Step::Writing { needed, empty };
+        self.step = Step::Writing(self.relocated.len());
         Ok(())
     }
 
@@ -190,14 +234,17 @@ impl Checkpoints {
     /// What it needed when it was gathered decides, not what is needed now: an entry since then that
     /// let the last body of a file go may not be synced, and after a power cut the snapshot would
     /// ask for a file that was given away.
-    pub fn finished(&mut self, result: Result<u64, StorageError>, files: &Files) {
+    pub fn finished(&mut self, result: Result<Written, RecoveryError>, files: &Files) {
         let step = std::mem::replace(&mut self.step, Step::Idle);
-        let Step::Writing { needed, empty } = step else {
+        let Step::Writing(relocated) = step else {
             return;
         };
         match result {
-            Ok(index) => self.cut(files, (&needed, &empty), index),
-            // The empty segments are removed by the next start.
+            Ok(written) => {
+                self.relocated.drain(..relocated);
+                self.base = Some(written.index);
+                self.cut(files, &written);
+            }
             Err(error) => warn!(%error, "snapshot failed; the journal is not cut"),
         }
         if self.reserve.is_missing() {
@@ -205,23 +252,24 @@ impl Checkpoints {
         }
     }
 
-    /// Writes a snapshot here, at a clean stop. Where there is no room the next start replays more.
+    /// Writes a snapshot here, at a clean stop: nobody is held up any more. Where there is no room the next
+    /// start replays more.
     ///
     /// # Errors
     /// The one before still stands.
     pub fn write_here(
         &self,
-        applied: (u64, u64),
+        index: u64,
         core: &Core,
         bodies: &mut Bodies,
     ) -> Result<(), StorageError> {
         let empty = bodies.take_empty_segments();
-        let snapshot = self.gather(applied, core, bodies);
+        let snapshot = gather((index, self.node), core, bodies);
         match write(&self.snapshots, &snapshot, &self.reserve) {
             Err(error) if error.is_no_room() => warn!(%error, "no snapshot: the disk is full"),
             written => {
                 written?;
-                info!(index = snapshot.index, "snapshot written");
+                info!(index, "snapshot written");
                 self.remove(&empty);
             }
         }
@@ -233,9 +281,14 @@ impl Checkpoints {
         self.every_bytes = bytes;
     }
 
+    #[cfg(test)]
+    pub(super) fn base(&self) -> Option<u64> {
+        self.base
+    }
+
     /// Whether a thread is at work.
     pub fn is_running(&self) -> bool {
-        matches!(self.step, Step::Moving | Step::Writing { .. })
+        matches!(self.step, Step::Moving | Step::Writing(_))
     }
 
     /// Whether none has begun.
@@ -248,26 +301,14 @@ impl Checkpoints {
         self.step = Step::Idle;
     }
 
-    fn gather(&self, (index, term): (u64, u64), core: &Core, bodies: &Bodies) -> Snapshot {
-        let mut places = Vec::new();
-        bodies.export(&mut places);
-        let section = |name: &str, data: Bytes| Section {
-            name: name.to_owned(),
-            data,
-        };
-        let engine = section(ENGINE_SECTION, core.snapshot().freeze());
-        let bodies = section(BODIES_SECTION, places.into());
-        Snapshot {
-            index,
-            term,
-            node: self.node,
-            sections: vec![engine, bodies],
-        }
-    }
-
     /// Gives back every full file that the snapshot at `index` has passed and in which it needs no body.
-    fn cut(&self, files: &Files, (needed, empty): (&BTreeSet<FileId>, &[u64]), index: u64) {
-        let passed = files.recyclable(&|_| index).into_iter();
+    fn cut(&self, files: &Files, written: &Written) {
+        let Written {
+            index,
+            needed,
+            empty,
+        } = written;
+        let passed = files.recyclable(&|_| *index).into_iter();
         let free = passed.filter(|file| !needed.contains(&FileId::Journal(*file)));
         let retired = free.filter(|file| files.retire(*file).is_ok()).count();
         self.remove(empty);
@@ -284,19 +325,4 @@ impl Checkpoints {
             warn!(%error, "a segment that nobody needs is not removed before the next start");
         }
     }
-}
-
-/// Writes a snapshot, in the reserve if there is no other room. Blocks.
-fn write(
-    snapshots: &Snapshots,
-    snapshot: &Snapshot,
-    reserve: &Reserve,
-) -> Result<(), StorageError> {
-    let written = match snapshots.write(snapshot) {
-        Err(error) if error.is_no_room() && reserve.lend() => snapshots.write(snapshot),
-        written => written,
-    };
-    reserve.expect_snapshot(snapshot.bytes());
-    reserve.take_back();
-    written
 }

@@ -13,6 +13,10 @@
 //! final: [`Committer::run`] ends with it, and nothing more is sent. What somebody was told is written
 //! is synced soon after ([`Pace::flush_ms`]), whether more comes or not, and before any snapshot of it.
 
+mod checkpointing;
+#[cfg(test)]
+mod tests;
+
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -27,8 +31,10 @@ use super::fetch::{Fetcher, FetcherGone};
 use super::flush::Flush;
 use super::inbox::Inbox;
 use super::perform::Performer;
-use super::recovery::Recovery;
+use super::planted::{self, Bug};
+use super::recovery::{Recovery, RecoveryError};
 use super::sessions::Sessions;
+use super::shadow::Written;
 use crate::engine::effect::Urgency;
 use crate::storage::journal::{Completion, Journal};
 use crate::storage::mover::Outcome;
@@ -37,8 +43,6 @@ use crate::storage::{BodyReader, DataDir, RecordAt, StorageError, Threads};
 
 /// After so much idleness the durable mark is written.
 const MARK_MS: u64 = 100;
-/// While the disk is full, room is looked for once in so long.
-const ROOM_MS: u64 = 500;
 /// Messages from other threads on their way: more than there can be reads, groups and snapshots.
 const OUTSIDE_MAX: usize = 32;
 
@@ -58,6 +62,9 @@ pub struct Machine {
     pub time: TimeSource,
     /// Who does what blocks.
     pub threads: Threads,
+    /// Every snapshot is compared with what the shard itself would write, and a difference panics: for tests,
+    /// since the core thread gathers its state for that.
+    pub checks_snapshots: bool,
 }
 
 /// What other threads bring.
@@ -70,7 +77,7 @@ pub enum Outside {
     /// Bodies have moved to segments.
     Moved(Result<Outcome, StorageError>),
     /// A snapshot was written.
-    Checkpoint(Result<u64, StorageError>),
+    Checkpoint(Result<Written, RecoveryError>),
 }
 
 /// Why a shard stops on its own. Final for the process.
@@ -117,7 +124,7 @@ impl<S: Sessions> Committer<S> {
     pub fn start(
         recovery: Recovery,
         (inbox, sessions): (Rc<Inbox>, Rc<S>),
-        Machine { time, threads }: &Machine,
+        machine: &Machine,
         pace: Pace,
     ) -> Result<Self, ShardError> {
         let Recovery {
@@ -127,14 +134,16 @@ impl<S: Sessions> Committer<S> {
             segments,
             writer,
             last_index,
+            snapshot_index,
         } = recovery;
+        let Machine { time, threads, .. } = machine;
         let (to_core, outside) = channel(OUTSIDE_MAX);
         let reader = BodyReader::new(writer.reader(), segments.clone());
         let kept = (data_dir.snapshots(), segments, reader.clone());
         let checkpoints = Checkpoints::new(
             kept,
-            data_dir.node(),
-            (threads.clone(), writer.reserve()),
+            (data_dir.node(), snapshot_index),
+            (machine, writer.reserve()),
             pace.checkpoint_bytes,
             &bodies,
         );
@@ -269,20 +278,13 @@ impl<S: Sessions> Committer<S> {
                 let known = (self.clock.now(), &mut self.core);
                 self.performer.fetched(record, payload, known)?;
             }
-            Outside::Moved(result) => {
-                self.checkpoints.moved(result, self.performer.bodies_mut());
-            }
+            Outside::Moved(result) => self.checkpoints.moved(result),
             Outside::Checkpoint(result) => {
                 let files = self.door.journal().files();
                 self.checkpoints.finished(result, files);
             }
         }
         self.after_work()
-    }
-
-    /// Whether a checkpoint has begun and is not over.
-    pub fn is_checkpointing(&self) -> bool {
-        !self.checkpoints.is_idle()
     }
 
     /// Takes what waits, as far as the open group has room for it.
@@ -298,64 +300,6 @@ impl<S: Sessions> Committer<S> {
         Ok(self.performer.perform(self.core.deeds(), None)?)
     }
 
-    /// While no spare journal file can be made, or the reserve is missing, publishes are refused and the
-    /// spares that are left are for what makes room: acks, and the checkpoint that lets the journal be cut.
-    fn look_for_room(&mut self, now: Timestamp) -> Result<(), ShardError> {
-        let is_full = self.is_full();
-        self.core.note_disk(is_full);
-        if !is_full {
-            self.room_at = None;
-        } else if self.room_at.is_none_or(|at| at <= now) {
-            self.room_at = Some(now.plus_ms(ROOM_MS));
-            self.door.journal().files().retry_spares();
-            let is_worth_it = self.door.written_bytes() > 0;
-            if is_worth_it && self.checkpoints.is_idle() {
-                self.begin_checkpoint()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn is_full(&self) -> bool {
-        self.door.journal().spare_gauge().is_failing()
-    }
-
-    /// A snapshot says where bodies lie: it must not be ahead of one that a power cut may take.
-    fn may_snapshot(&self) -> bool {
-        self.flush.at().is_none()
-    }
-
-    fn begin_checkpoint(&mut self) -> Result<(), ShardError> {
-        self.door.take_written_bytes();
-        let (bodies, files) = (self.performer.bodies(), self.door.journal().files());
-        let (from, done) = ((bodies, files, self.applied_index), self.to_core.clone());
-        let is_full = self.is_full();
-        Ok(self.checkpoints.begin(from, is_full, done)?)
-    }
-
-    /// Begins a checkpoint that is due, and goes on with one that has moved its bodies.
-    fn checkpoint(&mut self) -> Result<(), ShardError> {
-        let empty_bytes = self.performer.bodies().empty_bytes();
-        if self
-            .checkpoints
-            .is_due(self.door.written_bytes(), empty_bytes)
-        {
-            self.begin_checkpoint()?;
-        }
-        if !self.checkpoints.is_moved() {
-            return Ok(());
-        }
-        if !self.may_snapshot() {
-            self.flush.hurry();
-            return Ok(());
-        }
-        let applied = (self.applied_index, self.core.term());
-        let state = (&self.core, self.performer.bodies_mut());
-        Ok(self
-            .checkpoints
-            .write(applied, state, self.to_core.clone())?)
-    }
-
     /// Commits the open group if somebody waits for it, or it has waited long enough; hands out what
     /// can be handed out. Nothing is in flight.
     fn commit(&mut self, now: Timestamp) -> Result<(), ShardError> {
@@ -367,7 +311,12 @@ impl<S: Sessions> Committer<S> {
         let level = self.level(now);
         let is_here = self.door.is_quick(open.bytes(), level);
         let pending = self.core.close_group(now);
-        if is_here {
+        if is_here && planted::has(Bug::ConfirmedUnsynced) {
+            let mut applied = self.door.commit_here(pending, Level::Written)?;
+            applied.level = level;
+            self.note_level(now, &applied);
+            self.apply(now, &applied)
+        } else if is_here {
             let applied = self.door.commit_here(pending, level)?;
             self.note_level(now, &applied);
             self.apply(now, &applied)
@@ -471,13 +420,15 @@ impl<S: Sessions> Committer<S> {
         }
         self.performer.flush();
         self.door.close()?;
-        let applied = (self.applied_index, self.core.term());
         let bodies = self.performer.bodies_mut();
-        Ok(self.checkpoints.write_here(applied, &self.core, bodies)?)
+        Ok(self
+            .checkpoints
+            .write_here(self.applied_index, &self.core, bodies)?)
     }
 
     fn is_idle(&self) -> bool {
         let is_waiting = self.door.is_in_flight() || self.checkpoints.is_running();
+        let is_waiting = is_waiting || self.checkpoints.is_relocating();
         !is_waiting && self.inbox.is_empty() && !self.core.open().is_awaited()
     }
 
@@ -495,6 +446,3 @@ impl<S: Sessions> Committer<S> {
         self.door.abandon();
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -17,6 +17,7 @@ use crate::engine::Engine;
 use crate::engine::command::Entry;
 use crate::engine::effect::{Delivery, Effect, Effects, Expiring, Found, Origin, Place, SessionId};
 use crate::engine::entry::ENTRY_HEAD_BYTES_MAX;
+use crate::engine::planted::Planted;
 use crate::engine::read::Body;
 use crate::engine::seed::Seed;
 use crate::engine::snapshot::SnapshotError;
@@ -131,6 +132,16 @@ impl Core {
     #[cfg(feature = "planted-bugs")]
     pub fn plant(&mut self, bug: crate::engine::planted::Bug) {
         self.engine.plant(bug);
+    }
+
+    /// What is planted in its engine.
+    pub fn planted(&self) -> Planted {
+        self.engine.planted()
+    }
+
+    /// Plants the same as in another core.
+    pub fn plant_like(&mut self, planted: Planted) {
+        self.engine.plant_like(planted);
     }
 
     /// What nobody outside may know, from the operating system.

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::clock::{Stopwatch, TimeSource};
 use super::group::Pending;
+use super::planted::{self, Bug};
 use crate::engine::command::Command;
 use crate::storage::journal::{Completion, Group, Journal};
 use crate::storage::record::Kind;
@@ -67,7 +68,7 @@ impl Door {
             journal,
             time: time.clone(),
             term: 0,
-            next_index: last_index + 1,
+            next_index: last_index + u64::from(!planted::has(Bug::IndexReused)),
             heads: BytesMut::new(),
             sync: SyncTime::default(),
             submitted: None,

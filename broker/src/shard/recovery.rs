@@ -5,11 +5,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::checkpoint::{BODIES_SECTION, ENGINE_SECTION};
 use super::clock::TimeSource;
 use super::core::{Core, Deed};
 use super::perform::Runs;
 use super::progress::Progress;
+use super::shadow::{BODIES_SECTION, ENGINE_SECTION};
 use super::touches::Touches;
 use crate::engine::command::{Entry, EntryError};
 use crate::engine::seed::Seed;
@@ -95,6 +95,8 @@ pub struct Recovery {
     pub writer: Writer,
     /// The last entry applied.
     pub last_index: u64,
+    /// The last entry of its snapshot; `None`: there is none.
+    pub snapshot_index: Option<u64>,
 }
 
 /// Largest part of a journal record that one group fills, so that a group and one request more
@@ -123,7 +125,9 @@ pub fn start(
     options.threads = threads.clone();
     let group_bytes_max = GROUP_BYTES_MAX.min(options.record_bytes_max() / GROUP_SHARE);
     let group_bytes_max = usize::try_from(group_bytes_max).unwrap_or(usize::MAX);
-    let (mut shard, from) = restore(&data_dir, group_bytes_max, settings.budgets)?;
+    let snapshot = data_dir.snapshots().latest()?;
+    let snapshot_index = snapshot.as_ref().map(|snapshot| snapshot.index);
+    let (mut shard, from) = shard_of(snapshot, group_bytes_max, settings.budgets)?;
     let segments = data_dir.segments();
     segments
         .adopt(shard.bodies.segments())
@@ -159,23 +163,15 @@ pub fn start(
         segments,
         writer,
         last_index,
+        snapshot_index,
     })
 }
 
+/// A shard as a snapshot and the entries behind it make it.
 #[derive(Debug)]
 pub(super) struct Shard {
     pub(super) core: Core,
     pub(super) bodies: Bodies,
-}
-
-/// The newest snapshot, or nothing; and the first index that is to be replayed.
-fn restore(
-    data_dir: &DataDir,
-    group_bytes_max: usize,
-    budgets: Budgets,
-) -> Result<(Shard, u64), RecoveryError> {
-    let snapshot = data_dir.snapshots().latest()?;
-    shard_of(snapshot, group_bytes_max, budgets)
 }
 
 /// What a snapshot holds, or nothing; and the first index that it does not hold.

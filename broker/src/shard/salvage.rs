@@ -20,9 +20,9 @@ use tracing::info;
 
 pub use self::behind::Behind;
 pub use self::report::{NameReport, Report};
-use super::checkpoint::{BODIES_SECTION, ENGINE_SECTION};
 use super::core::Deed;
 use super::recovery::{RecoveryError, Shard, shard_of};
+use super::shadow::{BODIES_SECTION, ENGINE_SECTION};
 use crate::engine::command::{Command, Entry, LoggedRange, Lose, Start};
 use crate::engine::runs::RangeSet;
 use crate::storage::bodies::Budgets;
@@ -357,7 +357,9 @@ impl Salvage {
             // It could be read a moment ago.
             return Err(error.into());
         }
-        self.shard.bodies.relocate(outcome.moved);
+        for part in &outcome.moved {
+            self.shard.bodies.relocate(part);
+        }
         self.shard.bodies.take_empty_segments();
         self.shard.bodies.drop_segments(&self.bad_segments);
         Ok(())

@@ -31,14 +31,16 @@ const GATHERED_BYTES_MAX: usize = 8 << 20;
 const SEGMENT_BYTES_MAX: u64 = 64 << 20;
 /// So many files are written at once; to open one more, all are closed.
 const OPEN_MAX: usize = 64;
+/// Places of so many runs or more are told at once: whoever takes them in does nothing else meanwhile.
+const TOLD_PARTS: usize = 2_000;
 /// A part at least so large a share of what was read shares its memory; a smaller one is copied.
 const SHARED_PART: usize = 4;
 
 /// What became of the moves.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Where bodies lie now. All of it is durable.
-    pub moved: Moved,
+    /// Where bodies lie now, to be taken in one after the other. All of it is durable.
+    pub moved: Vec<Moved>,
     /// Records that could not be read; what lies in them was not moved.
     pub unreadable: Vec<StorageError>,
 }
@@ -61,6 +63,8 @@ pub fn move_bodies(
         open: BTreeMap::new(),
         made: Vec::new(),
         moved: Moved::default(),
+        moved_parts: 0,
+        told: Vec::new(),
     };
     let mut unreadable = Vec::new();
     let done = work
@@ -70,8 +74,9 @@ pub fn move_bodies(
         work.abandon();
         return Err(error);
     }
+    work.told.push(work.moved);
     Ok(Outcome {
-        moved: work.moved,
+        moved: work.told,
         unreadable,
     })
 }
@@ -86,6 +91,10 @@ struct Mover<'a> {
     /// Files that are there, whole or not.
     made: Vec<PathBuf>,
     moved: Moved,
+    /// Runs in the blocks of `moved`.
+    moved_parts: usize,
+    /// Blocks that were moved before those.
+    told: Vec<Moved>,
 }
 
 /// A segment file that is being written.
@@ -169,6 +178,13 @@ impl Mover<'_> {
                 length: at.bytes,
             },
         });
+        self.moved_parts += parts.len();
+        if self.moved_parts >= TOLD_PARTS {
+            self.moved_parts = 0;
+            let blocks = std::mem::take(&mut self.moved.blocks);
+            let segments = Vec::new();
+            self.told.push(Moved { blocks, segments });
+        }
         if writing.end >= SEGMENT_BYTES_MAX {
             return self.seal(writing);
         }

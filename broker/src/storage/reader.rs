@@ -5,12 +5,14 @@
 //! only when no read holds it any more.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 
 use super::error::StorageError;
 use super::files::{FileId, JournalFile, RecordAt};
+use super::replay::Replay;
 use super::segments::Segments;
 use super::spares::Request;
 use super::threads::Worker;
@@ -122,6 +124,23 @@ impl Files {
             .iter()
             .map(|(number, kept)| (*number, kept.spans.clone()))
             .collect()
+    }
+
+    /// The entries of a shard with these indexes, to be read again from any thread, whatever is written and
+    /// retired meanwhile.
+    pub fn replay(&self, shard: u32, indexes: RangeInclusive<u64>) -> Replay {
+        let holds = |span: &Span| span.shard == shard && span.last >= *indexes.start();
+        let table = self.table();
+        let files = table.kept.values().filter(|kept| {
+            let spans = kept.spans.as_ref();
+            spans.is_none_or(|spans| spans.iter().any(holds))
+        });
+        let files = files.map(|kept| Arc::clone(&kept.file)).collect();
+        Replay {
+            files,
+            shard,
+            indexes,
+        }
     }
 
     /// Gives a full file back for recycling. Its records cannot be read from now on; a read that

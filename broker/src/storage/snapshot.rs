@@ -116,12 +116,10 @@ impl Snapshots {
         self.directory.join("snapshot")
     }
 
-    /// Writes a snapshot durably, then removes the older ones. On an error the one before is
-    /// still the newest, or this one already is.
+    /// Writes a snapshot durably, then removes the older ones. On an error the one before is still there,
+    /// and this one may be.
     pub fn write(&self, snapshot: &Snapshot) -> Result<(), StorageError> {
-        let path = self
-            .directory
-            .join(format!("{PREFIX}{:020}", snapshot.index));
+        let path = self.path_of(snapshot.index);
         let making = path.with_extension("making");
         self.write_aside(snapshot, &making)?;
         self.fs
@@ -130,8 +128,14 @@ impl Snapshots {
         if !planted::has(Bug::OldSnapshotGoneFirst) {
             self.sync_directory()?;
         }
+        // It stands: what of the others cannot be removed goes with the next one.
+        self.remove_older(snapshot.index).ok();
+        Ok(())
+    }
+
+    fn remove_older(&self, index: u64) -> Result<(), StorageError> {
         let (all, half_made) = self.list()?;
-        let older = all.into_iter().filter(|(index, _)| *index < snapshot.index);
+        let older = all.into_iter().filter(|(other, _)| *other < index);
         for path in older.map(|(_, path)| path).chain(half_made) {
             self.fs
                 .remove(&path)
@@ -145,9 +149,16 @@ impl Snapshots {
     /// # Errors
     /// [`StorageError::Damaged`] if the newest fails its checks.
     pub fn latest(&self) -> Result<Option<Snapshot>, StorageError> {
-        let Some((index, path)) = self.list()?.0.pop() else {
-            return Ok(None);
-        };
+        let newest = self.list()?.0.pop();
+        newest.map(|(index, _)| self.read(index)).transpose()
+    }
+
+    /// The snapshot at this index, whole and checked.
+    ///
+    /// # Errors
+    /// It cannot be read, or fails its checks.
+    pub fn read(&self, index: u64) -> Result<Snapshot, StorageError> {
+        let path = self.path_of(index);
         let file = self
             .fs
             .open(&path, OpenMode::ReadOnly)
@@ -160,7 +171,7 @@ impl Snapshots {
         bytes.truncate(read);
         let snapshot = parse(Bytes::from(bytes), &path)?;
         if snapshot.index == index {
-            Ok(Some(snapshot))
+            Ok(snapshot)
         } else {
             let damage = Damage::Misnamed {
                 found: snapshot.index,
@@ -175,9 +186,7 @@ impl Snapshots {
     /// # Errors
     /// The disk is full, or fails.
     pub fn write_unnamed(&self, snapshot: &Snapshot) -> Result<(PathBuf, PathBuf), StorageError> {
-        let path = self
-            .directory
-            .join(format!("{PREFIX}{:020}", snapshot.index));
+        let path = self.path_of(snapshot.index);
         let unnamed = path.with_extension("salvaged");
         self.write_aside(snapshot, &unnamed)?;
         self.sync_directory()?;
@@ -190,6 +199,10 @@ impl Snapshots {
     /// The operating system refuses.
     pub fn files(&self) -> Result<Vec<PathBuf>, StorageError> {
         Ok(self.list()?.0.into_iter().map(|(_, path)| path).collect())
+    }
+
+    fn path_of(&self, index: u64) -> PathBuf {
+        self.directory.join(format!("{PREFIX}{index:020}"))
     }
 
     fn write_aside(&self, snapshot: &Snapshot, making: &Path) -> Result<(), StorageError> {

@@ -90,7 +90,9 @@ impl Shelf {
         let unreadable = outcome.unreadable;
         ensure!(unreadable.is_empty(), "not moved: {unreadable:?}");
         self.next_segment += moves.len() as u64;
-        self.bodies.relocate(outcome.moved);
+        for part in &outcome.moved {
+            self.bodies.relocate(part);
+        }
         Ok(())
     }
 

@@ -40,6 +40,8 @@ pub struct Setup {
     pub settings: Settings,
     /// Of its shard.
     pub pace: Pace,
+    /// Whether every snapshot is compared with what the shard itself would write.
+    pub checks_snapshots: bool,
     /// Done to its core before it starts: bugs are planted here.
     pub prepare: Rc<dyn Fn(&mut Core)>,
 }
@@ -61,6 +63,7 @@ impl Node {
         let machine = Machine {
             time: TimeSource::Manual(clocks.broker.clone()),
             threads,
+            checks_snapshots: setup.checks_snapshots,
         };
         let ways = (Rc::clone(&inbox), Rc::clone(&mailbox));
         let committer = Committer::start(recovery, ways, &machine, setup.pace);

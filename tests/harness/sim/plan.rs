@@ -112,6 +112,7 @@ impl Plan {
                     checkpoint_bytes: *rng.choice(&[8 << 10, 64 << 10, 1 << 20]).expect("some"),
                     flush_ms: 50,
                 },
+                checks_snapshots: true,
                 prepare: Rc::new(|_| {}),
             },
         }

@@ -151,6 +151,7 @@ impl Stage {
         let machine = Machine {
             time: TimeSource::Manual(time.clone()),
             threads: Threads::System,
+            checks_snapshots: true,
         };
         let pace = Pace {
             checkpoint_bytes: 1 << 30,

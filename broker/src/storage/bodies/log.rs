@@ -221,24 +221,27 @@ impl LogPieces {
         self.pieces.iter().rev().filter(|piece| piece.count > 0)
     }
 
-    /// Takes out all pieces from there on that keep something.
-    pub(super) fn take_from(&mut self, offset: Offset) -> VecDeque<Piece> {
-        let mut taken = self.pieces.split_off(self.find(offset));
-        let all = taken.len();
-        taken.retain(|piece| piece.count > 0);
-        self.gaps -= all - taken.len();
-        taken
+    /// Puts a piece in the place of the one there.
+    pub(super) fn put(&mut self, index: usize, piece: Piece) {
+        if let Some(place) = self.pieces.get_mut(index) {
+            *place = piece;
+        }
     }
 
-    /// Puts one back at the end.
-    pub(super) fn put_back(&mut self, piece: Piece) {
-        self.pieces.push_back(piece);
+    /// Takes away places that were left out.
+    pub(super) fn close_up(&mut self, places: Range<usize>) {
+        self.pieces.drain(places);
     }
 
-    /// Whether the last piece lies in this record too and ends where `kept` begins: then it keeps that
-    /// as well.
-    pub(super) fn widen(&mut self, record: u32, kept: &OffsetRange) -> bool {
-        let last = self.pieces.back_mut();
+    /// A piece that keeps nothing is left out.
+    pub(super) fn drop_gap(&mut self) {
+        self.gaps -= 1;
+    }
+
+    /// Whether the piece before `end` lies in this record too and ends where `kept` begins: then it keeps
+    /// that as well.
+    pub(super) fn widen(&mut self, end: usize, (record, kept): (u32, &OffsetRange)) -> bool {
+        let last = end.checked_sub(1).and_then(|it| self.pieces.get_mut(it));
         let last = last.filter(|it| it.record == record && it.kept().end == kept.start);
         let Some(last) = last else {
             return false;

@@ -191,8 +191,9 @@ impl Bodies {
         moves
     }
 
-    /// What was moved lies elsewhere from now on, as far as it is still needed.
-    pub fn relocate(&mut self, moved: Moved) {
+    /// What was moved lies elsewhere from now on, as far as it is still needed. What was moved at once may
+    /// come in several parts, the last of which has the segments.
+    pub fn relocate(&mut self, moved: &Moved) {
         for (log, blocks) in &moved.blocks {
             if let Some(pieces) = self.logs.get_mut(log) {
                 for left in pieces.relocate(blocks, &mut self.records) {
@@ -200,15 +201,15 @@ impl Bodies {
                 }
             }
         }
-        for segment in moved.segments {
-            self.segments.insert(segment.number, segment);
+        self.note_empty();
+        for segment in &moved.segments {
+            self.segments.insert(segment.number, *segment);
             // All of it may have been settled meanwhile.
             if self.records.used(FileId::Segment(segment.number)).pieces == 0 {
                 self.empty.0.push(segment.number);
                 self.empty.1 += segment.bytes;
             }
         }
-        self.note_empty();
     }
 
     /// Takes out the segments in which nothing is needed any more: the next snapshot does not name them, and
@@ -236,9 +237,11 @@ impl Bodies {
     /// After pieces were let go.
     pub(super) fn note_empty(&mut self) {
         for number in self.records.take_emptied() {
-            let bytes = self.segments.get(&number).map_or(0, |it| it.bytes);
-            self.empty.0.push(number);
-            self.empty.1 += bytes;
+            // One that is not known yet is judged when all that was moved to it has come.
+            if let Some(segment) = self.segments.get(&number) {
+                self.empty.0.push(number);
+                self.empty.1 += segment.bytes;
+            }
         }
     }
 
@@ -270,22 +273,33 @@ impl LogPieces {
             return left;
         };
         let mut blocks = blocks.iter().peekable();
-        for piece in self.take_from(first.first) {
+        let from = self.find(first.first);
+        // The pieces from `from` on are put back one by one, those that widen another one left out.
+        let (mut at, mut end) = (from, from);
+        while let Some(piece) = self.get(at) {
             let kept = piece.kept();
             while blocks.next_if(|block| block.end() <= kept.start).is_some() {}
-            let holds = |block: &&&Block| block.first <= kept.start && kept.end <= block.end();
-            let Some(block) = blocks.peek().filter(holds) else {
-                self.put_back(piece);
-                continue;
-            };
-            left.extend(records.release(piece.record));
-            let row = records.row(block.record);
-            if self.widen(row, &kept) {
+            let Some(block) = blocks.peek() else { break };
+            at += 1;
+            if piece.count == 0 {
+                self.drop_gap();
                 continue;
             }
-            self.put_back(block.piece(row, &kept));
-            records.hold(row);
+            let piece = if block.first <= kept.start && kept.end <= block.end() {
+                left.extend(records.release(piece.record));
+                let row = records.row(block.record);
+                if self.widen(end, (row, &kept)) {
+                    continue;
+                }
+                records.hold(row);
+                block.piece(row, &kept)
+            } else {
+                piece
+            };
+            self.put(end, piece);
+            end += 1;
         }
+        self.close_up(end..at);
         left
     }
 }

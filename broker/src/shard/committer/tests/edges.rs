@@ -1,5 +1,6 @@
 //! What nobody wishes for: more than a record can say, a journal that is gone, a full disk.
 
+use super::super::checkpointing::ROOM_MS;
 use super::*;
 
 #[test]

@@ -37,6 +37,15 @@ fn body(number: u64) -> Vec<u8> {
     vec![byte; length]
 }
 
+fn purge(limit: u64) -> Request {
+    Request::Purge(Sieve {
+        address: jobs().into(),
+        limit,
+        filter: String::new(),
+        dry_run: false,
+    })
+}
+
 /// The bodies of the queue, and where they lie.
 fn stored(mut bodies: Bodies, reader: &BodyReader) -> (Vec<Vec<u8>>, Vec<FileId>) {
     let log = 2;
@@ -103,6 +112,46 @@ fn a_power_cut_at_any_moment_of_a_checkpoint_loses_no_body() {
     });
 }
 
+/// Small messages, so that what moves comes in many parts.
+#[test]
+fn a_snapshot_is_what_the_shard_would_write_whatever_happens_while_it_is_made() {
+    run(async {
+        let fs = MemoryFs::new(1);
+        let mut stage = Stage::recovered(fs.clone(), recover(&fs)).prepare().await;
+        let mut sequence = 0;
+        for checkpoint in 0..4_u64 {
+            // Others between: a piece for each.
+            for _ in 0..3_000 {
+                sequence += 1;
+                stage.ask(3, publish(sequence, b"small"));
+                stage.answer().await.expect("a confirm");
+            }
+            stage.committer.checkpoints.set_every(1);
+            let index = stage.committer.checkpoints.base();
+            let mut purges = 0..50;
+            while stage.committer.checkpoints.base() == index {
+                // It goes on meanwhile: what is purged lies where the shadow has to find it gone.
+                sequence += 1;
+                stage.ask(4, publish(sequence, b"meanwhile"));
+                stage.answer().await.expect("a confirm");
+                if purges.next().is_some() {
+                    stage.ask(5, purge(7 + checkpoint));
+                    stage.answer().await.expect("purged");
+                }
+                if let Ok(outside) = stage.committer.outside.try_recv() {
+                    stage.committer.bring(outside).expect("the disk works");
+                }
+            }
+            stage.committer.checkpoints.set_every(1 << 40);
+        }
+        // That they are the same the stage asks of every snapshot.
+        let directory = Path::new("/data/shard-0/segments");
+        assert!(!stage.fs.list(directory).expect("a directory").is_empty());
+        let confirmed = after_a_power_cut(&stage.fs, 1).0;
+        assert!(!confirmed.is_empty());
+    });
+}
+
 #[test]
 fn what_is_settled_before_a_checkpoint_never_touches_a_segment() {
     run(async {
@@ -124,14 +173,7 @@ fn what_is_settled_before_a_checkpoint_never_touches_a_segment() {
             holder: "other".into(),
             marks_started: false,
         });
-        let address = jobs().into();
-        let purge = Request::Purge(Sieve {
-            address,
-            limit: 0,
-            filter: String::new(),
-            dry_run: false,
-        });
-        stage.ask_as(2, 1, purge);
+        stage.ask_as(2, 1, purge(0));
         stage.answer().await.expect("purged");
         stage.committer.checkpoints.set_every(1);
         stage.ask_as(2, 2, Request::OpenProducer);

@@ -47,12 +47,13 @@ impl Pair {
         });
         let outcome = outcome.expect("the disk has room");
         let whereto = outcome.moved;
-        let blocks = whereto.blocks.values().flatten();
+        let blocks = whereto.iter().flat_map(|part| part.blocks.values());
+        let blocks = blocks.flatten();
         self.seen.mixed += blocks.clone().filter(|it| it.published_at.0 == 0).count();
         self.seen.blocks += blocks.count();
         self.seen.unreadable += outcome.unreadable.len();
         self.next_segment += moves.len() as u64;
-        for (log, blocks) in &whereto.blocks {
+        for (log, blocks) in whereto.iter().flat_map(|part| &part.blocks) {
             for block in blocks {
                 let payload = self.segments.read(block.record).expect("a block");
                 self.naive.journal.insert(block.record, payload);
@@ -64,7 +65,9 @@ impl Pair {
                 inside.for_each(|(_, (_, _, at))| *at = block.record);
             }
         }
-        self.bodies.relocate(whereto);
+        for part in &whereto {
+            self.bodies.relocate(part);
+        }
         let empty = self.bodies.take_empty_segments();
         self.seen.emptied += empty.len();
         self.segments.remove(&empty).expect("the disk lets go");
@@ -112,8 +115,9 @@ impl Backlog {
             FileId::Segment(_) => segments.read(at),
         });
         self.next += moves.len() as u64;
-        self.bodies
-            .relocate(outcome.expect("the disk has room").moved);
+        for part in outcome.expect("the disk has room").moved {
+            self.bodies.relocate(&part);
+        }
         let empty = self.bodies.take_empty_segments();
         self.segments.remove(&empty).expect("the disk lets go");
         moves.len()
