@@ -228,3 +228,73 @@ fn a_journal_that_is_gone_costs_what_lay_in_it_and_keeps_what_lies_in_segments()
         assert_eq!((bodies.len() as u64, books.salvage_lost), (kept, lost));
     });
 }
+
+#[test]
+fn any_flipped_byte_of_any_file_costs_at_most_what_lies_there_and_the_counts_agree() {
+    run(async {
+        let whole = publish_and_move().await;
+        // Given back by the cut; else every snapshot could be made anew.
+        let first = Path::new("/data/journal/00000000000000000001.journal");
+        whole.remove(first).expect("there");
+        let mut rng = fastrand::Rng::with_seed(7);
+        let (mut refused, mut fenced, mut lost, mut hopeless) = (0, 0, 0, 0);
+        for _ in 0..400 {
+            let (path, place) = anywhere(&whole, &mut rng);
+            let flipped = whole.contents(&path).expect("a file")[place] ^ (1 << rng.u32(..8));
+            let damaged = || {
+                let fs = whole.kill();
+                fs.damage(&path, place as u64, &[flipped]);
+                fs
+            };
+            let opens = start(&damaged()).is_ok();
+            let fs = damaged();
+            let found = match look(&fs) {
+                Ok(found) => found,
+                Err(SalvageError::NoState { .. }) => {
+                    assert!(path.to_string_lossy().contains("snapshot-"), "{path:?}");
+                    hopeless += 1;
+                    continue;
+                }
+                Err(other) => panic!("{path:?} {place}: {other}"),
+            };
+            if !found.is_damaged() {
+                assert!(opens, "{path:?} {place}: refused, and nothing is damaged");
+                continue;
+            }
+            let costs = found.report().lost();
+            found.accept().expect("salvaged");
+            let (bodies, books, gaps) = opened(&fs);
+            assert_eq!(books.ready + books.salvage_lost, 61, "{path:?} {place}");
+            assert_eq!(
+                (bodies.len() as u64, costs),
+                (books.ready, books.salvage_lost)
+            );
+            assert_eq!(
+                gaps.iter().map(|gap| gap.end - gap.start).sum::<u64>(),
+                costs
+            );
+            assert!(bodies.iter().all(|byte| *byte == 7));
+            refused += u64::from(!opens);
+            fenced += u64::from(opens);
+            lost += costs;
+        }
+        assert!(
+            refused > 20 && fenced > 20 && lost > 20,
+            "{refused} {fenced} {lost}"
+        );
+        assert!(hopeless > 0, "a snapshot was hit, too");
+    });
+}
+
+/// A file of the data, each kind as likely, and a byte of it; of the journal one near its records.
+fn anywhere(fs: &MemoryFs, rng: &mut fastrand::Rng) -> (std::path::PathBuf, usize) {
+    let directory = ["journal", "shard-0", "shard-0/segments"][rng.usize(..3)];
+    let directory = Path::new(DATA).join(directory);
+    let names = fs.list(&directory).expect("a directory");
+    let path = directory.join(&names[rng.usize(..names.len())]);
+    let length = fs.contents(&path).map_or(0, |bytes| bytes.len());
+    if length == 0 {
+        return anywhere(fs, rng);
+    }
+    (path, rng.usize(..length))
+}
