@@ -313,7 +313,7 @@ impl Model {
                 self.forward(forward);
                 return None;
             }
-            Command::Purge(purge) => self.purge(purge.subscription),
+            Command::Purge(purge) => self.purge(purge.subscription, purge.limit),
             Command::Redrive(redrive) => self.redrive(redrive),
             Command::StopRedrive(stop) => self.stop_redrive(stop.subscription),
             Command::Pause(pause) => self.pause(pause.subscription, pause.paused),

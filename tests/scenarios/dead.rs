@@ -120,6 +120,23 @@ fn a_purge_drops_what_is_ready_or_delayed_and_nothing_else() {
 }
 
 #[test]
+fn a_purge_of_so_many_drops_the_lowest_offsets_and_no_more() {
+    check(
+        "
+        queue jobs
+        publish jobs n=6           -> confirm jobs@0-5
+        receive alice jobs max=1   -> alice receives jobs@0 attempt 1
+        publish jobs n=2 priority=9 -> confirm jobs@6-7
+        purge jobs limit=3 dry     -> counted 3
+        purge jobs limit=9 dry     -> counted 7
+        purge jobs limit=3         -> counted 3
+        describe jobs              -> jobs 0..8, 4 ready, 1 leased, 3 purged
+        receive bob jobs max=9     -> bob receives jobs@6-7 attempt 1; bob receives jobs@4-5 attempt 1
+        ",
+    );
+}
+
+#[test]
 fn a_dead_letter_of_used_up_attempts_tells_the_words_of_the_last_nack() {
     check(
         "

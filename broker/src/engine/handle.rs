@@ -8,6 +8,8 @@ pub(super) mod publish;
 pub(in crate::engine) use publish::publish_command;
 
 use bytes::Bytes;
+use std::num::NonZero;
+
 use siding_protocol::event::Answer;
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request::{self, Action, MessageId, Request};
@@ -126,7 +128,8 @@ impl Engine {
             Request::Purge(sieve) if sieve.dry_run => {
                 let subscription = self.looked_at(&sieve.address)?;
                 let waiting = subscription.waiting_within(0..Offset::MAX).count();
-                Ok(Next::Reply(Answer::Counted(waiting)))
+                let most = NonZero::new(sieve.limit).map_or(u64::MAX, NonZero::get);
+                Ok(Next::Reply(Answer::Counted(waiting.min(most))))
             }
             Request::Redrive { sieve, .. } | Request::DropDead(sieve) if sieve.dry_run => {
                 let chosen = self.looked_at(&sieve.address)?.first_dead(sieve.limit);
@@ -219,6 +222,7 @@ impl Engine {
             Request::Cancel(id) => Command::Cancel(self.cancel_command(&id)?),
             Request::Purge(sieve) => Command::Purge(Purge {
                 subscription: self.subscription_at(&sieve.address)?,
+                limit: sieve.limit,
             }),
             Request::Seek { address, to } => Command::Seek(Seek {
                 subscription: self.subscription_at(&address)?,

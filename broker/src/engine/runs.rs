@@ -218,6 +218,18 @@ impl RangeSet {
         self.overlap(range).map(|(range, ())| range)
     }
 
+    /// The lowest `most` offsets.
+    #[must_use]
+    pub fn first(&self, most: u64) -> Self {
+        let mut left = most;
+        let parts = self.ranges().map_while(|range| {
+            let part = range.start..range.end.min(range.start.saturating_add(left));
+            left -= part.end - part.start;
+            (!part.is_empty()).then_some(part)
+        });
+        parts.collect()
+    }
+
     /// All ranges, rising.
     pub fn ranges(&self) -> impl Iterator<Item = OffsetRange> {
         self.iter().map(|(range, ())| range)

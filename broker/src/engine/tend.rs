@@ -18,8 +18,9 @@ impl State {
     ) -> Outcome {
         Some(match command {
             Command::Purge(purge) => {
+                let limit = purge.limit;
                 self.count(purge.subscription, effects, touched, |s, context| {
-                    s.purge(context)
+                    s.purge(limit, context)
                 })
             }
             Command::DropDead(drop) => {

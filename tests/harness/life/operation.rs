@@ -83,6 +83,7 @@ pub(super) enum Operation {
     Purge {
         address: usize,
         filter: usize,
+        limit: u64,
     },
     Redrive {
         address: usize,
@@ -300,8 +301,8 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
         2 => (session.clone(), address.clone(), 0..40_u64, 0..9_usize).prop_map(
             |(session, address, offset, wait)| Operation::Job { session, address, offset, wait }
         ),
-        1 => (address.clone(), 0..3_usize)
-            .prop_map(|(address, filter)| Operation::Purge { address, filter }),
+        1 => (address.clone(), 0..3_usize, 0..4_u64)
+            .prop_map(|(address, filter, limit)| Operation::Purge { address, filter, limit }),
         3 => (address.clone(), 0..4_u64, 0..4_usize, any::<bool>()).prop_map(
             |(address, limit, rate, dry_run)| Operation::Redrive { address, limit, rate, dry_run }
         ),

@@ -276,8 +276,13 @@ fn care(operation: &Operation) -> Option<Request> {
             }
             Request::Delete { address }
         }
-        Operation::Purge { address, filter } => Request::Purge(Sieve {
+        Operation::Purge {
+            address,
+            filter,
+            limit,
+        } => Request::Purge(Sieve {
             filter: FILTERS[*filter].to_owned(),
+            limit: *limit,
             ..Sieve::all(at(address))
         }),
         Operation::Redrive {

@@ -151,12 +151,14 @@ impl Model {
         Ok(Answer::Done)
     }
 
-    pub(super) fn purge(&mut self, id: u64) -> Judged {
+    pub(super) fn purge(&mut self, id: u64, limit: u64) -> Judged {
         let subscription = self.subscriptions.get_mut(&id).ok_or_else(gone)?;
         let before = subscription.messages.len();
-        subscription
-            .messages
-            .retain(|_, message| matches!(message.state(), State::Leased | State::Dead));
+        let mut left = if limit == 0 { u64::MAX } else { limit };
+        subscription.messages.retain(|_, message| {
+            let is_safe = matches!(message.state(), State::Leased | State::Dead);
+            is_safe || left.checked_sub(1).map(|rest| left = rest).is_none()
+        });
         let purged = (before - subscription.messages.len()) as u64;
         subscription.purged += purged;
         Ok(Answer::Counted(purged))

@@ -8,6 +8,9 @@ pub struct Purge {
     /// Whose messages.
     #[prost(uint64, tag = "1")]
     pub subscription: u64,
+    /// At most so many, the lowest offsets first; 0: all.
+    #[prost(uint64, tag = "2")]
+    pub limit: u64,
 }
 
 /// Dead letters back to ready.

@@ -17,12 +17,16 @@ impl Subscription {
         waiting.chain(delayed.map(|(part, _)| part)).collect()
     }
 
-    /// Drops what is ready or delayed.
-    pub fn purge(&mut self, context: &mut Context<'_>) -> u64 {
+    /// Drops what is ready or delayed: at most `limit` (0: all), the lowest offsets first.
+    pub fn purge(&mut self, limit: u64, context: &mut Context<'_>) -> u64 {
         let delayed = self.delayed.iter().map(|(_, range)| range);
         let waiting = self.ready.ranges().chain(self.held_back());
-        let gone: RangeSet = waiting.chain(delayed).collect();
-        self.lanes.leave_all(0..Offset::MAX);
+        let mut gone: RangeSet = waiting.chain(delayed).collect();
+        if limit == 0 {
+            self.lanes.leave_all(0..Offset::MAX);
+        } else {
+            gone = gone.first(limit);
+        }
         for range in gone.ranges() {
             self.withdraw(range.clone());
             self.forget(range.clone());
