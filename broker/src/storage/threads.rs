@@ -163,6 +163,15 @@ impl ManualThreads {
         });
     }
 
+    /// The process is gone: nothing of it goes on. What a worker holds may hold others, and so itself.
+    pub fn abandon(&self) {
+        let mut seats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = std::mem::take(&mut *seats);
+        drop(seats);
+        // Unlocked: what goes may end others.
+        drop(gone);
+    }
+
     /// The names of those that have something to do, in the order they were started.
     pub fn waiting(&self) -> Vec<&'static str> {
         let seats = self.0.lock().unwrap_or_else(PoisonError::into_inner);

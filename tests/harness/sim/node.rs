@@ -30,8 +30,18 @@ pub struct Node {
     committer: Committer<Mailbox>,
     inbox: Rc<Inbox>,
     mailbox: Rc<Mailbox>,
-    hands: ManualThreads,
+    hands: Hands,
     clocks: Clocks,
+}
+
+/// The other threads of a process: they go with it.
+#[derive(Debug, Default)]
+struct Hands(ManualThreads);
+
+impl Drop for Hands {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
 }
 
 /// How a broker is configured, and what is wrong with it.
@@ -54,8 +64,8 @@ impl Node {
     pub fn start(fs: &SimFs, clocks: &Clocks, setup: &Setup) -> Result<Self> {
         let disk = Arc::new(fs.clone());
         fs.hold_up(Some(clocks.clone()));
-        let hands = ManualThreads::default();
-        let threads = Threads::Manual(hands.clone());
+        let hands = Hands::default();
+        let threads = Threads::Manual(hands.0.clone());
         let started = recovery::start(disk, Path::new(DATA), setup.settings, &threads);
         let mut recovery = started.inspect_err(|_| fs.hold_up(None))?;
         (setup.prepare)(&mut recovery.core);
@@ -121,8 +131,8 @@ impl Node {
             if let Poll::Ready(finished) = finish.as_mut().poll(&mut context) {
                 break finished;
             }
-            for name in self.hands.waiting() {
-                self.hands.step(name);
+            for name in self.hands.0.waiting() {
+                self.hands.0.step(name);
             }
         };
         fs.hold_up(None);
@@ -137,12 +147,12 @@ impl Node {
 
     /// Its other threads that have something to do.
     pub fn waiting(&self) -> Vec<&'static str> {
-        self.hands.waiting()
+        self.hands.0.waiting()
     }
 
     /// Lets one of its other threads do its next piece.
     pub fn step(&self, name: &str) {
-        self.hands.step(name);
+        self.hands.0.step(name);
     }
 
     /// What it has said since the last time.
