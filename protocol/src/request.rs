@@ -229,6 +229,15 @@ pub struct Receive {
 }
 
 impl Sieve {
+    /// How many of so many it takes at most.
+    pub fn at_most(&self, count: u64) -> u64 {
+        if self.limit == 0 {
+            count
+        } else {
+            count.min(self.limit)
+        }
+    }
+
     /// Everything at an address.
     pub const fn all(address: Address) -> Self {
         Self {

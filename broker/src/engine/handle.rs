@@ -8,8 +8,6 @@ pub(super) mod publish;
 pub(in crate::engine) use publish::publish_command;
 
 use bytes::Bytes;
-use std::num::NonZero;
-
 use siding_protocol::event::Answer;
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request::{self, Action, MessageId, Request};
@@ -128,8 +126,7 @@ impl Engine {
             Request::Purge(sieve) if sieve.dry_run => {
                 let subscription = self.looked_at(&sieve.address)?;
                 let waiting = subscription.waiting_within(0..Offset::MAX).count();
-                let most = NonZero::new(sieve.limit).map_or(u64::MAX, NonZero::get);
-                Ok(Next::Reply(Answer::Counted(waiting.min(most))))
+                Ok(Next::Reply(Answer::Counted(sieve.at_most(waiting))))
             }
             Request::Redrive { sieve, .. } | Request::DropDead(sieve) if sieve.dry_run => {
                 let chosen = self.looked_at(&sieve.address)?.first_dead(sieve.limit);

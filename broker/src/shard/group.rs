@@ -172,7 +172,10 @@ mod tests {
     fn gathering_stops_at_the_limit_and_a_larger_request_is_an_entry_alone() {
         let mut group = OpenGroup::new(100);
         assert!(group.has_room_for(5_000), "alone in an empty group");
-        let purge = Command::Purge(Purge { subscription: 1 });
+        let purge = Command::Purge(Purge {
+            subscription: 1,
+            limit: 0,
+        });
         group.push(Timestamp(1), purge, vec![Bytes::from(vec![0; 50])], NOTE);
         assert!(group.has_room_for(10));
         assert!(!group.has_room_for(5_000));
@@ -183,7 +186,12 @@ mod tests {
     #[test]
     fn what_the_engine_proposes_beyond_an_entry_goes_to_the_next_ones_in_order() {
         let mut group = OpenGroup::new(100);
-        let purge = |subscription| Command::Purge(Purge { subscription });
+        let purge = |subscription| {
+            Command::Purge(Purge {
+                subscription,
+                limit: 0,
+            })
+        };
         for subscription in 0..100 {
             let run = vec![Bytes::from(vec![0; 90])];
             let urgency = if subscription == 99 {
