@@ -12,6 +12,18 @@ use std::time::Duration;
 
 use crate::accounting::Report;
 
+/// A broker on a small disk, in words of its command line.
+const fn sizes<'a>(journal_file: &'a str, checkpoint: &'a str) -> [&'a str; 6] {
+    [
+        "--journal-file-bytes",
+        journal_file,
+        "--checkpoint-bytes",
+        checkpoint,
+        "--tail-bytes",
+        "1MiB",
+    ]
+}
+
 /// The longest of some waits, and how many there were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Waits {

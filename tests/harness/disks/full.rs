@@ -7,30 +7,21 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::mount::{Mount, allocate};
 use super::worker::{Published, Worker};
-use super::{Books, Waits};
-use crate::accounting::{self, Event};
+use super::{Books, Waits, sizes};
+use crate::accounting;
 use crate::broker::{Broker, DEADLINE};
-use crate::load::now;
 
 const DISK_BYTES: u64 = 64 << 20;
 /// What somebody else takes of it at first.
 const FOREIGN_BYTES: u64 = 16 << 20;
-const SIZES: [&str; 6] = [
-    "--journal-file-bytes",
-    "4MiB",
-    "--checkpoint-bytes",
-    "16MiB",
-    "--tail-bytes",
-    "1MiB",
-];
+const JOURNAL_FILE: &str = "4MiB";
+const CHECKPOINT: &str = "16MiB";
 /// Cycles on one data directory.
 const CYCLES_OF_ONE: u32 = 5;
 /// Acked while the disk is full.
 const ACKED_WHILE_FULL: usize = 64;
 /// A disk holds more than so many.
 const LEFT_WHEN_FULL: u64 = 512;
-/// A lease that began so long before a kill is surely noted.
-const NOTED_WITHIN_MS: u64 = 1_000;
 /// Room that came back is used within this.
 const RESUMES_WITHIN: Duration = Duration::from_secs(1);
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(10);
@@ -60,7 +51,9 @@ pub async fn run(cycles: u32, place: &Path, on_cycle: impl Fn(u32)) -> Result<Ou
     let mut outcome = Outcome::default();
     while outcome.cycles < cycles {
         let disk = Mount::tmpfs(place, DISK_BYTES)?;
-        let mut broker = Broker::start_sized(&disk.place().join("data"), &SIZES).await?;
+        let mut broker =
+            Broker::start_sized(&disk.place().join("data"), &sizes(JOURNAL_FILE, CHECKPOINT))
+                .await?;
         let most = CYCLES_OF_ONE.min(cycles - outcome.cycles);
         let done = cycle(most, &disk, &mut broker, &mut outcome, &on_cycle).await;
         if done.is_err() {
@@ -93,12 +86,7 @@ async fn cycle(
         fill(&mut worker).await?;
         while_full(&mut worker, outcome).await?;
         if cycle == 1 {
-            let (at, noted) = (now(), now() - NOTED_WITHIN_MS);
-            worker.records.note(Event::Killed {
-                at,
-                noted,
-                power: false,
-            });
+            worker.note_kill(false);
             broker.kill().await?;
             broker.restart().await?;
             outcome.kills += 1;

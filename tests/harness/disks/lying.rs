@@ -11,27 +11,19 @@ use rustix::process::Signal;
 
 use super::mount::{Mount, allocate_rest, dig_holes, make_image};
 use super::worker::{Published, Worker};
-use super::{Books, Waits};
-use crate::accounting::{self, Event};
+use super::{Books, Waits, sizes};
+use crate::accounting;
 use crate::broker::Broker;
-use crate::load::now;
 
 const MEMORY_BYTES: u64 = 24 << 20;
 const IMAGE_BYTES: u64 = 256 << 20;
-const SIZES: [&str; 6] = [
-    "--journal-file-bytes",
-    "1MiB",
-    "--checkpoint-bytes",
-    "4MiB",
-    "--tail-bytes",
-    "1MiB",
-];
+const JOURNAL_FILE: &str = "1MiB";
+const CHECKPOINT: &str = "4MiB";
 /// Published, and some of it taken, before it goes wrong.
 const PUBLISHED: u64 = 200;
 const TAKEN: usize = 64;
 /// Given to the publisher when the disk fails; those without an answer are sent again after it is healed.
 const PUBLISHED_AFTER: u64 = 64;
-const NOTED_WITHIN_MS: u64 = 1_000;
 
 /// What it came to.
 #[derive(Clone, Debug, Default)]
@@ -59,7 +51,7 @@ pub async fn run(rounds: u32, place: &Path, on_round: impl Fn(u32)) -> Result<Ou
         make_image(&image, IMAGE_BYTES)?;
         let disk = Mount::image(&image, &inside)?;
         let data = inside.join("data");
-        let mut broker = Broker::start_sized(&data, &SIZES).await?;
+        let mut broker = Broker::start_sized(&data, &sizes(JOURNAL_FILE, CHECKPOINT)).await?;
         let client = broker.client("worker").await?;
         let mut worker = Worker::new(client, round.into()).await?;
         for _ in 0..PUBLISHED + u64::from(round) {
@@ -74,12 +66,7 @@ pub async fn run(rounds: u32, place: &Path, on_round: impl Fn(u32)) -> Result<Ou
         disk.sync()?;
         dig_holes(&image)?;
         allocate_rest(&foreign)?;
-        let (at, noted) = (now(), now() - NOTED_WITHIN_MS);
-        worker.records.note(Event::Killed {
-            at,
-            noted,
-            power: true,
-        });
+        worker.note_kill(true);
         broker.signal(Signal::CONT)?;
 
         let filling = tokio::spawn(async move {

@@ -21,6 +21,8 @@ const BODY_BYTES: usize = 16 << 10;
 const UNDER_WAY: usize = 32;
 /// Messages of one receive.
 const TAKEN_AT_ONCE: u32 = 32;
+/// A lease that began so long before a kill is surely noted.
+const NOTED_WITHIN_MS: u64 = 1_000;
 /// Between two tries of what must come soon.
 const TRY_EVERY: Duration = Duration::from_millis(10);
 
@@ -64,6 +66,13 @@ impl Worker {
             records: Records::default(),
             number: 0,
         })
+    }
+
+    /// The broker is killed now, or its power is cut.
+    pub(super) fn note_kill(&self, power: bool) {
+        let at = now();
+        let noted = at - NOTED_WITHIN_MS;
+        self.records.note(Event::Killed { at, noted, power });
     }
 
     /// Publishes so many, a few at once, until something else than a confirm comes; then everything is
