@@ -18,6 +18,7 @@ pub mod broker;
 pub mod config;
 pub mod engine;
 mod memory;
+pub mod planted;
 pub mod server;
 pub mod shard;
 pub mod storage;

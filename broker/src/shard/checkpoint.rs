@@ -23,9 +23,9 @@ use tracing::{error, info, warn};
 
 use super::committer::{Machine, Outside};
 use super::core::Core;
-use super::planted::{self, Bug};
 use super::recovery::RecoveryError;
 use super::shadow::{Relocated, Shadow, Written, gather, write};
+use crate::planted::{self, Bug};
 use crate::storage::bodies::{Bodies, Moved};
 use crate::storage::mover::{Outcome, move_bodies};
 use crate::storage::threads::Threads;

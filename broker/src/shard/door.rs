@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::clock::{Stopwatch, TimeSource};
 use super::group::Pending;
-use super::planted::{self, Bug};
 use crate::engine::command::Command;
+use crate::planted::{self, Bug};
 use crate::storage::journal::{Completion, Group, Journal};
 use crate::storage::record::Kind;
 use crate::storage::writer::{Append, Level};

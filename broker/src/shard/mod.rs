@@ -13,7 +13,6 @@ pub mod flush;
 pub mod group;
 pub mod inbox;
 pub mod perform;
-pub mod planted;
 pub mod progress;
 pub mod recovery;
 pub mod resolve;

@@ -28,11 +28,11 @@ use std::sync::Arc;
 
 use super::error::{Damage, StorageError};
 use super::fs::{File, Fs, OpenMode};
-use super::planted::{self, Bug};
 use super::record::{self, Checksums, HEADER_BYTES, Header};
 use super::segment::BLOCK_HEADER_BYTES;
 use super::segments;
 use super::threads::Threads;
+use crate::planted::{self, Bug};
 
 /// Version of the file format that this release writes.
 const FORMAT: u32 = 1;

@@ -37,7 +37,6 @@ mod inventory;
 pub mod journal;
 pub mod memory_fs;
 pub mod mover;
-pub mod planted;
 pub mod reader;
 pub mod record;
 pub mod recover;

@@ -20,10 +20,10 @@ use super::bodies::{Block, Move, Moved};
 use super::error::StorageError;
 use super::files::{FileId, RecordAt};
 use super::fs::{File, OpenMode};
-use super::planted::{self, Bug};
 use super::record::Checksums;
 use super::segment::{self, BLOCK_HEADER_BYTES, BlockAt, Head, Part};
 use super::segments::{Segment, Segments};
+use crate::planted::{self, Bug};
 
 /// So many bytes are gathered before they are written, log by log.
 const GATHERED_BYTES_MAX: usize = 8 << 20;

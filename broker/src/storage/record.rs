@@ -47,7 +47,7 @@
 
 use crc_fast::{CrcAlgorithm, Digest};
 
-use super::planted::{self, Bug};
+use crate::planted::{self, Bug};
 
 /// The version of the record's format that this release writes.
 pub const VERSION: u8 = 1;

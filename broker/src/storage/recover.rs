@@ -35,12 +35,12 @@ use bytes::Bytes;
 use super::error::{Damage, StorageError};
 use super::files::{FileId, JournalFile, JournalOptions, RECORDS_START, RecordAt, Watch};
 use super::inventory::{find_newest, open_all, read_all};
-use super::planted::{self, Bug};
 use super::reader::{Files, Spans};
 use super::record::{HEADER_BYTES, Header, Kind};
 use super::scan::{Behind, Found, Walk, damaged_bytes, look_behind};
 use super::spares::Spares;
 use super::writer::{self, End, Level, Writer};
+use crate::planted::{self, Bug};
 
 /// A record found by recovery, in the order in which it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]

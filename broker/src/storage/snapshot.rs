@@ -46,9 +46,9 @@ use bytes::{Buf, Bytes};
 
 use super::error::{Damage, StorageError};
 use super::fs::{Fs, OpenMode};
-use super::planted::{self, Bug};
 use super::record::Checksums;
 use super::writer::to_u64;
+use crate::planted::{self, Bug};
 
 const FORMAT: u32 = 1;
 const MAGIC: [u8; 8] = *b"SIDINGS\n";

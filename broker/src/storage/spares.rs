@@ -15,10 +15,10 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use super::error::StorageError;
 use super::files::{Filling, JournalFile, JournalOptions};
 use super::fs::OpenMode;
-use super::planted::{self, Bug};
 use super::reader::Files;
 use super::reserve::Reserve;
 use super::threads::Worker;
+use crate::planted::{self, Bug};
 
 /// Bytes of zeros written and synced at once. Filling a file in one go occupies the disk for so
 /// long that a group committed meanwhile waits for milliseconds; in pieces this small it hardly

@@ -19,11 +19,11 @@ pub use siding_protocol::types::Level;
 
 use super::error::StorageError;
 use super::files::{FileId, JournalFile, JournalOptions, RECORDS_START, RecordAt};
-use super::planted::{self, Bug};
 use super::reader::{Files, Reader, Spans};
 use super::record::{self, Header, Kind, WORD};
 use super::reserve::Reserve;
 use super::spares::{SpareGauge, Spares};
+use crate::planted::{self, Bug};
 
 /// Payload slices shorter than this are copied next to their header: one slice less for the kernel
 /// costs more than copying so few bytes.

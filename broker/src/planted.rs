@@ -1,8 +1,9 @@
 //! Bugs planted on purpose, so that the tests can show that they would be found.
 //!
 //! Only tests enable the feature `planted-bugs`. Without it nothing can be planted, and every question
-//! is answered "no" when the code is compiled. A bug is planted in a thread: writer, recovery, spares
-//! and snapshots have no object in common.
+//! is answered "no" when the code is compiled. A bug of the storage or the shard is planted in a thread: writer,
+//! recovery, spares and snapshots have no object in common, and a start has none yet. Those of the engine have
+//! one: `engine/planted.rs`.
 
 #[cfg(feature = "planted-bugs")]
 use std::cell::Cell;
@@ -50,11 +51,17 @@ pub enum Bug {
     SegmentUnsynced,
     /// A snapshot names a segment whose own name is not durable.
     SegmentNameUnsynced,
+    /// A start gives the last index once more.
+    IndexReused,
+    /// A group that is written is confirmed as synced.
+    ConfirmedUnsynced,
+    /// A snapshot does not know of what was moved.
+    MoveForgotten,
 }
 
 impl Bug {
-    /// All of them.
-    pub const ALL: [Self; 20] = [
+    /// Those of the storage.
+    pub const STORAGE: [Self; 20] = [
         Self::ConfirmedBeforeSync,
         Self::FailedSyncRetried,
         Self::GroupBeforeItsSync,
@@ -76,6 +83,13 @@ impl Bug {
         Self::SegmentUnsynced,
         Self::SegmentNameUnsynced,
     ];
+
+    /// Those of the shard.
+    pub const SHARD: [Self; 3] = [
+        Self::IndexReused,
+        Self::ConfirmedUnsynced,
+        Self::MoveForgotten,
+    ];
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -90,11 +104,11 @@ pub fn plant(bug: Option<Bug>) {
 }
 
 #[cfg(feature = "planted-bugs")]
-pub(super) fn has(bug: Bug) -> bool {
+pub(crate) fn has(bug: Bug) -> bool {
     PLANTED.get() == Some(bug)
 }
 
 #[cfg(not(feature = "planted-bugs"))]
-pub(super) const fn has(_: Bug) -> bool {
+pub(crate) const fn has(_: Bug) -> bool {
     false
 }
