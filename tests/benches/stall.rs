@@ -20,8 +20,9 @@ use tokio::time::Instant;
 
 /// Far more than a run writes: no checkpoint.
 const NEVER: u64 = 1 << 50;
-/// Journal between two checkpoints while publishes are timed.
-const EVERY_BYTES: u64 = 128 << 10;
+/// Journal between two checkpoints while publishes are timed: more than is written during one, or the next
+/// begins in the turn in which the last one ends, and there is no pause to compare with.
+const EVERY_BYTES: u64 = 4 << 20;
 const CHECKPOINTS: usize = 9;
 /// Publishes on their way while a queue is filled.
 const WINDOW: u64 = 512;

@@ -145,7 +145,7 @@ pub fn gather((index, node): (u64, u64), core: &Core, bodies: &Bodies) -> Snapsh
     }
 }
 
-/// Writes a snapshot, in the reserve if there is no other room. Blocks.
+/// Writes a snapshot, in the reserve if there is no other room: then that is lent. Blocks.
 ///
 /// # Errors
 /// The one before still stands.
@@ -159,6 +159,5 @@ pub fn write(
         written => written,
     };
     reserve.expect_snapshot(snapshot.bytes());
-    reserve.take_back();
     written
 }

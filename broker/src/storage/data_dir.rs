@@ -9,13 +9,14 @@
 //!   shard-0/      snapshot.rs; segments/ in segment.rs
 //! ```
 
-use std::io::{ErrorKind, IoSlice};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::{Damage, StorageError};
 use super::files::JournalOptions;
 use super::fs::{Fs, Lock, OpenMode};
+use super::making;
 use super::redo;
 use super::segments::Segments;
 use super::snapshot::Snapshots;
@@ -199,20 +200,8 @@ fn make_node(fs: &dyn Fs, directory: &Path, path: &Path) -> Result<u64, StorageE
         .random()
         .map_err(StorageError::io("draw a node id for", path))?;
     let making = directory.join("node.making");
-    match fs.remove(&making) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(StorageError::io("remove", &making)(error));
-        }
-        _ => {}
-    }
-    let file = fs
-        .open(&making, OpenMode::CreateNew)
-        .map_err(StorageError::io("create", &making))?;
     let text = format!("format = {FORMAT}\nnode = {node}\n");
-    file.write_at(&[IoSlice::new(text.as_bytes())], 0, false)
-        .map_err(StorageError::io("write", &making))?;
-    file.sync_data()
-        .map_err(StorageError::io("sync", &making))?;
+    making::write(fs, &making, text.as_bytes())?;
     fs.rename(&making, path)
         .map_err(StorageError::io("rename", &making))?;
     Ok(node)

@@ -35,6 +35,7 @@ pub mod files;
 pub mod fs;
 mod inventory;
 pub mod journal;
+mod making;
 pub mod memory_fs;
 pub mod mover;
 pub mod reader;

@@ -19,9 +19,10 @@ use siding_protocol::types::{Offset, Timestamp};
 use super::bodies::{Block, Move, Moved};
 use super::error::StorageError;
 use super::files::{FileId, RecordAt};
-use super::fs::{File, OpenMode};
+use super::fs::OpenMode;
+use super::making::Growing;
 use super::record::Checksums;
-use super::segment::{self, BLOCK_HEADER_BYTES, BlockAt, Head, Part};
+use super::segment::{self, BlockAt, Head, Part};
 use super::segments::{Segment, Segments};
 use crate::planted::{self, Bug};
 
@@ -100,10 +101,8 @@ struct Mover<'a> {
 /// A segment file that is being written.
 struct Writing {
     head: Head,
-    file: Box<dyn File>,
+    file: Growing,
     checksums: Checksums,
-    /// Where the next block goes.
-    end: u64,
     blocks: Vec<BlockAt>,
 }
 
@@ -185,7 +184,7 @@ impl Mover<'_> {
             let segments = Vec::new();
             self.told.push(Moved { blocks, segments });
         }
-        if writing.end >= SEGMENT_BYTES_MAX {
+        if writing.file.end() >= SEGMENT_BYTES_MAX {
             return self.seal(writing);
         }
         self.open.insert(log, writing);
@@ -223,13 +222,13 @@ impl Mover<'_> {
             generation,
         };
         let bytes = segment::encode_head(&head);
-        file.write_at(&[IoSlice::new(&bytes)], 0, false)
+        let mut file = Growing::new(file, !planted::has(Bug::SegmentUnsynced));
+        file.append(&[IoSlice::new(&bytes)])
             .map_err(StorageError::io("write", &path))?;
         Ok(Writing {
             head,
             file,
             checksums: Checksums::new(generation),
-            end: bytes.len() as u64,
             blocks: Vec::new(),
         })
     }
@@ -245,12 +244,10 @@ impl Mover<'_> {
         let segment = writing.segment();
         let path = self.segments.path(&segment);
         let footer = segment::encode_footer(&writing.checksums, &writing.blocks);
-        let file = writing.file;
-        file.write_at(&[IoSlice::new(&footer)], writing.end, false)
+        let mut file = writing.file;
+        file.append(&[IoSlice::new(&footer)])
             .map_err(StorageError::io("write", &path))?;
-        if !planted::has(Bug::SegmentUnsynced) {
-            file.sync_data().map_err(StorageError::io("sync", &path))?;
-        }
+        file.sync().map_err(StorageError::io("sync", &path))?;
         self.moved.segments.push(segment);
         Ok(())
     }
@@ -292,14 +289,12 @@ impl Writing {
         segments: &Segments,
         (first, parts): (Offset, &[Part]),
     ) -> Result<BlockAt, StorageError> {
-        let (head, at) = segment::encode_block(&self.checksums, self.end, (first, parts));
+        let (head, at) = segment::encode_block(&self.checksums, self.file.end(), (first, parts));
         let runs = parts.iter().map(|part| IoSlice::new(&part.bytes));
         let slices: Vec<_> = std::iter::once(IoSlice::new(&head)).chain(runs).collect();
-        let path = || segments.path(&self.segment());
         self.file
-            .write_at(&slices, self.end, false)
-            .map_err(|error| StorageError::io("write", &path())(error))?;
-        self.end += BLOCK_HEADER_BYTES as u64 + u64::from(at.bytes);
+            .append(&slices)
+            .map_err(|error| StorageError::io("write", &segments.path(&self.segment()))(error))?;
         self.blocks.push(at);
         Ok(at)
     }

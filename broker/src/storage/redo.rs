@@ -9,11 +9,12 @@
 //! the first name changes. While it is there nobody else opens the directory: half of the names are old. Each
 //! line can be done twice.
 
-use std::io::{ErrorKind, IoSlice};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::error::{Damage, StorageError};
 use super::fs::{Fs, OpenMode};
+use super::making;
 
 /// The list, in the data directory.
 const LIST: &str = "salvage.redo";
@@ -61,19 +62,7 @@ pub fn rename_all(
         .map(|(from, to)| format!("{}\t{}\n", from.display(), to.display()));
     let text: String = lines.chain([format!("{END}\n")]).collect();
     let making = data.join(MAKING);
-    match fs.remove(&making) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(StorageError::io("remove", &making)(error));
-        }
-        _ => {}
-    }
-    let file = fs
-        .open(&making, OpenMode::CreateNew)
-        .map_err(StorageError::io("create", &making))?;
-    file.write_at(&[IoSlice::new(text.as_bytes())], 0, false)
-        .map_err(StorageError::io("write", &making))?;
-    file.sync_data()
-        .map_err(StorageError::io("sync", &making))?;
+    making::write(fs, &making, text.as_bytes())?;
     sync(fs, data)?;
     fs.rename(&making, &data.join(LIST))
         .map_err(StorageError::io("rename", &making))?;

@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::StorageError;
 use super::fs::{Fs, OpenMode};
+use super::making;
 
 /// A snapshot finds at least so much, in bytes.
 const SNAPSHOT_BYTES_MIN: u64 = 1 << 20;
@@ -128,10 +129,7 @@ impl Reserve {
     fn make(&self, bytes: u64) -> std::io::Result<()> {
         let Shared { fs, path, .. } = &*self.0;
         // What an earlier start left, or an attempt that found too little room.
-        match fs.remove(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        making::clear(&**fs, path)?;
         let allocated = fs
             .open(path, OpenMode::CreateNew)
             .and_then(|file| file.allocate(bytes));

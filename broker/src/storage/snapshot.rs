@@ -37,7 +37,7 @@
     )
 )]
 
-use std::io::{ErrorKind, IoSlice};
+use std::io::IoSlice;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,6 +46,7 @@ use bytes::{Buf, Bytes};
 
 use super::error::{Damage, StorageError};
 use super::fs::{Fs, OpenMode};
+use super::making::{self, Growing, PIECE_BYTES};
 use super::record::Checksums;
 use super::writer::to_u64;
 use crate::planted::{self, Bug};
@@ -206,33 +207,22 @@ impl Snapshots {
     }
 
     fn write_aside(&self, snapshot: &Snapshot, making: &Path) -> Result<(), StorageError> {
-        // What a crash left may be longer than what is written now.
-        match self.fs.remove(making) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            removed => removed.map_err(StorageError::io("remove", making)),
-        }?;
-        let file = self
-            .fs
-            .open(making, OpenMode::CreateNew)
-            .map_err(StorageError::io("create", making))?;
+        let file = making::begin(&*self.fs, making)?;
+        let mut file = Growing::new(file, !planted::has(Bug::SnapshotNamedUnsynced));
+        let mut append = |parts: [&[u8]; 2]| {
+            file.append(&parts.map(IoSlice::new))
+                .map_err(StorageError::io("write", making))
+        };
         let checksums = checksums(snapshot.index, snapshot.node);
-        let header = encode_header(snapshot, &checksums);
-        file.write_at(&[IoSlice::new(&header)], 0, false)
-            .map_err(StorageError::io("write", making))?;
-        let mut offset = to_u64(header.len());
+        append([&encode_header(snapshot, &checksums), &[]])?;
         for section in &snapshot.sections {
             let header = encode_section_header(section, &checksums);
-            let parts = [&header, section.name.as_bytes(), &section.data];
-            file.write_at(&parts.map(IoSlice::new), offset, false)
-                .map_err(StorageError::io("write", making))?;
-            for part in parts {
-                offset = offset.saturating_add(to_u64(part.len()));
+            append([&header, section.name.as_bytes()])?;
+            for piece in section.data.chunks(PIECE_BYTES) {
+                append([piece, &[]])?;
             }
         }
-        if planted::has(Bug::SnapshotNamedUnsynced) {
-            return Ok(());
-        }
-        file.sync_data().map_err(StorageError::io("sync", making))
+        file.sync().map_err(StorageError::io("sync", making))
     }
 
     /// Indexes and paths of all snapshots, oldest first; and what crashes left half made.

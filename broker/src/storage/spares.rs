@@ -7,23 +7,18 @@
 //! is filled, unless nothing at all is ready.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, IoSlice};
+use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
 use super::error::StorageError;
 use super::files::{Filling, JournalFile, JournalOptions};
-use super::fs::OpenMode;
+use super::making::{self, PIECE_BYTES};
 use super::reader::Files;
 use super::reserve::Reserve;
 use super::threads::Worker;
 use crate::planted::{self, Bug};
-
-/// Bytes of zeros written and synced at once. Filling a file in one go occupies the disk for so
-/// long that a group committed meanwhile waits for milliseconds; in pieces this small it hardly
-/// notices.
-const FILL_BYTES: u64 = 256 << 10;
 
 /// What the thread is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -387,17 +382,9 @@ impl Maker {
     fn fill(&self, number: u64) -> Result<Box<dyn super::fs::File>, StorageError> {
         let making = self.options.making_path(number);
         let fs = &self.options.fs;
-        let file = match fs.open(&making, OpenMode::CreateNew) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                fs.remove(&making)
-                    .map_err(StorageError::io("remove", &making))?;
-                fs.open(&making, OpenMode::CreateNew)
-            }
-            opened => opened,
-        }
-        .map_err(StorageError::io("create", &making))?;
+        let file = making::begin(&**fs, &making)?;
         let bytes = self.options.file_bytes;
-        let zeros = vec![0; usize::try_from(bytes.min(FILL_BYTES)).unwrap_or(usize::MAX)];
+        let zeros = vec![0; usize::try_from(bytes).map_or(PIECE_BYTES, |it| it.min(PIECE_BYTES))];
         let mut offset = 0;
         while offset < bytes {
             if self.stopping.load(Ordering::Relaxed) {
@@ -409,7 +396,7 @@ impl Maker {
             let some = zeros.get(..length).unwrap_or(&zeros);
             file.write_at(&[IoSlice::new(some)], offset, true)
                 .map_err(StorageError::io("fill", &making))?;
-            offset += FILL_BYTES;
+            offset += PIECE_BYTES as u64;
         }
         Ok(file)
     }
