@@ -5,9 +5,15 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use siding_broker::{Broker, Config};
+#[cfg(feature = "jemalloc")]
+use tikv_jemallocator::Jemalloc;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
+
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Wrong settings, as in the table of exit codes.
 const EXIT_CONFIG: u8 = 78;
