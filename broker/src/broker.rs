@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 use crate::admin::Admin;
 use crate::admin::health::{Health, Stage};
 use crate::config::{AdminListen, Config, ConfigError};
+use crate::memory::MemoryGauge;
 use crate::server::listener::Server;
 use crate::server::peers::Peers;
 use crate::server::registry::Registry;
@@ -28,6 +29,8 @@ const DRAIN_GRACE: Duration = Duration::from_secs(5);
 const GOODBYE_POLL: Duration = Duration::from_millis(5);
 /// Time goes on for connections once in so long.
 const TICK: Duration = Duration::from_secs(1);
+/// So often it is seen what memory is taken: at most some 20 MiB are, in between.
+const SAMPLE: Duration = Duration::from_millis(100);
 
 /// A running broker. Dropping it stops it, as [`Broker::stop`] does.
 #[derive(Debug)]
@@ -109,6 +112,7 @@ impl Broker {
         let (config, seats) = (config.clone(), registry.clone());
         let core = move || {
             let house = House {
+                memory: MemoryGauge::new(config.memory_bytes(), config.allocated),
                 config,
                 listener: Some(listener),
                 registry: seats,
@@ -208,6 +212,7 @@ struct House {
     registry: Registry,
     health: Arc<Health>,
     orders: watch::Receiver<Order>,
+    memory: MemoryGauge,
 }
 
 type Ready = oneshot::Sender<Result<(), StartError>>;
@@ -244,7 +249,7 @@ impl House {
         self.health.set(Stage::Serving);
         ready.send(Ok(())).ok();
         let accepting = tokio::task::spawn_local(server.run());
-        let ticking = tokio::task::spawn_local(tick(Rc::clone(&peers)));
+        let ticking = tokio::task::spawn_local(tick(Rc::clone(&peers), self.memory.clone()));
         let order = tokio::select! {
             error = committer.run() => {
                 error!(%error, "the broker stops: nothing more is confirmed");
@@ -283,6 +288,7 @@ impl House {
         let fs = Arc::new(SystemFs);
         let machine = Machine {
             time: self.config.time.clone(),
+            memory: self.memory.clone(),
             ..Machine::default()
         };
         let (data, settings) = (&self.config.data_dir, self.config.shard_settings());
@@ -313,11 +319,14 @@ impl House {
     }
 }
 
-async fn tick(peers: Rc<Peers>) {
+async fn tick(peers: Rc<Peers>, memory: MemoryGauge) {
     let mut ticks = tokio::time::interval(TICK);
+    let mut samples = tokio::time::interval(SAMPLE);
     loop {
-        ticks.tick().await;
-        peers.tick();
+        tokio::select! {
+            _ = ticks.tick() => peers.tick(),
+            _ = samples.tick() => memory.sample(),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use clap::Parser;
 use siding_protocol::limits;
 
-use crate::memory::available_bytes;
+use crate::memory::{Allocated, available_bytes};
 use crate::server::registry::ConnectionLimits;
 use crate::server::session::SessionLimits;
 use crate::shard::clock::TimeSource;
@@ -79,7 +79,8 @@ pub struct Config {
     pub flush_interval_ms: u64,
 
     /// Memory for the whole broker: 64MiB to 1TiB. Default: half of what the machine, or the cgroup, has.
-    /// Bodies get their share of it; what else it holds has limits of its own.
+    /// Bodies get their share of it. From 70 % on less is handed over at once, and from 85 % on, what the
+    /// next checkpoint takes included, publishing is refused as busy; consumers go on.
     #[arg(long, value_name = "BYTES")]
     pub memory_budget: Option<Bytes>,
 
@@ -115,6 +116,11 @@ pub struct Config {
     /// Connections at once that have not said hello yet: 1 to 1000000.
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub max_connections_before_hello: u64,
+
+    /// How much of the memory budget is used up, as the allocator of the program knows it. `None`: nobody
+    /// knows, and nothing but bodies is held to the budget.
+    #[arg(skip)]
+    pub allocated: Option<Allocated>,
 
     /// Where time comes from; only tests change it.
     #[arg(skip)]
@@ -302,7 +308,8 @@ impl Config {
         }
     }
 
-    fn memory_bytes(&self) -> u64 {
+    /// Memory for the whole broker, in bytes.
+    pub fn memory_bytes(&self) -> u64 {
         let half = || (available_bytes() / 2).max(64 * MIB);
         self.memory_budget.map_or_else(half, |bytes| bytes.0)
     }

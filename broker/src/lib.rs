@@ -17,7 +17,7 @@ pub mod admin;
 pub mod broker;
 pub mod config;
 pub mod engine;
-mod memory;
+pub mod memory;
 pub mod planted;
 pub mod server;
 pub mod shard;

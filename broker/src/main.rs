@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use siding_broker::memory::Allocated;
 use siding_broker::{Broker, Config};
 #[cfg(feature = "jemalloc")]
 use tikv_jemallocator::Jemalloc;
@@ -11,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
+/// It knows what it has given away, which is what the memory budget counts.
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
@@ -19,7 +21,8 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 const EXIT_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
-    let config = Config::parse();
+    let mut config = Config::parse();
+    config.allocated = cfg!(feature = "jemalloc").then_some(allocated as Allocated);
     start_logging();
     if cfg!(feature = "planted-bugs") {
         error!("this build has planted bugs: it is for tests only");
@@ -44,6 +47,20 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Bytes that are allocated now.
+#[cfg(feature = "jemalloc")]
+fn allocated() -> Option<u64> {
+    // Counts are gathered from all threads when the epoch changes, and stand still in between.
+    tikv_jemalloc_ctl::epoch::advance().ok()?;
+    let bytes = tikv_jemalloc_ctl::stats::allocated::read().ok()?;
+    u64::try_from(bytes).ok()
+}
+
+#[cfg(not(feature = "jemalloc"))]
+fn allocated() -> Option<u64> {
+    None
 }
 
 /// Serves until a signal or a failure. The first signal drains, the second ends at once.

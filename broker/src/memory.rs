@@ -1,6 +1,9 @@
-//! How much memory there is for this process: what the machine has, or what its cgroup lets it have.
+//! How much memory there is for this process: what the machine has, or what its cgroup lets it have; and how
+//! much of its budget it has taken.
 
 use std::fs::read_to_string;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where cgroups say their limit: version 2, then version 1.
 const LIMITS: [&str; 2] = [
@@ -9,6 +12,49 @@ const LIMITS: [&str; 2] = [
 ];
 /// Where nothing can be found out.
 const UNKNOWN_BYTES: u64 = 2 << 30;
+
+/// Says how many bytes are allocated and not given back, if it can be known.
+///
+/// What is resident does not do: an allocator keeps what was freed, so that a broker that has become empty
+/// would go on refusing.
+pub type Allocated = fn() -> Option<u64>;
+
+/// What this process has taken of its budget; clones share it. One thread samples, another asks: neither
+/// waits.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryGauge {
+    taken: Arc<AtomicU64>,
+    budget: u64,
+    allocated: Option<Allocated>,
+}
+
+impl MemoryGauge {
+    /// With a budget, in bytes. Without `allocated` nothing is ever taken of it.
+    pub fn new(budget: u64, allocated: Option<Allocated>) -> Self {
+        Self {
+            taken: Arc::default(),
+            budget,
+            allocated,
+        }
+    }
+
+    /// Looks at what is taken by now.
+    pub fn sample(&self) {
+        if let Some(bytes) = self.allocated.and_then(|allocated| allocated()) {
+            self.taken.store(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// What was taken when it was looked at last, in bytes.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// What may be taken, in bytes.
+    pub fn budget(&self) -> u64 {
+        self.budget
+    }
+}
 
 /// Memory of this machine or cgroup, whichever has less, in bytes.
 pub(crate) fn available_bytes() -> u64 {

@@ -6,6 +6,7 @@ mod exit_codes;
 mod kill;
 mod leases;
 mod lost;
+mod memory;
 mod pipes;
 mod planted;
 mod quickstart;

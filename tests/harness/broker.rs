@@ -114,6 +114,11 @@ impl Broker {
         Ok(broker)
     }
 
+    /// Its process; `None`: it does not run.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref()?.id()
+    }
+
     /// Starts it again on the same directory and address, and waits until it serves.
     ///
     /// # Errors

@@ -24,6 +24,7 @@
 //! purge ADDRESS [dry]    redrive|drop ADDRESS [limit=0] [rate=0] [dry]    stop-redrive ADDRESS
 //! pause ADDRESS    resume ADDRESS    describe ADDRESS    browse ADDRESS    list
 //! notes ride|at-once|held    pipeline on|off    flush    disk slow|quick
+//! memory plenty|tight|gone    what there is of it, and whatever that changes
 //! reading: what waits for the slow disk                        -> NAME@0-1,3
 //! seek ADDRESS start=earliest|latest|OFFSET or since=MS_AFTER_THE_BEGINNING, as for sub
 //! filter=WORDS_WITH_BLANKS_LIKE_THIS
@@ -152,6 +153,7 @@ impl Transcript {
             }
             "pipeline" => self.stage.pipelined = words.word(1) == "on",
             "disk" => self.stage.set_slow_disk(words.word(1) == "slow"),
+            "memory" => self.stage.set_memory(words.word(1)),
             "flush" => self.stage.flush(),
             "forget" => self.producers.push(999),
             _ => {

@@ -16,6 +16,38 @@ fn a_full_queue_refuses_with_the_numbers_and_a_hint() {
 }
 
 #[test]
+fn without_memory_nothing_new_is_stored_and_consumers_go_on_with_a_quarter_of_their_windows() {
+    check(
+        "
+        queue jobs
+        publish jobs n=20           -> confirm jobs@0-19
+        memory tight
+        publish jobs n=1            -> confirm jobs@20
+        consume alice jobs credit=8 -> alice gets jobs@0-1 attempt 1
+        ack alice jobs@0            -> settled 1; alice gets jobs@2 attempt 1
+        memory gone
+        publish jobs                -> refuse: busy memory 90 of 85, retry after 1000 ms
+        ack alice jobs@1            -> settled 1; alice gets jobs@3 attempt 1
+        memory plenty
+        publish jobs                -> confirm jobs@21; alice gets jobs@4-9 attempt 1
+        ",
+    );
+}
+
+#[test]
+fn a_publish_that_is_stored_is_confirmed_again_without_memory() {
+    check(
+        "
+        queue jobs
+        publish jobs n=2 sequence=1 -> confirm jobs@0-1
+        memory gone
+        publish jobs n=2 sequence=1 -> confirm jobs@0-1
+        publish jobs n=2 sequence=2 -> refuse: busy memory 90 of 85, retry after 1000 ms
+        ",
+    );
+}
+
+#[test]
 fn what_would_not_fit_an_empty_queue_is_too_large_and_waits_for_nothing() {
     check(
         "

@@ -16,6 +16,7 @@ use super::read::Reads;
 use super::runs::RangeSet;
 use super::schedule::Clock;
 use super::seed::Seed;
+use super::shortage::Shortage;
 use super::take::Taking;
 use super::touched::Touched;
 
@@ -57,8 +58,8 @@ pub struct Volatile {
     pub last_counter: u64,
     /// Whether the `Start` is on its way: a grant of the old term could be given twice.
     pub starting: bool,
-    /// Whether the disk has no room for more: nothing new is stored.
-    pub disk_is_full: bool,
+    /// What there is too little of.
+    pub shortage: Shortage,
     /// Of which nothing is handed over.
     pub fences: Fences,
     /// What the seeds of new logs are drawn from.
@@ -171,10 +172,11 @@ pub struct Room {
 }
 
 impl Consumer {
-    /// Free credit = window - held.
-    pub fn room(&self) -> Option<Room> {
-        let messages = self.credit_messages.saturating_sub(self.held_messages);
-        let bytes = self.credit_bytes.saturating_sub(self.held_bytes);
+    /// Free credit = window - held; the window is smaller while memory is scarce.
+    pub fn room(&self, shortage: Shortage) -> Option<Room> {
+        let window = |credit| shortage.window(credit);
+        let messages = window(self.credit_messages).saturating_sub(self.held_messages);
+        let bytes = window(self.credit_bytes).saturating_sub(self.held_bytes);
         (messages > 0 && bytes > 0).then_some(Room { messages, bytes })
     }
 }

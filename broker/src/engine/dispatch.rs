@@ -101,7 +101,8 @@ impl Engine {
             let Some(consumer) = readers.consumers.pop_front() else {
                 return;
             };
-            let room = consumer.room().filter(|_| self.takes(&consumer));
+            let room = consumer.room(self.volatile.shortage);
+            let room = room.filter(|_| self.takes(&consumer));
             let turn = room.map(|room| consumer_turn(&consumer, room, chunk));
             readers.consumers.push_back(consumer);
             // `hand_over` charges the consumer at the back of the line.
@@ -115,7 +116,7 @@ impl Engine {
     }
 
     pub(super) fn takes(&self, consumer: &Consumer) -> bool {
-        consumer.room().is_some() && self.volatile.listens(consumer.session)
+        consumer.room(self.volatile.shortage).is_some() && self.volatile.listens(consumer.session)
     }
 
     /// False if nothing is ready.

@@ -41,6 +41,7 @@ pub mod seed;
 mod seek;
 pub mod select;
 mod settle;
+pub mod shortage;
 mod sift;
 pub mod snapshot;
 pub mod special;
@@ -65,6 +66,7 @@ use meter::Meters;
 use runs::RangeSet;
 use seed::Seed;
 use settle::Standing;
+use shortage::Shortage;
 use state::State;
 use touched::Touched;
 
@@ -154,10 +156,10 @@ impl Engine {
         self.volatile.sessions.remove(&session);
     }
 
-    /// The disk has no room for more, or has some again: meanwhile publishes are refused before they
-    /// are logged, and everything else goes on.
-    pub fn note_disk(&mut self, is_full: bool) {
-        self.volatile.disk_is_full = is_full;
+    /// Something is scarce, or is there again: meanwhile publishes are refused before they are logged, and
+    /// everything else goes on.
+    pub fn note_shortage(&mut self, shortage: Shortage) {
+        self.volatile.shortage = shortage;
     }
 
     /// A connection's outbound buffer is full, or has room again: nothing is handed over meanwhile.

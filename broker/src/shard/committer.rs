@@ -24,12 +24,14 @@ use siding_protocol::types::Timestamp;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::checkpoint::Checkpoints;
-use super::clock::{Clock, TimeSource};
+use super::clock::Clock;
 use super::core::{Core, Input};
 use super::door::{Applied, Door};
 use super::fetch::{Fetcher, FetcherGone};
 use super::flush::Flush;
 use super::inbox::Inbox;
+pub use super::machine::{Machine, Pace};
+use super::memory::Memory;
 use super::perform::Performer;
 use super::recovery::{Recovery, RecoveryError};
 use super::sessions::Sessions;
@@ -39,33 +41,12 @@ use crate::planted::{self, Bug};
 use crate::storage::journal::{Completion, Journal};
 use crate::storage::mover::Outcome;
 use crate::storage::writer::Level;
-use crate::storage::{BodyReader, DataDir, RecordAt, StorageError, Threads};
+use crate::storage::{BodyReader, DataDir, RecordAt, StorageError};
 
 /// After so much idleness the durable mark is written.
 const MARK_MS: u64 = 100;
 /// Messages from other threads on their way: more than there can be reads, groups and snapshots.
 const OUTSIDE_MAX: usize = 32;
-
-/// What of a running shard is configured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
-    /// Journal bytes between two snapshots.
-    pub checkpoint_bytes: u64,
-    /// What was confirmed as written is synced within so much, ms.
-    pub flush_ms: u64,
-}
-
-/// What a shard takes from the machine it runs on.
-#[derive(Clone, Debug, Default)]
-pub struct Machine {
-    /// Its time.
-    pub time: TimeSource,
-    /// Who does what blocks.
-    pub threads: Threads,
-    /// Every snapshot is compared with what the shard itself would write, and a difference panics: for tests,
-    /// since the core thread gathers its state for that.
-    pub checks_snapshots: bool,
-}
 
 /// What other threads bring.
 #[derive(Debug)]
@@ -103,6 +84,7 @@ pub struct Committer<S> {
     door: Door,
     performer: Performer<S>,
     checkpoints: Checkpoints,
+    memory: Memory,
     /// The last entry applied.
     applied_index: u64,
     outside: Receiver<Outside>,
@@ -168,6 +150,7 @@ impl<S: Sessions> Committer<S> {
             door: Door::new(journal, time, last_index),
             performer: Performer::new(bodies, fetcher, sessions),
             checkpoints,
+            memory: Memory::new(machine.memory.clone()),
             applied_index: last_index,
             outside,
             to_core,

@@ -20,6 +20,7 @@ use crate::engine::entry::ENTRY_HEAD_BYTES_MAX;
 use crate::engine::planted::Planted;
 use crate::engine::read::Body;
 use crate::engine::seed::Seed;
+use crate::engine::shortage::Shortage;
 use crate::engine::snapshot::SnapshotError;
 use crate::engine::state::State;
 
@@ -195,9 +196,9 @@ impl Core {
         self.sort(now, asked, &[]);
     }
 
-    /// The disk has no room for more, or has some again.
-    pub fn note_disk(&mut self, is_full: bool) {
-        self.engine.note_disk(is_full);
+    /// Something is scarce, or is there again.
+    pub fn note_shortage(&mut self, shortage: Shortage) {
+        self.engine.note_shortage(shortage);
     }
 
     /// A group is committed: applies it, answers who waited for it, and names the level reached.

@@ -12,6 +12,8 @@ pub mod fetch;
 pub mod flush;
 pub mod group;
 pub mod inbox;
+pub mod machine;
+pub mod memory;
 pub mod perform;
 pub mod progress;
 pub mod recovery;

@@ -74,6 +74,7 @@ impl Node {
             time: TimeSource::Manual(clocks.broker.clone()),
             threads,
             checks_snapshots: setup.checks_snapshots,
+            ..Machine::default()
         };
         let ways = (Rc::clone(&inbox), Rc::clone(&mailbox));
         let committer = Committer::start(recovery, ways, &machine, setup.pace);

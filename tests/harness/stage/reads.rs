@@ -1,6 +1,7 @@
-//! What the engine asks of the disk, at once or late.
+//! What the engine asks of the disk, at once or late, and what there is of memory.
 
 use siding_broker::engine::command::Entry;
+use siding_broker::engine::shortage::Shortage;
 use siding_protocol::types::OffsetRange;
 
 use super::{Stage, Witness};
@@ -9,6 +10,17 @@ impl<W: Witness> Stage<W> {
     /// The disk answers reads, or lets them wait.
     pub fn set_slow_disk(&mut self, slow: bool) {
         self.slow_disk = slow;
+        self.run();
+    }
+
+    /// There is plenty of memory, or it is tight, or gone.
+    pub fn set_memory(&mut self, word: &str) {
+        let (limit, current) = (85, 90);
+        self.engine.note_shortage(match word {
+            "tight" => Shortage::Tight,
+            "gone" => Shortage::Memory { limit, current },
+            _ => Shortage::None,
+        });
         self.run();
     }
 

@@ -20,9 +20,6 @@ use crate::engine::producer::{Remembered, Seen};
 use crate::engine::runs::RangeSet;
 use crate::engine::special::specials;
 
-/// When to try again what a full disk refused.
-const DISK_RETRY_MS: u64 = 1_000;
-
 impl Engine {
     pub(super) fn propose_publish(
         &mut self,
@@ -46,7 +43,7 @@ impl Engine {
             self.meters.hint(now, &mut refusal, log.id);
             return Err(refusal);
         }
-        self.refuse_on_a_full_disk(ticket)?;
+        self.refuse_in_a_shortage(ticket)?;
         if is_filtered {
             publish.verdicts = self.verdicts(publish.log, &run.bytes);
         }
@@ -72,16 +69,9 @@ impl Engine {
             && !self.volatile.in_flight.contains(&ticket)
     }
 
-    fn refuse_on_a_full_disk(&self, ticket: ProducerTicket) -> Result<(), Refusal> {
-        if self.volatile.disk_is_full && self.is_new(ticket) {
-            return Err(Refusal::Busy {
-                resource: "disk".into(),
-                limit: 0,
-                current: 0,
-                retry_after_ms: DISK_RETRY_MS,
-            });
-        }
-        Ok(())
+    fn refuse_in_a_shortage(&self, ticket: ProducerTicket) -> Result<(), Refusal> {
+        let refusal = self.volatile.shortage.refusal();
+        refusal.filter(|_| self.is_new(ticket)).map_or(Ok(()), Err)
     }
 
     /// What is logged beside the runs may be far larger than what was asked: 40 bytes for a dedup id of
@@ -155,7 +145,7 @@ impl Engine {
             });
         }
         if !runs.is_empty() {
-            self.refuse_on_a_full_disk(ticket)?;
+            self.refuse_in_a_shortage(ticket)?;
         }
         let ProducerTicket { producer, sequence } = ticket;
         let transaction = Transaction {

@@ -100,7 +100,7 @@ impl Engine {
                 return Some((fire, Vec::new()));
             }
         }
-        if self.volatile.disk_is_full {
+        if self.volatile.shortage.refusal().is_some() {
             return None;
         }
         let published = self.published(schedule, now);
@@ -249,20 +249,15 @@ impl Engine {
     /// A firing besides the times.
     ///
     /// # Errors
-    /// No such schedule, or its target is gone, or the disk is full.
+    /// No such schedule, or its target is gone, or there is a shortage.
     pub(in crate::engine) fn run_schedule_command(
         &self,
         now: Timestamp,
         name: &Name,
     ) -> Result<(Command, Vec<Bytes>), Refusal> {
         let schedule = self.schedule_named(name)?;
-        if self.volatile.disk_is_full {
-            return Err(Refusal::Busy {
-                resource: "disk".into(),
-                limit: 0,
-                current: 0,
-                retry_after_ms: RETRY_MS,
-            });
+        if let Some(refusal) = self.volatile.shortage.refusal() {
+            return Err(refusal);
         }
         let published = self.published(schedule, now);
         let (publish, run) = published.ok_or_else(|| Refusal::NotFound {

@@ -3,6 +3,7 @@
 use siding_protocol::types::Timestamp;
 
 use super::{Committer, ShardError};
+use crate::engine::shortage::Shortage;
 use crate::shard::sessions::Sessions;
 
 /// While the disk is full, room is looked for once in so long.
@@ -18,7 +19,12 @@ impl<S: Sessions> Committer<S> {
     /// spares that are left are for what makes room: acks, and the checkpoint that lets the journal be cut.
     pub(super) fn look_for_room(&mut self, now: Timestamp) -> Result<(), ShardError> {
         let is_full = self.is_full();
-        self.core.note_disk(is_full);
+        let bodies = self.performer.bodies();
+        let bodies_bytes = bodies.tail_bytes_used() + bodies.read_bytes_used();
+        let is_checkpointing = !self.checkpoints.is_idle();
+        let scarce = self.memory.shortage(bodies_bytes, is_checkpointing);
+        let shortage = if is_full { Shortage::Disk } else { scarce };
+        self.core.note_shortage(shortage);
         if !is_full {
             self.room_at = None;
         } else if self.room_at.is_none_or(|at| at <= now) {

@@ -25,11 +25,12 @@ use tokio::runtime::{Builder, LocalOptions};
 use super::super::clock::ManualTime;
 use super::super::recovery::{self, RecoveryError, Settings};
 use super::*;
+use crate::TimeSource;
 use crate::engine::effect::{DeliverTo, Expiring, Origin, SessionId};
-use crate::storage::Filling;
 use crate::storage::bodies::Budgets;
 use crate::storage::fs::Fs;
 use crate::storage::memory_fs::{MemoryFs, Operation};
+use crate::storage::{Filling, Threads};
 
 #[derive(Debug, Default)]
 struct Notes {
@@ -152,6 +153,7 @@ impl Stage {
             time: TimeSource::Manual(time.clone()),
             threads: Threads::System,
             checks_snapshots: true,
+            ..Machine::default()
         };
         let pace = Pace {
             checkpoint_bytes: 1 << 30,
