@@ -239,9 +239,10 @@ impl LogPieces {
     }
 
     /// Whether the piece before `end` lies in this record too and ends where `kept` begins: then it keeps
-    /// that as well.
+    /// that as well. A gap lies nowhere: the row it names may be another record's by now.
     pub(super) fn widen(&mut self, end: usize, (record, kept): (u32, &OffsetRange)) -> bool {
         let last = end.checked_sub(1).and_then(|it| self.pieces.get_mut(it));
+        let last = last.filter(|it| it.count > 0);
         let last = last.filter(|it| it.record == record && it.kept().end == kept.start);
         let Some(last) = last else {
             return false;

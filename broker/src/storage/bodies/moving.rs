@@ -10,7 +10,7 @@ use siding_protocol::types::{Offset, OffsetRange, Timestamp};
 
 use super::log::{LogPieces, Piece};
 use super::records::Records;
-use super::{Bodies, Placed};
+use super::{Bodies, Placed, release};
 use crate::storage::{FileId, RecordAt, Segment};
 
 /// Past so many pieces no further file is emptied by the same checkpoint: the core thread looks at each.
@@ -194,11 +194,13 @@ impl Bodies {
     /// What was moved lies elsewhere from now on, as far as it is still needed. What was moved at once may
     /// come in several parts, the last of which has the segments.
     pub fn relocate(&mut self, moved: &Moved) {
+        let (records, tail, cache) = (&mut self.records, &mut self.tail, &mut self.cache);
         for (log, blocks) in &moved.blocks {
             if let Some(pieces) = self.logs.get_mut(log) {
-                for left in pieces.relocate(blocks, &mut self.records) {
-                    self.cache.remove(left);
-                }
+                // A part of it may be in memory.
+                pieces.relocate(blocks, records, |piece, records| {
+                    release(piece, records, tail, cache);
+                });
             }
         }
         self.note_empty();
@@ -265,12 +267,16 @@ fn move_of(log: u64, piece: &Piece, record: RecordAt) -> Move {
 }
 
 impl LogPieces {
-    /// What lies in these blocks, rising, is found there from now on. Returns the records in which nothing of
-    /// any log is needed any more.
-    fn relocate(&mut self, blocks: &[Block], records: &mut Records) -> Vec<RecordAt> {
-        let mut left = Vec::new();
+    /// What lies in these blocks, rising, is found there from now on; `left` sees each piece that lay
+    /// elsewhere.
+    fn relocate(
+        &mut self,
+        blocks: &[Block],
+        records: &mut Records,
+        mut left: impl FnMut(&Piece, &mut Records),
+    ) {
         let Some(first) = blocks.first() else {
-            return left;
+            return;
         };
         let mut blocks = blocks.iter().peekable();
         let from = self.find(first.first);
@@ -286,7 +292,7 @@ impl LogPieces {
                 continue;
             }
             let piece = if block.first <= kept.start && kept.end <= block.end() {
-                left.extend(records.release(piece.record));
+                left(&piece, records);
                 let row = records.row(block.record);
                 if self.widen(end, (row, &kept)) {
                     continue;
@@ -300,6 +306,5 @@ impl LogPieces {
             end += 1;
         }
         self.close_up(end..at);
-        left
     }
 }

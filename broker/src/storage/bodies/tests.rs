@@ -243,7 +243,7 @@ impl Pair {
             30..55 => self.discard(),
             55..57 => self.forget(),
             57..60 => self.export_import(),
-            60..63 => self.move_bodies(),
+            60..68 => self.move_bodies(),
             _ => self.lookup(),
         }
         self.check_budgets();
@@ -254,7 +254,7 @@ impl Pair {
 #[test]
 fn every_look_up_gives_the_bytes_that_were_placed_whatever_happened_between() {
     let mut seen = Vec::new();
-    for (index, seed) in (0..60).enumerate() {
+    for (index, seed) in (0..2000).enumerate() {
         let budgets = Budgets {
             tail_bytes: [0, 5_000, 60_000, 1 << 30][index % 4],
             read_bytes: [0, 40_000, 1 << 30][index % 3],

@@ -91,19 +91,25 @@ impl Backlog {
             tail_bytes: 0,
             read_bytes: 1 << 30,
         };
-        let (mut bodies, mut records) = (Bodies::new(budgets), BTreeMap::new());
-        for piece in 0..pieces {
-            let (mut placed, run) = one_piece(piece * 10, 10, 6_000);
-            placed.record.position = 4096 + piece * 100_000;
-            bodies.place(placed, None);
-            records.insert(placed.record, run);
-        }
-        Self {
-            bodies,
+        let mut backlog = Self {
+            bodies: Bodies::new(budgets),
             segments,
-            records,
+            records: BTreeMap::new(),
             next: 1,
+        };
+        for piece in 0..pieces {
+            backlog.add(piece);
         }
+        backlog
+    }
+
+    /// A record with one more piece.
+    fn add(&mut self, piece: u64) -> Placed {
+        let (mut placed, run) = one_piece(piece * 10, 10, 6_000);
+        placed.record.position = 4096 + piece * 100_000;
+        self.bodies.place(placed, None);
+        self.records.insert(placed.record, run);
+        placed
     }
 
     /// Moves what there is to be moved; says how many pieces that was.
@@ -169,6 +175,20 @@ fn a_segment_of_which_less_than_a_quarter_is_needed_is_written_anew() {
     let kept = (35..44).chain(150..160).chain(190..200);
     assert_eq!(backlog.offsets(), kept.collect::<Vec<_>>());
     assert_eq!(backlog.shift(), 0, "what was written anew is not sparse");
+}
+
+#[test]
+fn what_has_moved_is_found_behind_a_gap_whose_record_another_one_has_followed() {
+    let mut backlog = Backlog::new(1);
+    assert_eq!(backlog.shift(), 1);
+    backlog.add(1);
+    let shared = backlog.add(2);
+    // The record stays where it is known, so the block gets the place of the one that goes.
+    backlog.bodies.place(Placed { log: 2, ..shared }, None);
+    backlog.bodies.discard(1, &(10..20));
+    assert_eq!(backlog.shift(), 2);
+    let kept = (0..10).chain(20..30);
+    assert_eq!(backlog.offsets(), kept.collect::<Vec<_>>());
 }
 
 #[test]
