@@ -172,13 +172,15 @@ impl Broker {
         send(self.child.as_ref().context("it does not run")?, signal)
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until it ends by itself, for as long as that takes. Cancel-safe: it goes on meanwhile.
     ///
     /// # Errors
     /// It is gone already.
     pub async fn ended(&mut self) -> Result<ExitStatus> {
-        let mut child = self.child.take().context("it does not run")?;
-        Ok(within("the broker ends", child.wait()).await?)
+        let child = self.child.as_mut().context("it does not run")?;
+        let status = child.wait().await?;
+        self.child = None;
+        Ok(status)
     }
 
     /// Where clients connect.

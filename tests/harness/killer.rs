@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use fastrand::Rng;
 use siding::wire::{DeliverySettings, QueueSettings};
 use tokio::sync::watch;
@@ -20,6 +20,8 @@ const VISIBILITY_MS: u64 = 1_000;
 const ATTEMPTS_MAX: u32 = 1_000;
 /// A lease is noted within so much, and a busy machine's tasks look at their clocks.
 const NOTED_WITHIN_MS: u64 = 250;
+/// Of a broker that ends by itself so much is told.
+const LAST_LINES: usize = 40;
 
 /// How a run goes.
 #[derive(Clone, Debug)]
@@ -81,13 +83,15 @@ pub async fn run(plan: Plan, data_dir: &Path, on_kill: impl Fn(u32)) -> Result<O
     }
     let mut kills = 0;
     while kills < plan.kills {
-        progress(&load.records, rng.u64(plan.events_between.clone())).await;
+        let events = rng.u64(plan.events_between.clone());
+        progress(&load.records, &mut broker, events).await?;
         if let Some((consumer, client)) = rng.choice(&connections) {
             let (consumer, at) = (*consumer, now());
             load.records.note(Event::Cut { consumer, at });
             client.cut_connection();
         }
-        progress(&load.records, rng.u64(plan.events_between.clone())).await;
+        let events = rng.u64(plan.events_between.clone());
+        progress(&load.records, &mut broker, events).await?;
         let at = now();
         let noted = at - NOTED_WITHIN_MS;
         let power = false;
@@ -118,9 +122,22 @@ pub async fn run(plan: Plan, data_dir: &Path, on_kill: impl Fn(u32)) -> Result<O
 }
 
 /// Waits until clients have noted so many events more.
-async fn progress(records: &Records, events: u64) {
+async fn progress(records: &Records, broker: &mut Broker, events: u64) -> Result<()> {
     let count = records.count() + events;
-    within("clients make progress", records.until(count)).await;
+    let made = async {
+        tokio::select! {
+            () = records.until(count) => Ok(()),
+            status = broker.ended() => Err(status),
+        }
+    };
+    let Err(status) = within("clients make progress", made).await else {
+        return Ok(());
+    };
+    let last = broker.log().last(LAST_LINES).join("\n");
+    bail!(
+        "nobody killed it, and the broker ended with {}:\n{last}",
+        status?
+    )
 }
 
 async fn all(tasks: &mut JoinSet<Result<()>>) -> Result<()> {

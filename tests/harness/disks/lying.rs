@@ -13,7 +13,7 @@ use super::mount::{Mount, allocate_rest, dig_holes, make_image};
 use super::worker::{Published, Worker};
 use super::{Books, Waits, sizes};
 use crate::accounting;
-use crate::broker::Broker;
+use crate::broker::{Broker, within};
 
 const MEMORY_BYTES: u64 = 24 << 20;
 const IMAGE_BYTES: u64 = 256 << 20;
@@ -73,7 +73,7 @@ pub async fn run(rounds: u32, place: &Path, on_round: impl Fn(u32)) -> Result<Ou
             let published = worker.fill(PUBLISHED_AFTER).await;
             (worker, published)
         });
-        let status = broker.ended().await?;
+        let status = within("the broker ends", broker.ended()).await?;
         ensure!(
             !status.success(),
             "the disk failed, and the broker ended with {status}"
