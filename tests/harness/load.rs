@@ -18,6 +18,8 @@ use crate::accounting::{Delivered, Event, FinalBooks, Ms, Tag};
 const WINDOW: u32 = 128;
 /// Settles of one consumer that are under way at most.
 const SETTLES_MAX: usize = 16;
+/// One in so many times a hundred batches a consumer cuts its connection.
+const CUT_RARELY: u32 = 50;
 /// Messages a consumer sits on until their lease is gone, of one batch and in all: they take credit.
 const HELD_OF_BATCH: usize = 4;
 const HELD_MAX: usize = 32;
@@ -284,7 +286,8 @@ impl Hands {
         match fastrand::u32(0..100) {
             0..3 => self.give_back(batch),
             3..13 if self.held.len() < HELD_MAX => self.hold_some(batch),
-            13 => {
+            // Whoever loses connections that were hardly up waits longer each time, and the queue grows.
+            13 if fastrand::u32(0..CUT_RARELY) == 0 => {
                 let cut = Event::Cut {
                     consumer: self.number,
                     at: now(),

@@ -9,8 +9,8 @@
 //!
 //! The core thread never does much at once for it: the shard's state is not gathered here but built again
 //! beside it (`shadow.rs`). The order is that of what a power cut may leave: segments are durable before a
-//! snapshot names them, and only once that is durable are journal files given back, those it has passed and
-//! that hold no body that it needs, and segments removed in which nothing is.
+//! snapshot names them, and only once that is durable are segments removed in which nothing is, by the thread
+//! that wrote it, and journal files given back, those it has passed and that hold no body that it needs.
 //!
 //! On a full disk a checkpoint is lent the reserve, and moves no more than finds room in it. What it frees is
 //! at least what it took, so the reserve stands again behind it.
@@ -24,7 +24,7 @@ use tracing::{error, info, warn};
 use super::committer::{Machine, Outside};
 use super::core::Core;
 use super::recovery::RecoveryError;
-use super::shadow::{Relocated, Shadow, Written, gather, write};
+use super::shadow::{Relocated, Shadow, Written, gather, remove, write};
 use crate::planted::{self, Bug};
 use crate::storage::bodies::{Bodies, Moved};
 use crate::storage::mover::{Outcome, move_bodies};
@@ -210,6 +210,7 @@ impl Checkpoints {
         bodies.take_empty_segments();
         let shadow = Shadow {
             snapshots: self.snapshots.clone(),
+            segments: self.segments.clone(),
             reserve: self.reserve.clone(),
             base: self.base,
             replay: files.replay(SHARD, self.base.unwrap_or(0) + 1..=index),
@@ -243,7 +244,7 @@ impl Checkpoints {
             Ok(written) => {
                 self.relocated.drain(..relocated);
                 self.base = Some(written.index);
-                self.cut(files, &written);
+                cut(files, &written);
             }
             Err(error) => warn!(%error, "snapshot failed; the journal is not cut"),
         }
@@ -270,7 +271,7 @@ impl Checkpoints {
             written => {
                 written?;
                 info!(index, "snapshot written");
-                self.remove(&empty);
+                remove(&self.segments, &empty);
             }
         }
         Ok(())
@@ -300,29 +301,17 @@ impl Checkpoints {
     pub fn forget(&mut self) {
         self.step = Step::Idle;
     }
+}
 
-    /// Gives back every full file that the snapshot at `index` has passed and in which it needs no body.
-    fn cut(&self, files: &Files, written: &Written) {
-        let Written {
-            index,
-            needed,
-            empty,
-        } = written;
-        let passed = files.recyclable(&|_| *index).into_iter();
-        let free = passed.filter(|file| !needed.contains(&FileId::Journal(*file)));
-        let retired = free.filter(|file| files.retire(*file).is_ok()).count();
-        self.remove(empty);
-        info!(
-            index,
-            retired,
-            removed = empty.len(),
-            "snapshot written, journal cut"
-        );
-    }
-
-    fn remove(&self, empty: &[u64]) {
-        if let Err(error) = self.segments.remove(empty) {
-            warn!(%error, "a segment that nobody needs is not removed before the next start");
-        }
-    }
+/// Gives back every full file that the snapshot at `index` has passed and in which it needs no body.
+fn cut(files: &Files, written: &Written) {
+    let Written {
+        index,
+        needed,
+        removed,
+    } = written;
+    let passed = files.recyclable(&|_| *index).into_iter();
+    let free = passed.filter(|file| !needed.contains(&FileId::Journal(*file)));
+    let retired = free.filter(|file| files.retire(*file).is_ok()).count();
+    info!(index, retired, removed, "snapshot written, journal cut");
 }

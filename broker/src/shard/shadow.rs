@@ -13,11 +13,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tracing::warn;
+
 use super::core::Core;
 use super::recovery::{RecoveryError, Shard, shard_of};
 use crate::engine::planted::Planted;
 use crate::storage::bodies::{Bodies, Budgets, Moved};
-use crate::storage::{FileId, Replay, Reserve, Section, Snapshot, Snapshots, StorageError};
+use crate::storage::{
+    FileId, Replay, Reserve, Section, Segments, Snapshot, Snapshots, StorageError,
+};
 
 /// The engine's durable half.
 pub const ENGINE_SECTION: &str = "engine";
@@ -40,6 +44,8 @@ pub struct Relocated {
 pub struct Shadow {
     /// Where it goes.
     pub snapshots: Snapshots,
+    /// Those in which it needs nothing are removed behind it.
+    pub segments: Segments,
     /// Room for it.
     pub reserve: Reserve,
     /// The snapshot before; `None`: there is none.
@@ -65,8 +71,8 @@ pub struct Written {
     pub index: u64,
     /// The files in which it needs a body.
     pub needed: BTreeSet<FileId>,
-    /// Segments in which it needs nothing any more, and which it does not name.
-    pub empty: Vec<u64>,
+    /// Segments in which it needs nothing any more, which it does not name, and which are removed.
+    pub removed: usize,
 }
 
 impl Shadow {
@@ -107,10 +113,11 @@ impl Shadow {
         // Half of the memory goes before the other half is written.
         drop(core);
         write(&self.snapshots, &snapshot, &self.reserve)?;
+        remove(&self.segments, &empty);
         Ok(Written {
             index: self.index,
             needed: bodies.live_files().collect(),
-            empty,
+            removed: empty.len(),
         })
     }
 
@@ -142,6 +149,13 @@ pub fn gather((index, node): (u64, u64), core: &Core, bodies: &Bodies) -> Snapsh
         term: core.term(),
         node,
         sections: vec![engine, bodies],
+    }
+}
+
+/// Removes segments that a durable snapshot does not name. Blocks: a file takes the disk a while to give back.
+pub fn remove(segments: &Segments, empty: &[u64]) {
+    if let Err(error) = segments.remove(empty) {
+        warn!(%error, "a segment that nobody needs is not removed before the next start");
     }
 }
 

@@ -198,6 +198,9 @@ impl Segments {
     /// # Errors
     /// The operating system refuses.
     pub fn remove(&self, numbers: &[u64]) -> Result<(), StorageError> {
+        if numbers.is_empty() {
+            return Ok(());
+        }
         for number in numbers {
             let segment = {
                 let mut table = self.table();
