@@ -14,6 +14,8 @@ use tokio::task::JoinSet;
 
 use crate::accounting::{Delivered, Event, FinalBooks, Ms, Tag};
 
+/// Messages that publishers are ahead of consumers, at most.
+const AHEAD_MAX: u64 = 100_000;
 /// Unsettled messages of one consumer at most.
 const WINDOW: u32 = 128;
 /// Settles of one consumer that are under way at most.
@@ -47,6 +49,9 @@ pub struct Records(Arc<Recorded>);
 struct Recorded {
     events: Mutex<Vec<Event>>,
     count: AtomicU64,
+    /// Messages given to publishers, and acks asked for.
+    sent: AtomicU64,
+    acked: AtomicU64,
     grown: Notify,
 }
 
@@ -59,7 +64,11 @@ impl Records {
     /// Adds some.
     pub fn note_all(&self, events: impl IntoIterator<Item = Event>) {
         let mut all = self.0.events.lock().unwrap_or_else(PoisonError::into_inner);
-        all.extend(events);
+        all.extend(events.into_iter().inspect(|event| match event {
+            Event::Sent(_) => drop(self.0.sent.fetch_add(1, Ordering::Relaxed)),
+            Event::AckAsked { .. } => drop(self.0.acked.fetch_add(1, Ordering::Relaxed)),
+            _ => {}
+        }));
         self.0.count.store(all.len() as u64, Ordering::Release);
         drop(all);
         self.0.grown.notify_waiters();
@@ -72,11 +81,25 @@ impl Records {
 
     /// Waits until there are so many.
     pub async fn until(&self, count: u64) {
+        self.until_true(|| self.count() >= count).await;
+    }
+
+    /// Waits until publishers are no further ahead of consumers than so many messages, about.
+    async fn until_close(&self, most: u64) {
+        let (sent, acked) = (&self.0.sent, &self.0.acked);
+        let ahead = || {
+            sent.load(Ordering::Relaxed)
+                .saturating_sub(acked.load(Ordering::Relaxed))
+        };
+        self.until_true(|| ahead() < most).await;
+    }
+
+    async fn until_true(&self, is_true: impl Fn() -> bool) {
         loop {
             let grown = self.0.grown.notified();
             tokio::pin!(grown);
             grown.as_mut().enable();
-            if self.count() >= count {
+            if is_true() {
                 return;
             }
             grown.await;
@@ -141,8 +164,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// Publishes as fast as a small window allows until it is told to stop; then waits until
-    /// everything is answered.
+    /// Publishes as fast as a small window allows, and no further ahead of the consumers than a queue holds
+    /// that is empty again soon, until it is told to stop; then waits until everything is answered.
     ///
     /// # Errors
     /// The publisher cannot be opened.
@@ -150,7 +173,7 @@ impl Load {
         self,
         client: Client,
         publisher: u32,
-        stop: watch::Receiver<bool>,
+        mut stop: watch::Receiver<bool>,
     ) -> Result<()> {
         let batch = fastrand::u32(1..128);
         let opened = client
@@ -164,6 +187,10 @@ impl Load {
         for number in 0.. {
             if *stop.borrow() {
                 break;
+            }
+            tokio::select! {
+                () = self.records.until_close(AHEAD_MAX) => {}
+                _ = stop.changed() => break,
             }
             let tag = Tag { publisher, number };
             self.records.note(Event::Sent(tag));
