@@ -4,7 +4,6 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use siding_broker::memory::Allocated;
 use siding_broker::{Broker, Config};
 #[cfg(feature = "jemalloc")]
 use tikv_jemallocator::Jemalloc;
@@ -22,7 +21,7 @@ const EXIT_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     let mut config = Config::parse();
-    config.allocated = cfg!(feature = "jemalloc").then_some(allocated as Allocated);
+    config.allocated = Some(allocated);
     start_logging();
     if cfg!(feature = "planted-bugs") {
         error!("this build has planted bugs: it is for tests only");
@@ -58,6 +57,7 @@ fn allocated() -> Option<u64> {
     u64::try_from(bytes).ok()
 }
 
+/// Nobody knows.
 #[cfg(not(feature = "jemalloc"))]
 fn allocated() -> Option<u64> {
     None
