@@ -109,7 +109,7 @@ pub enum Event {
         /// When the answer came.
         at: Ms,
     },
-    /// The broker refused an ack: the lease is lost.
+    /// The broker refused an ack or a reject: the lease is lost.
     LeaseLost {
         /// Where it lies.
         offset: u64,

@@ -324,7 +324,7 @@ impl Consumer {
             let outcome = outcomes.find(|outcome| outcome.range.contains(&offset));
             let lost = outcome.is_some_and(|it| matches!(it.kind, SettleOutcomeKind::LeaseLost(_)));
             let event = match said {
-                Said::Ack if lost => Event::LeaseLost { offset, grant },
+                Said::Ack | Said::Reject if lost => Event::LeaseLost { offset, grant },
                 _ if lost => continue,
                 Said::Ack => Event::Acked { offset, grant, at },
                 Said::Reject => Event::Rejected { offset, grant },
