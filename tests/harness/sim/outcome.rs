@@ -136,8 +136,10 @@ impl World {
             operator.look_anew();
         }
         let passed_ms = self.context.now().ms - self.healed_at;
-        self.run_until(DRAIN_MS.saturating_sub(passed_ms), Self::is_drained);
-        let is_drained = self.is_answered() && self.is_drained();
+        // The answer to what took the last one may still be on its way.
+        let is_drained = |world: &Self| world.is_answered() && world.is_drained();
+        self.run_until(DRAIN_MS.saturating_sub(passed_ms), is_drained);
+        let is_drained = is_drained(self);
         if is_drained {
             let at = self.context.now().ms;
             self.context.note_everywhere(Event::Drained { at });
