@@ -1,0 +1,117 @@
+//! `compare`: Siding beside the brokers people would pick instead, on one machine in one run.
+//!
+//! `cargo run --release -p siding-tests --features peers --bin compare`
+//!
+//! Each row is a broker in one durability, started as a process of its own on a directory and port of its
+//! own, driven by its own client. Each round runs every cell of every row; a table gives the medians. A
+//! cell is a figure only if every message was confirmed, came back once, and none is left; else it is
+//! `failed`.
+
+mod bodies;
+mod cell;
+mod clock;
+mod course;
+mod figures;
+mod latency;
+mod machine;
+mod pacer;
+mod peer;
+mod peers;
+mod plan;
+mod report;
+mod server;
+mod task;
+mod usage;
+mod workloads;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::machine::Limits;
+use crate::peer::Peer;
+use crate::plan::Plan;
+use crate::report::Row;
+
+fn main() -> Result<ExitCode> {
+    let plan = Plan::parse(std::env::args().skip(1))?;
+    server::ensure_on_disk(&plan.dir)?;
+    let tasks = task::all();
+    let wanted = |task: &task::Task| plan.wants_workload(task.kind.word());
+    let tasks: Vec<_> = tasks.into_iter().filter(wanted).collect();
+    let peers = found(&plan);
+    let rows: Vec<Row> = peers.iter().map(|peer| row(peer.as_ref())).collect();
+    let versions: Value = peers.iter().map(|peer| version(peer.as_ref())).collect();
+    let machine = machine::describe(&plan.dir);
+    let limits = Limits::measure(&plan.dir, plan.scale)?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", report::limits(&limits))?;
+    let mut runs = Vec::new();
+    let finished = course::run(&plan, &peers, &tasks, |run| {
+        eprintln!("{}", report::progress(&run));
+        runs.push(run);
+    })?;
+    write!(out, "{}", report::tables(&tasks, &rows, &runs))?;
+    if let Some(path) = &plan.json {
+        let (runs, medians) = report::record(&tasks, &rows, &runs);
+        let record = json!({
+            "unix_seconds": clock::unix_seconds(),
+            "settings": plan.record(),
+            "machine": machine,
+            "limits": limits.record(),
+            "versions": versions,
+            "medians": medians,
+            "runs": runs,
+            "finished": finished,
+        });
+        let text = serde_json::to_string_pretty(&record)?;
+        std::fs::write(path, text).with_context(|| path.display().to_string())?;
+    }
+    let is_clean = finished && runs.iter().all(|run| run.figures.is_ok());
+    Ok(if is_clean {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The rows that are wanted and whose server is installed; tells of the others.
+fn found(plan: &Plan) -> Vec<Box<dyn Peer>> {
+    let mut missing: Option<&str> = None;
+    let mut rows = peers::all();
+    rows.retain(|peer| {
+        if !plan.wants_peer(peer.family(), peer.name()) {
+            return false;
+        }
+        let is_there = peer.program().is_some();
+        if !is_there && missing != Some(peer.family()) {
+            missing = Some(peer.family());
+            eprintln!("{} is not installed: {}", peer.family(), peer.install());
+        }
+        is_there
+    });
+    match server::find("iggy-server") {
+        Some(path) => eprintln!("{} is there, but has no driver here", path.display()),
+        None => eprintln!("iggy-server is not found, and would have no driver here"),
+    }
+    if !cfg!(feature = "peers") {
+        eprintln!("built without the others: `--features peers` adds them");
+    }
+    rows
+}
+
+fn row(peer: &dyn Peer) -> Row {
+    Row {
+        name: peer.name(),
+        durability: peer.durability(),
+    }
+}
+
+fn version(peer: &dyn Peer) -> Value {
+    let said = peer
+        .program()
+        .map(|path| server::version(&path, peer.version_flag()));
+    json!({ "row": peer.name(), "durability": peer.durability(), "version": said })
+}

@@ -1,0 +1,137 @@
+//! What a broker must be able to do to be compared: one small trait for each side of it.
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::bodies::Bodies;
+use crate::server::Place;
+use crate::task::Kind;
+
+/// Something under way that a trait object can answer with.
+pub(crate) type Doing<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+
+/// Looks at the body of a message.
+pub(crate) type Visit<'a> = dyn FnMut(&[u8]) + Send + 'a;
+
+/// How a workload uses a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// One queue; its consumers compete.
+    Queue,
+    /// One log; so many readers that each get all of it.
+    FanOut(usize),
+}
+
+/// How one connection publishes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    /// Bytes of a body.
+    pub(crate) size: usize,
+    /// Messages that go together.
+    pub(crate) batch: usize,
+    /// Messages under way.
+    pub(crate) window: usize,
+}
+
+/// A broker, in one durability: a row of the tables.
+pub(crate) trait Peer: Send + Sync {
+    /// The name `--peers` takes; several rows may share it.
+    fn family(&self) -> &'static str;
+
+    /// The name of the row.
+    fn name(&self) -> &'static str;
+
+    /// What a confirm of this row means.
+    fn durability(&self) -> &'static str;
+
+    /// Its server, if it is installed.
+    fn program(&self) -> Option<PathBuf>;
+
+    /// Arguments that make the program tell its version.
+    fn version_flag(&self) -> &'static str {
+        "--version"
+    }
+
+    /// How to get it.
+    fn install(&self) -> &'static str;
+
+    /// Writes what the server needs before its first start.
+    fn prepare(&self, _place: &Place) -> Result<()> {
+        Ok(())
+    }
+
+    /// What runs beside the server.
+    fn helper(&self, _place: &Place) -> Option<Command> {
+        None
+    }
+
+    /// The server itself.
+    fn command(&self, place: &Place) -> Result<Command>;
+
+    /// Whether it has this at all.
+    fn has(&self, kind: Kind) -> bool {
+        kind != Kind::Shared
+    }
+
+    /// Succeeds as soon as the server serves.
+    fn ready<'a>(&'a self, place: &'a Place) -> Doing<'a, ()>;
+
+    fn create<'a>(&'a self, place: &'a Place, name: &'a str, shape: Shape) -> Doing<'a, ()>;
+
+    fn remove<'a>(&'a self, place: &'a Place, name: &'a str, shape: Shape) -> Doing<'a, ()>;
+
+    /// How many messages the server has that are not settled, over all readers.
+    fn left<'a>(&'a self, place: &'a Place, name: &'a str, shape: Shape) -> Doing<'a, u64>;
+
+    /// A publisher on a connection of its own.
+    fn publisher<'a>(
+        &'a self,
+        place: &'a Place,
+        name: &'a str,
+        load: Load,
+    ) -> Doing<'a, Box<dyn Publish>>;
+
+    /// Publishers that share one connection, of who [has](Self::has) that.
+    fn sharing<'a>(
+        &'a self,
+        _place: &'a Place,
+        _name: &'a str,
+        _count: usize,
+    ) -> Doing<'a, Vec<Box<dyn Publish>>> {
+        Box::pin(async { bail!("it has none") })
+    }
+
+    /// A consumer on a connection of its own: of the queue, or of this reader's share of a fan-out.
+    fn consumer<'a>(
+        &'a self,
+        place: &'a Place,
+        name: &'a str,
+        reader: Option<usize>,
+    ) -> Doing<'a, Box<dyn Consume>>;
+}
+
+pub(crate) trait Publish: Send {
+    /// Publishes them as fast as the window lets, and waits for every confirm.
+    fn all(&mut self, bodies: Bodies) -> Doing<'_, ()>;
+
+    /// Publishes one and waits for its confirm.
+    fn one<'a>(&'a mut self, body: &'a [u8]) -> Doing<'a, ()>;
+
+    /// Publishes one; its confirm is awaited by [`confirmed`](Self::confirmed).
+    fn send<'a>(&'a mut self, body: &'a [u8]) -> Doing<'a, ()>;
+
+    /// Waits until all that was sent is confirmed.
+    fn confirmed(&mut self) -> Doing<'_, ()>;
+}
+
+pub(crate) trait Consume: Send {
+    /// Waits for messages, shows them and acks them; how many they were. Dropped while it waits it
+    /// has taken nothing.
+    fn take<'a>(&'a mut self, visit: &'a mut Visit<'_>) -> Doing<'a, u64>;
+
+    /// Waits until every ack is confirmed.
+    fn settled(&mut self) -> Doing<'_, ()>;
+}
