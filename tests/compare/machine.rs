@@ -38,6 +38,8 @@ pub(crate) struct Limits {
 impl Limits {
     pub(crate) fn measure(base: &Path, scale: f64) -> Result<Self> {
         let dir = tempfile::tempdir_in(base)?;
+        // What others wrote before is not waited for in what follows.
+        rustix::fs::sync();
         let seconds = SECONDS * scale.min(1.0);
         Ok(Self {
             sync_p50_us: sync(&dir.path().join("over"), seconds)?,
