@@ -36,7 +36,7 @@ fn a_small_group_in_every_subset_of_its_sectors_loses_nothing_confirmed() {
             let mut rig = journal(recycled);
             rig.append(group, Level::Written).unwrap();
             let sectors = sectors(&rig);
-            assert!((1..=8).contains(&sectors), "{sectors} sectors");
+            assert!((1..=12).contains(&sectors), "{sectors} sectors");
             for subset in 0..1_u32 << sectors {
                 let mut bit = 0;
                 let disk = rig.fs.crash(&mut |_, newest| {

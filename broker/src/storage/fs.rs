@@ -8,17 +8,30 @@
 use std::fmt::Debug;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind, IoSlice};
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{Advice, FallocateFlags, FlockOperation};
+use rustix::fs::{Advice, FallocateFlags, FlockOperation, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 use rustix::rand::GetRandomFlags;
 
 /// Most slices one `pwritev2` takes (`IOV_MAX` of Linux).
 const SLICES_PER_CALL: usize = 1024;
-/// Written again and again where a file system cannot allocate.
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+/// Written again and again to fill a file.
+static ZEROS: Zeros = Zeros([0; ZEROS_BYTES]);
+/// Past the system's cache a large piece costs no more of the processor than a small one.
+const ZEROS_BYTES: usize = 1 << 20;
+/// Through the cache, so many are written and synced at once: more would occupy the disk for so long that a
+/// group committed meanwhile waits for milliseconds.
+const CACHED_ZEROS_BYTES: usize = 256 << 10;
+
+/// As aligned as any disk wants what does not come out of the system's cache.
+#[repr(align(4096))]
+struct Zeros([u8; ZEROS_BYTES]);
+
+/// What the system caches at once, or a multiple of it.
+pub const PAGE_BYTES: usize = 4096;
 /// Files are the owner's alone.
 const FILE_MODE: u32 = 0o600;
 /// Directories are the owner's alone.
@@ -78,6 +91,9 @@ pub trait File: Send + Sync + Debug {
     /// Makes everything written to this file durable. Never to be repeated after a failure: the
     /// kernel then forgets what was dirty, and the second call succeeds falsely.
     fn sync_data(&self) -> io::Result<()>;
+    /// Fills this part with zeros. They are for a later write and not for a reader: if both numbers are
+    /// multiples of 4 KiB they go past the system's cache, where the file system lets them.
+    fn write_zeros(&self, offset: u64, bytes: u64) -> io::Result<()>;
     /// Takes room for so many bytes from the start, whether they are written or not: a full disk does not
     /// refuse a later write there. The length may grow to it.
     fn allocate(&self, bytes: u64) -> io::Result<()>;
@@ -184,13 +200,28 @@ impl SystemFile {
         }
     }
 
-    fn write_zeros(&self, bytes: u64) -> io::Result<()> {
-        let mut offset = 0;
-        while offset < bytes {
-            let length = usize::try_from(bytes - offset).unwrap_or(ZEROS.len());
-            let some = ZEROS.get(..length).unwrap_or(&ZEROS);
-            self.0.write_all_at(some, offset)?;
-            offset += u64::try_from(some.len()).map_err(io::Error::other)?;
+    /// Whether writes go past the system's cache from now on; not every file system can.
+    fn set_direct(&self, is_direct: bool) -> io::Result<()> {
+        let flags = if is_direct {
+            OFlags::DIRECT
+        } else {
+            OFlags::empty()
+        };
+        Ok(rustix::fs::fcntl_setfl(&self.0, flags)?)
+    }
+
+    fn write_zeros_in(
+        &self,
+        part: Range<u64>,
+        piece: usize,
+        flags: ReadWriteFlags,
+    ) -> io::Result<()> {
+        let mut offset = part.start;
+        while offset < part.end {
+            let length = usize::try_from(part.end - offset).unwrap_or(piece);
+            let some = ZEROS.0.get(..length.min(piece)).unwrap_or(&ZEROS.0);
+            let written = self.write_once(&[IoSlice::new(some)], offset, flags)?;
+            offset += u64::try_from(written).map_err(io::Error::other)?;
         }
         Ok(())
     }
@@ -256,13 +287,29 @@ impl File for SystemFile {
         Ok(rustix::fs::fdatasync(&self.0)?)
     }
 
+    fn write_zeros(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        let part = offset..offset + bytes;
+        if self.set_direct(true).is_ok() {
+            let flags = ReadWriteFlags::empty();
+            let written = self.write_zeros_in(part.clone(), ZEROS_BYTES, flags);
+            self.set_direct(false)?;
+            // Some take the flag and refuse the write.
+            if written.as_ref().err().and_then(io::Error::raw_os_error)
+                != Some(Errno::INVAL.raw_os_error())
+            {
+                return written;
+            }
+        }
+        self.write_zeros_in(part, CACHED_ZEROS_BYTES, ReadWriteFlags::DSYNC)
+    }
+
     fn allocate(&self, bytes: u64) -> io::Result<()> {
         let allocated = rustix::io::retry_on_intr(|| {
             rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, bytes)
         });
         match allocated {
             // A file system that cannot: what is written has room.
-            Err(Errno::OPNOTSUPP) => self.write_zeros(bytes),
+            Err(Errno::OPNOTSUPP) => self.write_zeros(0, bytes),
             allocated => Ok(allocated?),
         }
     }

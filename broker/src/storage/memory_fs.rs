@@ -402,6 +402,12 @@ impl File for MemoryFile {
         step
     }
 
+    fn write_zeros(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        let zeros = vec![0; size(bytes)];
+        self.write_at(&[IoSlice::new(&zeros)], offset, false)?;
+        Ok(())
+    }
+
     fn allocate(&self, bytes: u64) -> io::Result<()> {
         let mut disk = self.disk.disk();
         disk.step(Operation::Write)?;

@@ -7,18 +7,20 @@
 //! is filled, unless nothing at all is ready.
 
 use std::collections::VecDeque;
-use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
 use super::error::StorageError;
 use super::files::{Filling, JournalFile, JournalOptions};
-use super::making::{self, PIECE_BYTES};
+use super::making;
 use super::reader::Files;
 use super::reserve::Reserve;
 use super::threads::Worker;
 use crate::planted::{self, Bug};
+
+/// Bytes of a file that are filled at once: a stop waits for no more.
+const FILLED_BYTES: u64 = 1 << 20;
 
 /// What the thread is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -384,19 +386,15 @@ impl Maker {
         let fs = &self.options.fs;
         let file = making::begin(&**fs, &making)?;
         let bytes = self.options.file_bytes;
-        let zeros = vec![0; usize::try_from(bytes).map_or(PIECE_BYTES, |it| it.min(PIECE_BYTES))];
         let mut offset = 0;
         while offset < bytes {
             if self.stopping.load(Ordering::Relaxed) {
                 return Err(StorageError::ThreadGone);
             }
-            let length = usize::try_from(bytes - offset)
-                .unwrap_or(usize::MAX)
-                .min(zeros.len());
-            let some = zeros.get(..length).unwrap_or(&zeros);
-            file.write_at(&[IoSlice::new(some)], offset, true)
+            let piece = FILLED_BYTES.min(bytes - offset);
+            file.write_zeros(offset, piece)
                 .map_err(StorageError::io("fill", &making))?;
-            offset += PIECE_BYTES as u64;
+            offset += piece;
         }
         Ok(file)
     }

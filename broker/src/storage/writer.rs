@@ -19,6 +19,7 @@ pub use siding_protocol::types::Level;
 
 use super::error::StorageError;
 use super::files::{FileId, JournalFile, JournalOptions, RECORDS_START, RecordAt};
+use super::fs::PAGE_BYTES;
 use super::reader::{Files, Reader, Spans};
 use super::record::{self, Header, Kind, WORD};
 use super::reserve::Reserve;
@@ -28,6 +29,10 @@ use crate::planted::{self, Bug};
 /// Payload slices shorter than this are copied next to their header: one slice less for the kernel
 /// costs more than copying so few bytes.
 const GATHER_BYTES: usize = 4096;
+
+/// Behind a group, zeros up to the page's end: a page that is written in part only is read from the disk
+/// first, if it is not in the system's cache. The next group goes over them.
+static PAGE: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
 
 /// One record to append.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -325,6 +330,9 @@ impl Writer {
             };
         }
         let length: usize = slices.iter().map(|slice| slice.len()).sum();
+        let padding = (self.end + to_u64(length)).wrapping_neg() % to_u64(PAGE_BYTES);
+        let padding = usize::try_from(padding).unwrap_or_default();
+        slices.push(IoSlice::new(PAGE.get(..padding).unwrap_or_default()));
         // The flag covers one call only: not what is open, and nothing if it takes several calls.
         let dsync = level == Level::Synced && (!is_open || planted::has(Bug::DsyncTakenForAll));
         let dsync = dsync && !planted::has(Bug::ConfirmedBeforeSync);

@@ -263,6 +263,11 @@ impl File for SimFile {
         self.file.sync_data()
     }
 
+    fn write_zeros(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        self.fs.step(Operation::Write, (offset, bytes))?;
+        self.file.write_zeros(offset, bytes)
+    }
+
     fn allocate(&self, bytes: u64) -> io::Result<()> {
         self.fs.step(Operation::Write, (0, bytes))?;
         self.file.allocate(bytes)
