@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         error!("this build has planted bugs: it is for tests only");
         return ExitCode::from(EXIT_CONFIG);
     }
+    raise_descriptors();
     let broker = match Broker::start(&config) {
         Ok(broker) => broker,
         Err(error) => {
@@ -45,6 +46,20 @@ fn main() -> ExitCode {
             error!(%error, "cannot wait for signals");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// As many open files as the system lets this process have: a backlog holds one for each 64 MiB. The usual soft
+/// limit of 1,024 is for programs that use `select`.
+fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!(%error, "the limit of open files is not raised");
     }
 }
 

@@ -122,7 +122,7 @@ async fn fill(kind: &Kind, directory: &Path) {
     desk.finish().await;
 }
 
-/// What a shard takes to gather its state, and to say what is to be moved.
+/// What it takes to gather a shard's state, and to say what is to be moved: whoever writes a snapshot does it.
 fn gather(directory: &Path) {
     let recovery = recover(directory);
     let started = Instant::now();
@@ -131,16 +131,18 @@ fn gather(directory: &Path) {
     let (started, mut index) = (Instant::now(), Vec::new());
     recovery.bodies.export(&mut index);
     let of_bodies = started.elapsed();
-    let full = recovery.writer.files().recyclable(&|_| u64::MAX);
+    let files = recovery.writer.files();
+    let full = files.recyclable(&|_| u64::MAX).into_iter();
+    let full: Vec<_> = full.map(|file| (file, files.bytes(file))).collect();
     let started = Instant::now();
-    let moves = recovery.bodies.moves(&full, u64::MAX);
+    let plan = recovery.bodies.plan(&full);
     println!(
         "  gathering: {of_engine:.1?} for {} KiB of the engine, {of_bodies:.1?} for {} KiB of {} pieces; \
          choosing {} moves: {:.1?}",
         engine.len() >> 10,
         index.len() >> 10,
         recovery.bodies.pieces(),
-        moves.len(),
+        plan.pieces(),
         started.elapsed()
     );
 }

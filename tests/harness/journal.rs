@@ -13,7 +13,7 @@ use bytes::Bytes;
 use siding_broker::storage::memory_fs::MemoryFs;
 use siding_broker::storage::{
     Append, Filling, JournalOptions, Kind, Level, RecordAt, Recovered, Report, StorageError,
-    Writer, recover,
+    Writer, recover_behind,
 };
 
 /// The smallest files there may be: they roll over soonest.
@@ -70,8 +70,17 @@ pub struct Found {
 
 /// Recovers everything behind `passed`, the last index of the snapshot.
 pub fn recover_from(fs: &MemoryFs, passed: u64) -> Result<Found, StorageError> {
+    recover_behind_from(fs, (passed, 0))
+}
+
+/// As [`recover_from`], and reads no file before that of the snapshot.
+pub fn recover_behind_from(
+    fs: &MemoryFs,
+    (passed, first_file): (u64, u64),
+) -> Result<Found, StorageError> {
     let mut records = Vec::new();
-    let (writer, report) = recover(&options(fs), &|_| passed + 1, &mut |record| {
+    let from = |_| passed + 1;
+    let (writer, report) = recover_behind(&options(fs), first_file, &from, &mut |record| {
         records.push(record);
     })?;
     Ok(Found {
@@ -87,8 +96,14 @@ pub fn recover_from(fs: &MemoryFs, passed: u64) -> Result<Found, StorageError> {
 ///
 /// # Errors
 /// What is wrong.
-pub fn examine(disk: &MemoryFs, passed: u64, lengths: &[usize], confirmed: usize) -> Result<Found> {
-    let found = recover_from(disk, passed).context("recovery refused an honest crash")?;
+pub fn examine(
+    disk: &MemoryFs,
+    (passed, first_file): (u64, u64),
+    lengths: &[usize],
+    confirmed: usize,
+) -> Result<Found> {
+    let found = recover_behind_from(disk, (passed, first_file));
+    let found = found.context("recovery refused an honest crash")?;
     let reader = found.writer.reader();
     for (record, index) in found.records.iter().zip(passed + 1..) {
         ensure!(
@@ -125,6 +140,8 @@ pub struct Rig {
     pub confirmed: usize,
     /// The last index of the snapshot.
     pub passed: u64,
+    /// The first file with, or for, entries behind it.
+    pub first_file: u64,
     /// Where the entries stand that recovery found or that were written since.
     pub places: Vec<RecordAt>,
 }
@@ -141,6 +158,7 @@ impl Rig {
             lengths: Vec::new(),
             confirmed: 0,
             passed: 0,
+            first_file: 0,
             places: Vec::new(),
         }
     }
@@ -185,7 +203,8 @@ impl Rig {
     /// # Errors
     /// What is wrong.
     pub fn try_recover(&self, disk: &MemoryFs) -> Result<Self> {
-        let found = examine(disk, self.passed, &self.lengths, self.confirmed)?;
+        let snapshot = (self.passed, self.first_file);
+        let found = examine(disk, snapshot, &self.lengths, self.confirmed)?;
         let kept = usize::try_from(self.passed)? + found.records.len();
         Ok(Self {
             fs: disk.clone(),
@@ -194,6 +213,7 @@ impl Rig {
             // Recovery made durable all that it found.
             confirmed: kept,
             passed: self.passed,
+            first_file: self.first_file,
             places: found.records.iter().map(|record| record.at).collect(),
         })
     }

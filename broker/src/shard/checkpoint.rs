@@ -8,14 +8,15 @@
 //! ```
 //!
 //! The core thread never does much at once for it: the shard's state is not gathered here but built again
-//! beside it (`shadow.rs`). The order is that of what a power cut may leave: segments are durable before a
+//! beside it (`shadow.rs`), and whoever does that also says what the next checkpoint had better move. What was
+//! settled in between is moved for nothing. The order is that of what a power cut may leave: segments are durable before a
 //! snapshot names them, and only once that is durable are segments removed in which nothing is, by the thread
 //! that wrote it, and journal files given back, those it has passed and that hold no body that it needs.
 //!
 //! On a full disk a checkpoint is lent the reserve, and moves no more than finds room in it. What it frees is
 //! at least what it took, so the reserve stands again behind it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use tokio::sync::mpsc::Sender;
@@ -24,9 +25,9 @@ use tracing::{error, info, warn};
 use super::committer::{Machine, Outside};
 use super::core::Core;
 use super::recovery::RecoveryError;
-use super::shadow::{Relocated, Shadow, Written, gather, remove, write};
+use super::shadow::{At, Relocated, Shadow, Written, gather, remove, write};
 use crate::planted::{self, Bug};
-use crate::storage::bodies::{Bodies, Moved};
+use crate::storage::bodies::{Bodies, Moved, Plan};
 use crate::storage::mover::{Outcome, move_bodies};
 use crate::storage::threads::Threads;
 use crate::storage::{BodyReader, FileId, Files, Reserve, Segments, Snapshots, StorageError};
@@ -34,7 +35,7 @@ use crate::storage::{BodyReader, FileId, Files, Reserve, Segments, Snapshots, St
 /// The one shard there is.
 const SHARD: u32 = 0;
 
-/// More bytes are not left in segments that nobody needs.
+/// More bytes are not left in files that nobody needs.
 const EMPTY_BYTES_MAX: u64 = 64 << 20;
 
 /// When checkpoints are made, and where they are written.
@@ -56,6 +57,8 @@ pub struct Checkpoints {
     base: Option<u64>,
     /// What was moved and is not in it.
     relocated: Vec<Relocated>,
+    /// What is to be moved next, as the newest snapshot has it.
+    plan: Plan,
     step: Step,
 }
 
@@ -96,48 +99,56 @@ impl Checkpoints {
             next_segment: last.map_or(1, |last| last + 1),
             base,
             relocated: Vec::new(),
+            plan: Plan::default(),
             step: Step::Idle,
         }
     }
 
-    /// Whether the journal has grown enough since the last one, or segments with so many bytes in which
-    /// nothing is needed any more are worth one.
+    /// Whether the journal has grown enough since the last one, or files with so many bytes in which nothing
+    /// is needed any more are worth one.
     pub fn is_due(&self, written_bytes: u64, empty_bytes: u64) -> bool {
         let is_worth_it = written_bytes >= self.every_bytes || empty_bytes >= EMPTY_BYTES_MAX;
         self.is_idle() && is_worth_it
     }
 
-    /// Begins with moving what is still needed out of the full files that the entry `index` ends, on a full
-    /// disk into the room that is kept for it; `done` learns how it went.
+    /// Whether there is something to be moved.
+    pub fn may_move(&self) -> bool {
+        !self.plan.is_empty()
+    }
+
+    /// Begins with moving what the checkpoint before has found, on a full disk into the room that is kept for
+    /// it; `done` learns how it went.
     ///
     /// # Errors
     /// The operating system refuses a thread.
     pub fn begin(
         &mut self,
-        (bodies, files, index): (&Bodies, &Files, u64),
+        bodies: &Bodies,
         is_full: bool,
         done: Sender<Outside>,
     ) -> Result<(), std::io::Error> {
+        let plan = std::mem::take(&mut self.plan);
+        if plan.is_empty() {
+            self.step = Step::Moved;
+            return Ok(());
+        }
         let room_bytes = if is_full {
             self.reserve.bodies_bytes()
         } else {
             u64::MAX
         };
-        let moves = bodies.moves(&files.recyclable(&|_| index), room_bytes);
-        if moves.is_empty() {
-            self.step = Step::Moved;
-            return Ok(());
-        }
+        let fresh_from = bodies.fresh_from();
         let (segments, reader) = (self.segments.clone(), self.reader.clone());
         let next = self.next_segment;
         // Each move makes at most one.
-        self.next_segment += moves.len() as u64;
+        self.next_segment += plan.pieces();
         let reserve = self.reserve.clone();
         let run = move || {
             if is_full {
                 // Without it there may be room yet, or there is an error to tell.
                 reserve.lend();
             }
+            let moves = plan.moves(fresh_from, room_bytes);
             move_bodies(&segments, &moves, next, &mut |record| reader.read(record))
         };
         self.threads.once("siding-move", move || {
@@ -208,6 +219,8 @@ impl Checkpoints {
     ) -> Result<(), std::io::Error> {
         // The shadow finds the same ones.
         bodies.take_empty_segments();
+        let at = self.at(index, files);
+        let full = files.recyclable(&|_| index).into_iter();
         let shadow = Shadow {
             snapshots: self.snapshots.clone(),
             segments: self.segments.clone(),
@@ -215,12 +228,10 @@ impl Checkpoints {
             base: self.base,
             replay: files.replay(SHARD, self.base.unwrap_or(0) + 1..=index),
             relocated: self.relocated.clone(),
-            index,
-            node: self.node,
+            at,
+            full: full.map(|file| (file, files.bytes(file))).collect(),
             planted: core.planted(),
-            expected: self
-                .is_checked
-                .then(|| gather((index, self.node), core, bodies)),
+            expected: self.is_checked.then(|| gather(at, core, bodies)),
         };
         self.threads.once("siding-snapshot", move || {
             // The core thread is gone: nobody needs to know.
@@ -235,7 +246,11 @@ impl Checkpoints {
     /// What it needed when it was gathered decides, not what is needed now: an entry since then that
     /// let the last body of a file go may not be synced, and after a power cut the snapshot would
     /// ask for a file that was given away.
-    pub fn finished(&mut self, result: Result<Written, RecoveryError>, files: &Files) {
+    pub fn finished(
+        &mut self,
+        result: Result<Written, RecoveryError>,
+        (bodies, files): (&mut Bodies, &Files),
+    ) {
         let step = std::mem::replace(&mut self.step, Step::Idle);
         let Step::Writing(relocated) = step else {
             return;
@@ -245,6 +260,8 @@ impl Checkpoints {
                 self.relocated.drain(..relocated);
                 self.base = Some(written.index);
                 cut(files, &written);
+                bodies.note_kept(kept_for_bodies(files, written.index));
+                self.plan = written.plan;
             }
             Err(error) => warn!(%error, "snapshot failed; the journal is not cut"),
         }
@@ -262,10 +279,10 @@ impl Checkpoints {
         &self,
         index: u64,
         core: &Core,
-        bodies: &mut Bodies,
+        (bodies, files): (&mut Bodies, &Files),
     ) -> Result<(), StorageError> {
         let empty = bodies.take_empty_segments();
-        let snapshot = gather((index, self.node), core, bodies);
+        let snapshot = gather(self.at(index, files), core, bodies);
         match write(&self.snapshots, &snapshot, &self.reserve) {
             Err(error) if error.is_no_room() => warn!(%error, "no snapshot: the disk is full"),
             written => {
@@ -275,6 +292,14 @@ impl Checkpoints {
             }
         }
         Ok(())
+    }
+
+    fn at(&self, index: u64, files: &Files) -> At {
+        At {
+            index,
+            node: self.node,
+            first_file: files.first_unpassed(&|_| index),
+        }
     }
 
     #[cfg(test)]
@@ -309,9 +334,16 @@ fn cut(files: &Files, written: &Written) {
         index,
         needed,
         removed,
+        ..
     } = written;
     let passed = files.recyclable(&|_| *index).into_iter();
     let free = passed.filter(|file| !needed.contains(&FileId::Journal(*file)));
     let retired = free.filter(|file| files.retire(*file).is_ok()).count();
     info!(index, retired, removed, "snapshot written, journal cut");
+}
+
+/// The journal files that a snapshot at this entry has passed, and that are kept for bodies; with their bytes.
+pub fn kept_for_bodies(files: &Files, index: u64) -> BTreeMap<u64, u64> {
+    let passed = files.recyclable(&|_| index).into_iter();
+    passed.map(|file| (file, files.bytes(file))).collect()
 }

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use siding_protocol::types::Timestamp;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use super::checkpoint::Checkpoints;
+use super::checkpoint::{Checkpoints, kept_for_bodies};
 use super::clock::Clock;
 use super::core::{Core, Input};
 use super::door::{Applied, Door};
@@ -112,12 +112,16 @@ impl<S: Sessions> Committer<S> {
         let Recovery {
             data_dir,
             core,
-            bodies,
+            mut bodies,
             segments,
             writer,
             last_index,
             snapshot_index,
         } = recovery;
+        bodies.note_kept(kept_for_bodies(
+            &writer.files(),
+            snapshot_index.unwrap_or(0),
+        ));
         let Machine { time, threads, .. } = machine;
         let (to_core, outside) = channel(OUTSIDE_MAX);
         let reader = BodyReader::new(writer.reader(), segments.clone());
@@ -264,7 +268,8 @@ impl<S: Sessions> Committer<S> {
             Outside::Moved(result) => self.checkpoints.moved(result),
             Outside::Checkpoint(result) => {
                 let files = self.door.journal().files();
-                self.checkpoints.finished(result, files);
+                let kept = (self.performer.bodies_mut(), files);
+                self.checkpoints.finished(result, kept);
             }
         }
         self.after_work()
@@ -402,11 +407,12 @@ impl<S: Sessions> Committer<S> {
             self.applied_index = applied.index;
         }
         self.performer.flush();
+        let files = self.door.journal().files().clone();
         self.door.close()?;
-        let bodies = self.performer.bodies_mut();
+        let places = (self.performer.bodies_mut(), &files);
         Ok(self
             .checkpoints
-            .write_here(self.applied_index, &self.core, bodies)?)
+            .write_here(self.applied_index, &self.core, places)?)
     }
 
     fn is_idle(&self) -> bool {

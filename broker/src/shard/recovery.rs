@@ -9,7 +9,7 @@ use super::clock::TimeSource;
 use super::core::{Core, Deed};
 use super::perform::Runs;
 use super::progress::Progress;
-use super::shadow::{BODIES_SECTION, ENGINE_SECTION};
+use super::shadow::{BODIES_SECTION, ENGINE_SECTION, first_file};
 use super::touches::Touches;
 use crate::engine::command::{Entry, EntryError};
 use crate::engine::seed::Seed;
@@ -18,7 +18,8 @@ use crate::storage::bodies::{Bodies, Budgets, IndexError};
 use crate::storage::files::Watch;
 use crate::storage::fs::Fs;
 use crate::storage::{
-    DataDir, Filling, Recovered, Segments, Snapshot, StorageError, Threads, Writer, recover,
+    DataDir, FileId, Filling, Recovered, Segments, Snapshot, StorageError, Threads, Writer,
+    recover_behind,
 };
 
 /// What of a shard's start is configured.
@@ -127,14 +128,19 @@ pub fn start(
     let group_bytes_max = usize::try_from(group_bytes_max).unwrap_or(usize::MAX);
     let snapshot = data_dir.snapshots().latest()?;
     let snapshot_index = snapshot.as_ref().map(|snapshot| snapshot.index);
+    let first_file = snapshot.as_ref().map_or(0, first_file);
     let (mut shard, from) = shard_of(snapshot, group_bytes_max, settings.budgets)?;
     let segments = data_dir.segments();
     segments
         .adopt(shard.bodies.segments())
         .map_err(|source| shard.name(source))?;
+    let in_journal = shard.bodies.live_files().filter_map(FileId::in_journal);
+    options
+        .require(in_journal)
+        .map_err(|source| shard.name(source))?;
     let mut failure = None;
     let strangers = segments.strangers()?;
-    let recovered = recover(&options, &|_| from, &mut |record| {
+    let recovered = recover_behind(&options, first_file, &|_| from, &mut |record| {
         if failure.is_none() {
             progress.replayed();
             failure = shard.replay(record).err();

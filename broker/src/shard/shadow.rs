@@ -13,12 +13,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tracing::warn;
 
 use super::core::Core;
 use super::recovery::{RecoveryError, Shard, shard_of};
 use crate::engine::planted::Planted;
-use crate::storage::bodies::{Bodies, Budgets, Moved};
+use crate::storage::bodies::{Bodies, Budgets, Moved, Plan};
 use crate::storage::{
     FileId, Replay, Reserve, Section, Segments, Snapshot, Snapshots, StorageError,
 };
@@ -27,6 +28,8 @@ use crate::storage::{
 pub const ENGINE_SECTION: &str = "engine";
 /// Where bodies lie.
 pub const BODIES_SECTION: &str = "bodies";
+/// The first journal file that a start has to read; without it, all of them.
+pub const JOURNAL_SECTION: &str = "journal";
 /// It is asked for nothing: it gathers no group.
 const GROUP_BYTES: usize = 0;
 
@@ -37,6 +40,17 @@ pub struct Relocated {
     pub after: u64,
     /// Where they lie since then.
     pub moved: Arc<Moved>,
+}
+
+/// Where a snapshot stands.
+#[derive(Clone, Copy, Debug)]
+pub struct At {
+    /// Its last entry.
+    pub index: u64,
+    /// The node that writes it.
+    pub node: u64,
+    /// The first journal file with, or for, entries behind it.
+    pub first_file: u64,
 }
 
 /// What a snapshot is made of.
@@ -54,10 +68,10 @@ pub struct Shadow {
     pub replay: Replay,
     /// What was moved since then, in that order.
     pub relocated: Vec<Relocated>,
-    /// Its last entry.
-    pub index: u64,
-    /// The node that writes it.
-    pub node: u64,
+    /// Where it stands.
+    pub at: At,
+    /// The full journal files with no entry behind it, and their bytes.
+    pub full: Vec<(u64, u64)>,
     /// The same that is planted in the shard.
     pub planted: Planted,
     /// What the shard itself would write; only tests ask that.
@@ -73,6 +87,8 @@ pub struct Written {
     pub needed: BTreeSet<FileId>,
     /// Segments in which it needs nothing any more, which it does not name, and which are removed.
     pub removed: usize,
+    /// What the next checkpoint is to move.
+    pub plan: Plan,
 }
 
 impl Shadow {
@@ -102,12 +118,12 @@ impl Shadow {
         let Shard { core, mut bodies } = shard;
         relocated.for_each(|it| bodies.relocate(&it.moved));
         let empty = bodies.take_empty_segments();
-        let snapshot = gather((self.index, self.node), &core, &bodies);
+        let snapshot = gather(self.at, &core, &bodies);
         if let Some(expected) = &self.expected {
             assert!(
                 *expected == snapshot,
                 "the shadow of entry {} is the shard",
-                self.index
+                self.at.index
             );
         }
         // Half of the memory goes before the other half is written.
@@ -115,9 +131,10 @@ impl Shadow {
         write(&self.snapshots, &snapshot, &self.reserve)?;
         remove(&self.segments, &empty);
         Ok(Written {
-            index: self.index,
+            index: self.at.index,
             needed: bodies.live_files().collect(),
             removed: empty.len(),
+            plan: bodies.plan(&self.full),
         })
     }
 
@@ -134,22 +151,32 @@ impl Shadow {
     }
 }
 
-/// The snapshot of a shard that has applied the entry `index` last.
-pub fn gather((index, node): (u64, u64), core: &Core, bodies: &Bodies) -> Snapshot {
+/// The snapshot of a shard as it is.
+pub fn gather(at: At, core: &Core, bodies: &Bodies) -> Snapshot {
     let mut places = Vec::new();
     bodies.export(&mut places);
     let section = |name: &str, data| Section {
         name: name.to_owned(),
         data,
     };
-    let engine = section(ENGINE_SECTION, core.snapshot().freeze());
-    let bodies = section(BODIES_SECTION, places.into());
+    let first_file = Bytes::copy_from_slice(&at.first_file.to_le_bytes());
     Snapshot {
-        index,
+        index: at.index,
         term: core.term(),
-        node,
-        sections: vec![engine, bodies],
+        node: at.node,
+        sections: vec![
+            section(ENGINE_SECTION, core.snapshot().freeze()),
+            section(BODIES_SECTION, places.into()),
+            section(JOURNAL_SECTION, first_file),
+        ],
     }
+}
+
+/// The first journal file that has to be read behind a snapshot. Releases that read them all wrote none.
+pub fn first_file(snapshot: &Snapshot) -> u64 {
+    let stated = snapshot.section(JOURNAL_SECTION);
+    let stated = stated.and_then(|data| data.first_chunk());
+    stated.map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 /// Removes segments that a durable snapshot does not name. Blocks: a file takes the disk a while to give back.

@@ -24,7 +24,7 @@ mod tail;
 mod tests;
 
 pub use index::{IndexDamage, IndexError};
-pub use moving::{Block, Move, Moved};
+pub use moving::{Block, Move, Moved, Plan};
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -120,8 +120,10 @@ pub struct Bodies {
     cache: ReadCache,
     /// By number: those that the next snapshot names.
     segments: BTreeMap<u64, Segment>,
-    /// Those of them in which nothing is needed any more, and their bytes.
+    /// Those of them in which nothing is needed any more; and their bytes, with those of journal files.
     empty: (Vec<u64>, u64),
+    /// Journal files that hold nothing but bodies, and their bytes.
+    kept_files: BTreeMap<u64, u64>,
 }
 
 impl Bodies {
@@ -134,6 +136,7 @@ impl Bodies {
             cache: ReadCache::new(budgets.read_bytes),
             segments: BTreeMap::new(),
             empty: (Vec::new(), 0),
+            kept_files: BTreeMap::new(),
         }
     }
 
@@ -158,11 +161,12 @@ impl Bodies {
         if let Some(bytes) = bytes {
             debug_assert_eq!(bytes.len() as u64, u64::from(placed.bytes), "all its bytes");
             piece.chunks = 1;
-            piece.ticket = self.tail.push(Chunk {
+            let chunk = Chunk {
                 first: placed.first,
                 count: placed.count,
                 bytes,
-            });
+            };
+            piece.ticket = self.tail.push(chunk, placed.record.file.number());
         }
         if self.logs.entry(placed.log).or_default().push(piece) {
             self.records.hold(record);

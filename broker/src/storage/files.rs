@@ -20,6 +20,7 @@
 //! To change this format: raise `FORMAT`, keep reading the older ones, and add a data directory
 //! of the release before as a fixture to the tests.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::IoSlice;
 use std::ops::Range;
@@ -126,6 +127,24 @@ impl JournalOptions {
         self.directory.join(format!("{number:020}.journal"))
     }
 
+    /// At a start: bodies lie in these, so each must be there, be it read or not.
+    ///
+    /// # Errors
+    /// One is missing: nothing was changed.
+    pub fn require(&self, numbers: impl Iterator<Item = u64>) -> Result<(), StorageError> {
+        let names = self.fs.list(&self.directory);
+        let names = names.map_err(StorageError::io("list", &self.directory))?;
+        let number = |name: &String| match parse_name(name) {
+            Name::Journal(number) => Some(number),
+            Name::Making | Name::Foreign => None,
+        };
+        let there: BTreeSet<u64> = names.iter().filter_map(number).collect();
+        let missing = numbers.filter(|number| !there.contains(number)).min();
+        missing.map_or(Ok(()), |number| {
+            Err(StorageError::missing(self.path(number)))
+        })
+    }
+
     pub(super) fn making_path(&self, number: u64) -> PathBuf {
         self.directory.join(format!("{number:020}.making"))
     }
@@ -168,6 +187,14 @@ impl FileId {
             Name::Journal(number) => Some(Self::Journal(number)),
             Name::Making => None,
             Name::Foreign => segments::number_of(name).map(Self::Segment),
+        }
+    }
+
+    /// Its number, if it is one of the journal.
+    pub fn in_journal(self) -> Option<u64> {
+        match self {
+            Self::Journal(number) => Some(number),
+            Self::Segment(_) => None,
         }
     }
 

@@ -60,7 +60,7 @@ pub use files::{FileId, Filling, JournalOptions, RecordAt};
 pub use journal::{Committed, Completion, Group, Journal};
 pub use reader::{BodyReader, Files, Reader};
 pub use record::Kind;
-pub use recover::{Recovered, Report, Torn, recover};
+pub use recover::{Recovered, Report, Torn, recover, recover_behind};
 pub use replay::Replay;
 pub use reserve::Reserve;
 pub use segments::{Segment, Segments};

@@ -115,7 +115,16 @@ impl Mover<'_> {
         unreadable: &mut Vec<StorageError>,
     ) -> Result<(), StorageError> {
         let mut last: Option<(RecordAt, Option<Bytes>)> = None;
+        let mut kind = None;
         for wanted in moves {
+            let is_journal = wanted.record.file.in_journal().is_some();
+            if kind.replace(is_journal).is_some_and(|it| it != is_journal) {
+                // Of one log, what lies in the journal may be older than what lies in segments: offsets rise
+                // in a file, and in what is told at once.
+                self.write()?;
+                self.seal_all()?;
+                self.tell();
+            }
             let payload = match &last {
                 Some((at, payload)) if *at == wanted.record => payload.clone(),
                 _ => {
@@ -179,16 +188,21 @@ impl Mover<'_> {
         });
         self.moved_parts += parts.len();
         if self.moved_parts >= TOLD_PARTS {
-            self.moved_parts = 0;
-            let blocks = std::mem::take(&mut self.moved.blocks);
-            let segments = Vec::new();
-            self.told.push(Moved { blocks, segments });
+            self.tell();
         }
         if writing.file.end() >= SEGMENT_BYTES_MAX {
             return self.seal(writing);
         }
         self.open.insert(log, writing);
         Ok(())
+    }
+
+    /// What was moved by now is taken in at once. The segments come with the last part.
+    fn tell(&mut self) {
+        self.moved_parts = 0;
+        let blocks = std::mem::take(&mut self.moved.blocks);
+        let segments = Vec::new();
+        self.told.push(Moved { blocks, segments });
     }
 
     /// The file that a log's blocks go to.

@@ -116,6 +116,24 @@ impl Files {
         full.map(|(number, _)| *number).collect()
     }
 
+    /// The first file that holds, or may come to hold, an entry that a shard has not passed; those before it
+    /// are kept for the bodies in them.
+    pub fn first_unpassed(&self, passed: &dyn Fn(u32) -> u64) -> u64 {
+        let passed = self.recyclable(passed);
+        let table = self.table();
+        let mut kept = table.kept.keys().copied();
+        kept.find(|number| passed.binary_search(number).is_err())
+            .unwrap_or(0)
+    }
+
+    /// Bytes of a file that is kept.
+    pub fn bytes(&self, number: u64) -> u64 {
+        self.table()
+            .kept
+            .get(&number)
+            .map_or(0, |kept| kept.file.bytes)
+    }
+
     /// Every kept file with what stands in it, oldest first; the one written to without spans.
     pub fn kept(&self) -> Vec<(u64, Option<Spans>)> {
         let table = self.table();

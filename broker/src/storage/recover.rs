@@ -103,6 +103,20 @@ pub fn recover(
     from: &dyn Fn(u32) -> u64,
     sink: &mut dyn FnMut(Recovered),
 ) -> Result<(Writer, Report), StorageError> {
+    recover_behind(options, 0, from, sink)
+}
+
+/// As [`recover`], of a journal whose files before `first_file` hold no entry that is wanted: they are kept
+/// for the bodies in them, and not read. What is damaged of them is told when a body is read.
+///
+/// # Errors
+/// As those of [`recover`].
+pub fn recover_behind(
+    options: &JournalOptions,
+    first_file: u64,
+    from: &dyn Fn(u32) -> u64,
+    sink: &mut dyn FnMut(Recovered),
+) -> Result<(Writer, Report), StorageError> {
     options.check()?;
     let mut all = open_all(options)?;
     if all.is_empty() && from(0) > 1 {
@@ -120,10 +134,18 @@ pub fn recover(
             .as_ref()
             .map_or(0, |newest| newest.number.saturating_add(1)),
     );
+    // The one it ends in is read in any case: the journal goes on behind it.
+    let first_read = first_file.min(newest.as_ref().map_or(0, |newest| newest.number));
+    let later = all.split_off(&first_read);
+    let files = Files::default();
+    for (number, file) in std::mem::replace(&mut all, later) {
+        files.open(Arc::new(file));
+        files.close(number, Spans::default());
+    }
     let mut recovery = Recovery {
         from,
         sink,
-        files: Files::default(),
+        files,
         watch: options.watch.as_deref(),
         passed: 0,
         report: Report {

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use siding_broker::storage::memory_fs::MemoryFs;
 use siding_broker::storage::{Level, Snapshot};
 
-use super::player::{Moment, engine, header_at, snapshots};
+use super::player::{Moment, engine, first_file, header_at, snapshots};
 use super::shelf::Shelf;
 use crate::journal::{Found, Rig, examine};
 
@@ -51,6 +51,8 @@ pub fn check(image: &MemoryFs, moment: &Moment, fingerprint: u64) -> Result<Chec
             lengths: kept_lengths.to_vec(),
             confirmed: kept,
             passed,
+            // This time all files are read.
+            first_file: 0,
             places: Vec::new(),
         };
         // Without bodies, so that records may end where leftovers of a cut tail begin.
@@ -76,7 +78,8 @@ fn start(
     let snapshot = check_snapshot(image, moment)?;
     let passed = snapshot.as_ref().map_or(0, |snapshot| snapshot.index);
     let mut shelf = Shelf::open(image, snapshot.as_ref(), moment.floor)?;
-    let found = examine(image, passed, lengths, confirmed)?;
+    let first_file = snapshot.as_ref().map_or(0, first_file);
+    let found = examine(image, (passed, first_file), lengths, confirmed)?;
     for record in &found.records {
         shelf.apply(record.index, record.at);
     }

@@ -12,7 +12,7 @@ use siding_broker::storage::record::HEADER_BYTES;
 use siding_broker::storage::{Bodies, FileId, Level, RecordAt, Section, Snapshot, Snapshots};
 
 use super::shelf::Shelf;
-use crate::journal::{FILE_BYTES, Rig, body, path, recover_from};
+use crate::journal::{FILE_BYTES, Rig, body, path, recover_behind_from};
 
 /// What is done to a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +88,7 @@ pub struct Base {
     disk: MemoryFs,
     lengths: Vec<usize>,
     passed: u64,
+    first_file: u64,
     floor: u64,
 }
 
@@ -104,6 +105,7 @@ impl Base {
                 disk: fs,
                 lengths: Vec::new(),
                 passed: 0,
+                first_file: 0,
                 floor: 0,
             });
         }
@@ -121,12 +123,15 @@ impl Base {
             shelf.apply(rig.confirmed as u64, at);
         }
         rig.passed = rig.confirmed as u64;
-        snapshots(&rig.fs).write(&snapshot(rig.passed, &shelf.bodies))?;
+        rig.first_file = rig.writer.files().first_unpassed(&|_| rig.passed);
+        let written = snapshot((rig.passed, rig.first_file), &shelf.bodies);
+        snapshots(&rig.fs).write(&written)?;
         Ok(Self {
             start,
             disk: rig.fs.crash(&mut |_, _| 0),
             lengths: rig.lengths,
             passed: rig.passed,
+            first_file: rig.first_file,
             floor,
         })
     }
@@ -186,7 +191,8 @@ impl Player {
         let fs = base.disk.kill();
         set_up(&fs, base.start);
         let shelf = open_shelf(&fs, base.floor)?;
-        let found = recover_from(&fs, base.passed).context("the start")?;
+        let found =
+            recover_behind_from(&fs, (base.passed, base.first_file)).context("the start")?;
         let confirmed = base.lengths.len();
         let mut player = Self {
             rig: Rig {
@@ -195,6 +201,7 @@ impl Player {
                 lengths: base.lengths.clone(),
                 confirmed,
                 passed: base.passed,
+                first_file: base.first_file,
                 places: Vec::new(),
             },
             shelf,
@@ -355,12 +362,18 @@ impl Player {
         if index == self.rig.passed {
             return Ok(());
         }
-        let full = self.rig.writer.files().recyclable(&|_| index);
+        let files = self.rig.writer.files();
+        let full = files.recyclable(&|_| index);
+        let first_file = files.first_unpassed(&|_| index);
         let reader = self.rig.writer.reader();
-        self.shelf.move_bodies(&full, &reader)?;
+        // Every other time all of the journal stays where it is.
+        if index.is_multiple_of(2) {
+            self.shelf.move_bodies(&full, &reader)?;
+        }
         let empty = self.shelf.bodies.take_empty_segments();
-        snapshots(&self.rig.fs).write(&snapshot(index, &self.shelf.bodies))?;
-        self.rig.passed = index;
+        let written = snapshot((index, first_file), &self.shelf.bodies);
+        snapshots(&self.rig.fs).write(&written)?;
+        (self.rig.passed, self.rig.first_file) = (index, first_file);
         self.retire()?;
         Ok(self.shelf.segments.remove(&empty)?)
     }
@@ -427,7 +440,14 @@ pub(super) fn engine(index: u64) -> Vec<u8> {
     body(index, 1100)
 }
 
-fn snapshot(index: u64, bodies: &Bodies) -> Snapshot {
+/// The first journal file that is read behind a snapshot.
+pub(super) fn first_file(snapshot: &Snapshot) -> u64 {
+    let stated = snapshot.section("journal");
+    let stated = stated.and_then(|data| data.first_chunk());
+    stated.map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+fn snapshot((index, first_file): (u64, u64), bodies: &Bodies) -> Snapshot {
     let mut places = Vec::new();
     bodies.export(&mut places);
     let section = |name: &str, data| Section {
@@ -438,6 +458,10 @@ fn snapshot(index: u64, bodies: &Bodies) -> Snapshot {
         index,
         term: 1,
         node: 77,
-        sections: vec![section("engine", engine(index)), section("bodies", places)],
+        sections: vec![
+            section("engine", engine(index)),
+            section("bodies", places),
+            section("journal", first_file.to_le_bytes().to_vec()),
+        ],
     }
 }

@@ -84,7 +84,8 @@ impl Shelf {
     /// Moves the live bodies of full journal files to segments.
     pub(super) fn move_bodies(&mut self, full: &[u64], reader: &Reader) -> Result<()> {
         let reader = BodyReader::new(reader.clone(), self.segments.clone());
-        let moves = self.bodies.moves(full, u64::MAX);
+        let full: Vec<_> = full.iter().map(|number| (*number, u64::MAX)).collect();
+        let moves = self.bodies.plan(&full).moves(None, u64::MAX);
         let mut read = |at| reader.read(at);
         let outcome = move_bodies(&self.segments, &moves, self.next_segment, &mut read)?;
         let unreadable = outcome.unreadable;

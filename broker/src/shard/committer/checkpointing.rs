@@ -30,7 +30,7 @@ impl<S: Sessions> Committer<S> {
         } else if self.room_at.is_none_or(|at| at <= now) {
             self.room_at = Some(now.plus_ms(ROOM_MS));
             self.door.journal().files().retry_spares();
-            let is_worth_it = self.door.written_bytes() > 0;
+            let is_worth_it = self.door.written_bytes() > 0 || self.checkpoints.may_move();
             if is_worth_it && self.checkpoints.is_idle() {
                 self.begin_checkpoint()?;
             }
@@ -49,10 +49,9 @@ impl<S: Sessions> Committer<S> {
 
     fn begin_checkpoint(&mut self) -> Result<(), ShardError> {
         self.door.take_written_bytes();
-        let (bodies, files) = (self.performer.bodies(), self.door.journal().files());
-        let (from, done) = ((bodies, files, self.applied_index), self.to_core.clone());
         let is_full = self.is_full();
-        Ok(self.checkpoints.begin(from, is_full, done)?)
+        let (bodies, done) = (self.performer.bodies(), self.to_core.clone());
+        Ok(self.checkpoints.begin(bodies, is_full, done)?)
     }
 
     /// Begins a checkpoint that is due, and goes on with one that has moved its bodies.

@@ -216,11 +216,6 @@ impl LogPieces {
         from.filter(|piece| piece.count > 0)
     }
 
-    /// Pieces that keep something, the last first.
-    pub(super) fn iter_back(&self) -> impl Iterator<Item = &Piece> {
-        self.pieces.iter().rev().filter(|piece| piece.count > 0)
-    }
-
     /// Puts a piece in the place of the one there.
     pub(super) fn put(&mut self, index: usize, piece: Piece) {
         if let Some(place) = self.pieces.get_mut(index) {

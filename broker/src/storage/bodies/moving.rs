@@ -1,11 +1,14 @@
 //! Bodies on their way from the journal to segments: which are to be moved, and where they went.
 //!
-//! What is in memory still is not moved: most of it is settled before it would have to be read. Files are
-//! emptied oldest first, so of one log what lies in segments is older than what lies in the journal. A segment
-//! of which little is needed any more is emptied like a journal file.
+//! A journal file that is full, and most of which is needed, stays what it is: writing its bodies a second time
+//! would gain nothing. It is emptied when little of it is needed any more, when its pieces are so small that
+//! they cost more memory than blocks would, or when the bodies of a log lie so far apart in it that reading
+//! them means reading the others'. Segments are emptied when little of them is needed. What is in memory still
+//! is not moved: most of it is settled before it would have to be read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use siding_protocol::limits::{EXTENT_BYTES_MAX, EXTENT_MESSAGES_MAX};
 use siding_protocol::types::{Offset, OffsetRange, Timestamp};
 
 use super::log::{LogPieces, Piece};
@@ -13,10 +16,14 @@ use super::records::Records;
 use super::{Bodies, Placed, release};
 use crate::storage::{FileId, RecordAt, Segment};
 
-/// Past so many pieces no further file is emptied by the same checkpoint: the core thread looks at each.
-const MOVED_PIECES_MAX: u64 = 50_000;
-/// A segment of which less than this part is needed is emptied.
+/// Past so many pieces no further file is emptied by the same checkpoint: each is held in memory until then.
+const MOVED_PIECES_MAX: u64 = 200_000;
+/// A file of which less than this part is needed is emptied.
 const SPARSE_PART: u64 = 4;
+/// A file with so many times the pieces that blocks would make of it is emptied.
+const PIECES_PER_BLOCK: u64 = 4;
+/// A file is emptied if, log by log, so many times the bytes must be read that are needed.
+const READ_PER_NEEDED: u64 = 4;
 
 /// Consecutive messages that are to be moved: what is kept of a piece.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +44,76 @@ pub struct Move {
     pub start: u32,
     /// How long, in bytes; of a block all of it.
     pub bytes: u32,
+}
+
+/// What had better be moved, by file.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Bytes to be moved, and what, by log and offset.
+    files: BTreeMap<FileId, (u64, Vec<Move>)>,
+    pieces: u64,
+}
+
+impl Plan {
+    /// Whether nothing is to be moved.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// How many moves there are at most.
+    pub fn pieces(&self) -> u64 {
+        self.pieces
+    }
+
+    /// The moves out of files of which nothing is in memory, oldest first, as far as what is moved takes at
+    /// most `room_bytes`; in an order in which each record is read once.
+    pub fn moves(self, fresh_from: Option<u64>, room_bytes: u64) -> Vec<Move> {
+        let (mut moves, mut room_bytes) = (Vec::new(), room_bytes);
+        for (file, (bytes, of_file)) in self.files {
+            let number = file.in_journal();
+            let is_fresh = fresh_from.is_some_and(|fresh| number.is_some_and(|it| it >= fresh));
+            if let Some(left) = room_bytes.checked_sub(bytes).filter(|_| !is_fresh) {
+                room_bytes = left;
+                moves.extend(of_file);
+            }
+        }
+        in_order(moves)
+    }
+}
+
+/// Segments first, by log and offset, as each block is read for itself; then the journal, record by record.
+fn in_order(mut moves: Vec<Move>) -> Vec<Move> {
+    moves.sort_by_key(|it| {
+        let is_journal = it.record.file.in_journal().is_some();
+        (is_journal.then_some(it.record), it.log, it.kept.start)
+    });
+    moves
+}
+
+/// What of a file is needed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    pieces: u64,
+    messages: u64,
+    /// Bytes of the messages, about.
+    kept: u64,
+    /// Bytes of the records that must be read for them, log by log.
+    read: u64,
+}
+
+impl Tally {
+    fn is_sparse(&self, bytes: u64) -> bool {
+        self.kept.saturating_mul(SPARSE_PART) < bytes
+    }
+
+    /// Whether a journal file of so many bytes is emptied.
+    fn moves(&self, bytes: u64) -> bool {
+        let by_bytes = self.kept.div_ceil(u64::from(EXTENT_BYTES_MAX));
+        let by_count = self.messages.div_ceil(u64::from(EXTENT_MESSAGES_MAX));
+        self.is_sparse(bytes)
+            || self.pieces > by_bytes.max(by_count) * PIECES_PER_BLOCK
+            || self.read > self.kept.saturating_mul(READ_PER_NEEDED)
+    }
 }
 
 /// Consecutive messages of one log that lie in one block now.
@@ -84,111 +161,81 @@ impl Block {
 }
 
 impl Bodies {
-    /// What is to be moved out of these full journal files and out of sparse segments, in an order in which
-    /// each record is read once and the offsets of each log rise. Files in which something is in memory wait,
-    /// and those behind them. What is moved takes at most `room_bytes`.
-    pub fn moves(&self, full: &[u64], room_bytes: u64) -> Vec<Move> {
-        let mut room_bytes = room_bytes;
-        let mut moves = Vec::new();
-        for segment in self.sparse_segments() {
-            let used = self.records.used(FileId::Segment(segment.number));
-            if let Some(left) = room_bytes.checked_sub(used.bytes) {
-                room_bytes = left;
-                self.moves_of_segment(&segment, &mut moves);
+    /// What had better be moved, out of these full journal files, with their bytes, and out of segments; for
+    /// the bodies of a snapshot, which knows nothing of what is in memory.
+    pub fn plan(&self, full: &[(u64, u64)]) -> Plan {
+        let tallies = self.tallies();
+        let full: BTreeMap<u64, u64> = full.iter().copied().collect();
+        let is_chosen = |file: &FileId, tally: &Tally| match file {
+            FileId::Segment(number) => {
+                let segment = self.segments.get(number);
+                segment.is_some_and(|segment| tally.is_sparse(segment.bytes))
             }
-        }
-        moves.sort_by_key(|it| (it.log, it.kept.start));
-        let mut from_journal = self.moves_of_journal(full, room_bytes);
-        from_journal.sort_by_key(|it| (it.record, it.log, it.kept.start));
-        moves.append(&mut from_journal);
-        moves
-    }
-
-    /// What is to be moved out of all journal files and of these segments, in that order for each log.
-    pub fn moves_out_of(&self, segments: &BTreeSet<u64>) -> Vec<Move> {
-        let mut moves = Vec::new();
-        for segment in self
-            .segments
-            .values()
-            .filter(|it| segments.contains(&it.number))
+            FileId::Journal(number) => full.get(number).is_some_and(|bytes| tally.moves(*bytes)),
+        };
+        let mut plan = Plan::default();
+        for (file, tally) in tallies
+            .iter()
+            .filter(|(file, tally)| is_chosen(file, tally))
         {
-            self.moves_of_segment(segment, &mut moves);
-        }
-        moves.sort_by_key(|it| (it.log, it.kept.start));
-        let mut from_journal = Vec::new();
-        for (log, pieces) in &self.logs {
-            let all = pieces.iter_from(0);
-            let placed = all.map(|piece| (piece, self.records.at(piece.record)));
-            let placed = placed.filter(|(_, at)| matches!(at.file, FileId::Journal(_)));
-            from_journal.extend(placed.map(|(piece, at)| move_of(*log, piece, at)));
-        }
-        from_journal.sort_by_key(|it| (it.record, it.log, it.kept.start));
-        moves.append(&mut from_journal);
-        moves
-    }
-
-    fn sparse_segments(&self) -> Vec<Segment> {
-        let segments = self.segments.values().copied();
-        let is_sparse = |segment: &Segment| {
-            let used = self.records.used(FileId::Segment(segment.number));
-            used.pieces > 0 && used.bytes.saturating_mul(SPARSE_PART) < segment.bytes
-        };
-        segments.filter(is_sparse).collect()
-    }
-
-    fn moves_of_segment(&self, segment: &Segment, moves: &mut Vec<Move>) {
-        let Some(pieces) = self.logs.get(&segment.log) else {
-            return;
-        };
-        let file = FileId::Segment(segment.number);
-        let mut left = self.records.used(file).pieces;
-        for piece in pieces.iter_from(pieces.find(segment.base)) {
-            if left == 0 {
-                return;
-            }
-            let record = self.records.at(piece.record);
-            if record.file == file {
-                moves.push(move_of(segment.log, piece, record));
-                left -= 1;
-            }
-        }
-    }
-
-    fn moves_of_journal(&self, full: &[u64], room_bytes: u64) -> Vec<Move> {
-        let mut chosen = BTreeSet::new();
-        let (mut pieces, mut bytes) = (0, 0);
-        for number in full {
-            let file = FileId::Journal(*number);
-            let used = self.records.used(file);
-            let too_many = pieces > 0 && pieces + used.pieces > MOVED_PIECES_MAX;
-            pieces += used.pieces;
-            bytes += used.bytes;
-            if too_many || bytes > room_bytes {
+            if plan.pieces > 0 && plan.pieces + tally.pieces > MOVED_PIECES_MAX {
                 break;
             }
-            if used.pieces > 0 {
-                chosen.insert(file);
-            }
+            plan.pieces += tally.pieces;
+            plan.files.insert(*file, (tally.kept, Vec::new()));
         }
-        if chosen.is_empty() {
-            return Vec::new();
-        }
-        let (mut moves, mut in_memory) = (Vec::new(), None);
-        for (log, pieces) in &self.logs {
-            let in_journal = pieces
-                .iter_back()
-                .map(|piece| (piece, self.records.at(piece.record)));
-            let in_journal = in_journal.take_while(|(_, at)| matches!(at.file, FileId::Journal(_)));
-            for (piece, at) in in_journal.filter(|(_, at)| chosen.contains(&at.file)) {
-                if self.tail.holds(&piece.tickets()) {
-                    in_memory = in_memory.into_iter().chain([at.file]).min();
-                } else {
-                    moves.push(move_of(*log, piece, at));
+        if plan.pieces > 0 {
+            for (log, piece, at) in self.placed() {
+                if let Some((_, moves)) = plan.files.get_mut(&at.file) {
+                    moves.push(move_of(log, piece, at));
                 }
             }
         }
-        moves.retain(|it| in_memory.is_none_or(|first| it.record.file < first));
-        moves
+        plan
+    }
+
+    /// What is to be moved out of all journal files and of these segments.
+    pub fn moves_out_of(&self, segments: &BTreeSet<u64>) -> Vec<Move> {
+        let leaves = |file| match file {
+            FileId::Segment(number) => segments.contains(&number),
+            FileId::Journal(_) => true,
+        };
+        let moves = self.placed().filter(|(.., at)| leaves(at.file));
+        in_order(
+            moves
+                .map(|(log, piece, at)| move_of(log, piece, at))
+                .collect(),
+        )
+    }
+
+    /// The oldest journal file of which something may be in memory; `None`: nothing is.
+    pub fn fresh_from(&self) -> Option<u64> {
+        self.tail.oldest_file()
+    }
+
+    /// What of each file is needed, segments first.
+    fn tallies(&self) -> BTreeMap<FileId, Tally> {
+        let mut tallies: BTreeMap<FileId, Tally> = BTreeMap::new();
+        let mut before = None;
+        for (log, piece, at) in self.placed() {
+            let tally = tallies.entry(at.file).or_default();
+            let kept = piece.kept();
+            let messages = kept.end - kept.start;
+            tally.pieces += 1;
+            tally.messages += messages;
+            tally.kept += u64::from(piece.bytes) * messages / u64::from(piece.count);
+            if before.replace((log, at)) != Some((log, at)) {
+                tally.read += u64::from(at.length);
+            }
+        }
+        tallies
+    }
+
+    /// Every piece that keeps something, with its log and its record.
+    fn placed(&self) -> impl Iterator<Item = (u64, &Piece, RecordAt)> {
+        let logs = self.logs.iter();
+        let pieces = logs.flat_map(|(log, pieces)| pieces.iter_from(0).map(|piece| (*log, piece)));
+        pieces.map(|(log, piece)| (log, piece, self.records.at(piece.record)))
     }
 
     /// What was moved lies elsewhere from now on, as far as it is still needed. What was moved at once may
@@ -231,19 +278,38 @@ impl Bodies {
         self.empty = (Vec::new(), 0);
     }
 
-    /// Bytes of the segments in which nothing is needed any more.
+    /// These journal files, with their bytes, hold nothing any more but bodies; those of which none is needed
+    /// count as empty from now on.
+    pub fn note_kept(&mut self, files: BTreeMap<u64, u64>) {
+        let is_needed = |number: &u64| self.records.used(FileId::Journal(*number)).pieces > 0;
+        let (needed, empty): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            files.into_iter().partition(|(number, _)| is_needed(number));
+        self.kept_files = needed;
+        let segments = self.empty.0.iter();
+        let segments = segments.filter_map(|number| self.segments.get(number));
+        let segments: u64 = segments.map(|segment| segment.bytes).sum();
+        self.empty.1 = segments + empty.values().sum::<u64>();
+    }
+
+    /// Bytes of the files that are kept though nothing in them is needed any more.
     pub fn empty_bytes(&self) -> u64 {
         self.empty.1
     }
 
     /// After pieces were let go.
     pub(super) fn note_empty(&mut self) {
-        for number in self.records.take_emptied() {
-            // One that is not known yet is judged when all that was moved to it has come.
-            if let Some(segment) = self.segments.get(&number) {
-                self.empty.0.push(number);
-                self.empty.1 += segment.bytes;
-            }
+        for file in self.records.take_emptied() {
+            self.empty.1 += match file {
+                // One that is not known yet is judged when all that was moved to it has come.
+                FileId::Segment(number) => match self.segments.get(&number) {
+                    Some(segment) => {
+                        self.empty.0.push(number);
+                        segment.bytes
+                    }
+                    None => 0,
+                },
+                FileId::Journal(number) => self.kept_files.remove(&number).unwrap_or(0),
+            };
         }
     }
 

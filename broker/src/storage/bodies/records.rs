@@ -14,8 +14,8 @@ pub(super) struct Records {
     by_place: BTreeMap<RecordAt, u32>,
     /// What of each file is live.
     files: BTreeMap<FileId, Use>,
-    /// Segments whose last live piece has gone.
-    emptied: Vec<u64>,
+    /// Files whose last live piece has gone.
+    emptied: Vec<FileId>,
     /// Noted last: the pieces of one record come one after the other.
     last: Option<(RecordAt, u32)>,
 }
@@ -83,9 +83,7 @@ impl Records {
             file.bytes -= if pieces == 0 { u64::from(at.length) } else { 0 };
             if file.pieces == 0 {
                 self.files.remove(&at.file);
-                if let FileId::Segment(number) = at.file {
-                    self.emptied.push(number);
-                }
+                self.emptied.push(at.file);
             }
         }
         if pieces > 0 {
@@ -99,8 +97,8 @@ impl Records {
         Some(at)
     }
 
-    /// Takes the segments whose last live piece has gone.
-    pub(super) fn take_emptied(&mut self) -> Vec<u64> {
+    /// Takes the files whose last live piece has gone.
+    pub(super) fn take_emptied(&mut self) -> Vec<FileId> {
         std::mem::take(&mut self.emptied)
     }
 

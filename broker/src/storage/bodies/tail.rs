@@ -22,6 +22,8 @@ struct Held {
     chunk: Chunk,
     /// Bytes that came before it.
     before: u64,
+    /// The journal file in which it lies too.
+    file: u64,
 }
 
 /// Chunks by ticket. Tickets rise in order of placing, so a piece knows its own by a range, and
@@ -49,13 +51,18 @@ impl Tail {
 
     /// Takes a chunk in and drops those that came longer ago than the budget reaches; answers the
     /// chunk's ticket.
-    pub(super) fn push(&mut self, chunk: Chunk) -> u64 {
+    pub(super) fn push(&mut self, chunk: Chunk, file: u64) -> u64 {
         let ticket = self.next;
         self.next += 1;
         let (before, bytes) = (self.came, chunk.bytes.len() as u64);
         self.came += bytes;
         self.bytes += bytes;
-        self.chunks.insert(ticket, Held { chunk, before });
+        let held = Held {
+            chunk,
+            before,
+            file,
+        };
+        self.chunks.insert(ticket, held);
         while let Some(oldest) = self.chunks.first_entry()
             && self.came - oldest.get().before > self.budget
         {
@@ -106,6 +113,12 @@ impl Tail {
                 self.bytes -= held.chunk.bytes.len() as u64;
             }
         }
+    }
+
+    /// The journal file of the oldest chunk that is here; later ones lie there or in later files.
+    pub(super) fn oldest_file(&self) -> Option<u64> {
+        let oldest = self.chunks.first_key_value();
+        oldest.map(|(_, held)| held.file)
     }
 
     pub(super) fn bytes(&self) -> u64 {

@@ -33,8 +33,10 @@ pub(super) fn must_have_met(seen: &[Seen]) {
 impl Pair {
     /// Moves what lies in full files, unless it is in memory, and in sparse segments.
     pub(super) fn move_bodies(&mut self) {
-        let full: Vec<u64> = (1..self.file()).collect();
-        let moves = self.bodies.moves(&full, u64::MAX);
+        // So large that little of them is needed.
+        let full: Vec<_> = (1..self.file()).map(|file| (file, u64::MAX)).collect();
+        let plan = self.bodies.plan(&full);
+        let moves = plan.moves(self.bodies.fresh_from(), u64::MAX);
         let journal = &self.naive.journal;
         let reads = &mut self.seen.reads;
         let outcome = move_bodies(&self.segments, &moves, self.next_segment, &mut |record| {
@@ -114,7 +116,13 @@ impl Backlog {
 
     /// Moves what there is to be moved; says how many pieces that was.
     fn shift(&mut self) -> usize {
-        let moves = self.bodies.moves(&[1], u64::MAX);
+        self.shift_out_of(1)
+    }
+
+    /// As [`Self::shift`], out of this file.
+    fn shift_out_of(&mut self, file: u64) -> usize {
+        let plan = self.bodies.plan(&[(file, u64::MAX)]);
+        let moves = plan.moves(None, u64::MAX);
         let (records, segments) = (&self.records, &self.segments);
         let outcome = move_bodies(segments, &moves, self.next, &mut |at| match at.file {
             FileId::Journal(_) => Ok(records[&at].clone()),
@@ -127,6 +135,12 @@ impl Backlog {
         let empty = self.bodies.take_empty_segments();
         self.segments.remove(&empty).expect("the disk lets go");
         moves.len()
+    }
+
+    /// What there is to be moved, if little of file 1 is needed.
+    fn moves(&self, room_bytes: u64) -> Vec<Move> {
+        let plan = self.bodies.plan(&[(1, u64::MAX)]);
+        plan.moves(None, room_bytes)
     }
 
     fn numbers(&self) -> Vec<u64> {
@@ -279,7 +293,7 @@ fn a_move_that_fails_for_want_of_room_moves_nothing_and_leaves_nothing() {
         .adopt(std::iter::empty())
         .expect("a directory");
     fs.set_capacity(Some(500_000));
-    let moves = backlog.bodies.moves(&[1], u64::MAX);
+    let moves = backlog.moves(u64::MAX);
     let records = backlog.records.clone();
     let failed = move_bodies(&backlog.segments, &moves, 1, &mut |at| {
         Ok(records[&at].clone())
@@ -292,11 +306,101 @@ fn a_move_that_fails_for_want_of_room_moves_nothing_and_leaves_nothing() {
     assert_eq!(backlog.shift(), 20);
 }
 
+/// Whether journal file 1, if it is full with 2 MiB, is emptied.
+fn is_emptied(backlog: &Backlog) -> bool {
+    !backlog.bodies.plan(&[(1, 2 << 20)]).is_empty()
+}
+
+#[test]
+fn a_journal_file_stays_as_long_as_a_quarter_of_it_is_needed() {
+    let mut backlog = Backlog::new(20);
+    assert!(!is_emptied(&backlog), "1.2 MB of 2 MiB are needed");
+    assert_eq!(backlog.bodies.plan(&[]).pieces(), 0, "it is not full");
+    backlog.bodies.discard(1, &(0..110));
+    assert!(!is_emptied(&backlog), "540 kB");
+    backlog.bodies.discard(1, &(110..120));
+    assert!(is_emptied(&backlog), "480 kB");
+}
+
+#[test]
+fn what_is_needed_counts_by_the_message_and_not_by_the_record() {
+    let mut backlog = Backlog::new(20);
+    for piece in 0..20 {
+        backlog
+            .bodies
+            .discard(1, &(piece * 10 + 1..piece * 10 + 10));
+    }
+    assert!(is_emptied(&backlog), "one message is left of each record");
+}
+
+#[test]
+fn a_journal_file_of_small_pieces_is_emptied_so_that_its_index_shrinks() {
+    let mut backlog = Backlog::new(0);
+    for piece in 0..100 {
+        let (mut placed, _) = one_piece(piece * 10, 10, 1_000);
+        placed.record.position = 4096 + piece * 20_000;
+        backlog.bodies.place(placed, None);
+    }
+    assert!(is_emptied(&backlog), "100 pieces, and 16 blocks hold them");
+}
+
+#[test]
+fn a_journal_file_in_which_the_bodies_of_a_log_lie_far_apart_is_emptied() {
+    let mut backlog = Backlog::new(0);
+    let record_of = |logs: u64| {
+        let mut backlog = Backlog::new(0);
+        for piece in 0..20 {
+            for log in 0..logs {
+                let (mut placed, _) = one_piece(piece * 10, 10, 6_000);
+                placed.log = log;
+                placed.start = u32::try_from(log).expect("few") * placed.bytes;
+                placed.record.position = 4096 + piece * 2_000_000;
+                placed.record.length = placed.bytes * u32::try_from(logs).expect("few");
+                backlog.bodies.place(placed, None);
+            }
+        }
+        backlog
+    };
+    backlog.bodies = record_of(4).bodies;
+    assert!(!is_emptied(&backlog), "each record is read four times");
+    backlog.bodies = record_of(5).bodies;
+    assert!(is_emptied(&backlog), "and five times is too often");
+}
+
+#[test]
+fn kept_journal_files_count_as_empty_once_nothing_in_them_is_needed() {
+    let mut backlog = Backlog::new(2);
+    backlog.bodies.note_kept([(1, 500), (7, 300)].into());
+    assert_eq!(backlog.bodies.empty_bytes(), 300, "nothing lies in 7");
+    backlog.bodies.discard(1, &(0..20));
+    assert_eq!(backlog.bodies.empty_bytes(), 800);
+    backlog.bodies.take_empty_segments();
+    assert_eq!(backlog.bodies.empty_bytes(), 0, "a snapshot is under way");
+}
+
+#[test]
+fn what_moves_out_of_a_segment_and_an_older_journal_file_at_once_is_found() {
+    let mut backlog = Backlog::new(10);
+    for piece in 10..20 {
+        let (mut placed, run) = one_piece(piece * 10, 10, 6_000);
+        placed.record.file = FileId::Journal(2);
+        placed.record.position = 4096 + piece * 100_000;
+        backlog.bodies.place(placed, None);
+        backlog.records.insert(placed.record, run);
+    }
+    assert_eq!(backlog.shift_out_of(2), 10);
+    backlog.bodies.discard(1, &(100..180));
+    assert_eq!(backlog.shift_out_of(1), 12, "the segment is sparse by now");
+    let kept = (0..100).chain(180..200);
+    assert_eq!(backlog.offsets(), kept.collect::<Vec<_>>());
+    assert_eq!(backlog.segments.count(), 2);
+}
+
 #[test]
 fn no_more_is_moved_than_there_is_room_for_and_the_oldest_files_first() {
     let (one, bytes) = (Backlog::new(20), 1_200_000);
     let moved = |room| -> u32 {
-        let moves = one.bodies.moves(&[1], room);
+        let moves = one.moves(room);
         moves.iter().map(|it| it.bytes).sum()
     };
     let all = moved(u64::MAX);
