@@ -13,7 +13,7 @@ use crate::clock;
 use crate::figures::{CPU, Figures, MESSAGES, PER_SECOND, SECONDS, float, round, whole};
 use crate::peer::{Consume, Load, Peer, Publish, Shape};
 use crate::server::Server;
-use crate::task::Task;
+use crate::task::{Kind, Task};
 use crate::usage;
 
 /// The timed part of a run, without its scale.
@@ -106,6 +106,10 @@ impl Timing {
 impl Cell<'_> {
     pub(crate) fn load(&self) -> Load {
         Load {
+            shape: match self.task.kind {
+                Kind::FanOut(readers) => Shape::FanOut(readers),
+                _ => Shape::Queue,
+            },
             size: self.task.size,
             batch: 256,
             window: if self.task.size > 512 { 2_048 } else { 4_096 },

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::bodies::Bodies;
-use crate::server::Place;
+use crate::server::{Place, version};
 use crate::task::Kind;
 
 /// Something under way that a trait object can answer with.
@@ -28,6 +28,7 @@ pub(crate) enum Shape {
 /// How one connection publishes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
+    pub(crate) shape: Shape,
     /// Bytes of a body.
     pub(crate) size: usize,
     /// Messages that go together.
@@ -50,9 +51,16 @@ pub(crate) trait Peer: Send + Sync {
     /// Its server, if it is installed.
     fn program(&self) -> Option<PathBuf>;
 
-    /// Arguments that make the program tell its version.
+    /// The argument that makes the program tell its version.
     fn version_flag(&self) -> &'static str {
         "--version"
+    }
+
+    fn version(&self) -> String {
+        let said = self
+            .program()
+            .map(|path| version(&path, self.version_flag()));
+        said.unwrap_or_default()
     }
 
     /// How to get it.

@@ -30,6 +30,12 @@ const TMPFS_MAGIC: u64 = 0x0102_1994;
 pub(crate) struct Place {
     dir: TempDir,
     pub(crate) port: u16,
+    /// For what a server needs besides.
+    #[cfg_attr(
+        not(feature = "peers"),
+        expect(dead_code, reason = "one port is enough for Siding")
+    )]
+    pub(crate) more_ports: [u16; 2],
 }
 
 impl Place {
@@ -37,8 +43,15 @@ impl Place {
         let dir = tempfile::Builder::new()
             .prefix("siding-compare-")
             .tempdir_in(base)?;
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        Ok(Self { dir, port })
+        // All at once, so that they differ.
+        let any = || TcpListener::bind(("127.0.0.1", 0));
+        let listeners = [any()?, any()?, any()?];
+        let [first, second, third] = listeners.each_ref().map(TcpListener::local_addr);
+        Ok(Self {
+            dir,
+            port: first?.port(),
+            more_ports: [second?.port(), third?.port()],
+        })
     }
 
     pub(crate) fn dir(&self) -> &Path {

@@ -3,7 +3,13 @@
 mod siding;
 
 #[cfg(feature = "peers")]
+mod beanstalkd;
+#[cfg(feature = "peers")]
 mod nats;
+#[cfg(feature = "peers")]
+mod postgres;
+#[cfg(feature = "peers")]
+mod rabbitmq;
 #[cfg(feature = "peers")]
 mod redis;
 #[cfg(feature = "peers")]
@@ -42,5 +48,21 @@ fn others(rows: &mut Vec<Box<dyn Peer>>) {
         name: "nats",
         durability: "not synced: two minutes may be lost",
         setting: "",
+    }));
+    rows.push(Box::new(postgres::Postgres));
+    rows.push(Box::new(beanstalkd::Beanstalkd {
+        name: "beanstalkd f0",
+        durability: "synced before confirm",
+        sync_ms: "0",
+    }));
+    rows.push(Box::new(beanstalkd::Beanstalkd {
+        name: "beanstalkd",
+        durability: "not synced: 50 ms may be lost",
+        sync_ms: "50",
+    }));
+    rows.push(Box::new(rabbitmq::RabbitMq {
+        name: "rabbitmq quorum",
+        durability: "synced before confirm, acks have no confirm",
+        queue_type: "quorum",
     }));
 }

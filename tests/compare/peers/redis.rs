@@ -167,6 +167,7 @@ impl Peer for Redis {
         Box::pin(async move {
             let connection = Self::connect(place).await?;
             let load = Load {
+                shape: Shape::Queue,
                 size: 0,
                 batch: 1,
                 window: 1,
