@@ -174,7 +174,8 @@ impl Ending {
         if !matches!(self.0.try_wait(), Ok(None)) {
             return;
         }
-        for pid in usage::tree(self.0.id()) {
+        // Those below first: a child whose parent is gone is nobody's to be reaped soon.
+        for pid in usage::tree(self.0.id()).into_iter().rev() {
             let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
             // It may have ended meanwhile: that is what is wanted.
             pid.map(|pid| kill_process(pid, Signal::KILL).ok());

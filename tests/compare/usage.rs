@@ -9,8 +9,11 @@ use crate::figures::float;
 struct Process {
     pid: u32,
     parent: u32,
-    /// User and system ticks, its own and those of children that it has reaped.
+    /// User and system ticks of its own.
     ticks: u64,
+    /// Those of children that it has reaped.
+    reaped_ticks: u64,
+    threads: u64,
 }
 
 /// This process and everything below it, itself first.
@@ -23,8 +26,7 @@ pub(crate) fn tree(root: u32) -> Vec<u32> {
 /// CPU seconds of the whole tree so far, of children that have ended too.
 pub(crate) fn cpu_seconds(root: u32) -> f64 {
     let processes = processes();
-    let ticks = below(root, &processes).map(|process| process.ticks).sum();
-    float(ticks) / float(rustix::param::clock_ticks_per_second())
+    below(root, &processes).map(Process::cpu_seconds).sum()
 }
 
 /// KiB of memory of the tree: what is each process's own, and once what they share.
@@ -38,6 +40,24 @@ pub(crate) fn resident_kib(root: u32) -> u64 {
         shared = shared.max(kib(&status, "RssFile:") + kib(&status, "RssShmem:"));
     }
     own + shared
+}
+
+impl Process {
+    fn cpu_seconds(self) -> f64 {
+        let seconds = |ticks| float(ticks) / float(rustix::param::clock_ticks_per_second());
+        // Ticks are cut off at whole ones, which of many small processes leaves nothing.
+        let exact = (self.threads == 1)
+            .then(|| exact_seconds(self.pid))
+            .flatten();
+        exact.unwrap_or_else(|| seconds(self.ticks)) + seconds(self.reaped_ticks)
+    }
+}
+
+/// What the scheduler says of a process with one thread, to the nanosecond.
+fn exact_seconds(pid: u32) -> Option<f64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
+    let nanos: u64 = text.split_ascii_whitespace().next()?.parse().ok()?;
+    Some(float(nanos) / 1e9)
 }
 
 fn processes() -> Vec<Process> {
@@ -60,15 +80,17 @@ fn below(root: u32, all: &[Process]) -> impl Iterator<Item = Process> + use<> {
     found.into_iter()
 }
 
-/// Fields 1, 4 and 14 to 17. The name in field 2 may hold blanks and brackets.
+/// Fields 1, 4, 14 to 17 and 20. The name in field 2 may hold blanks and brackets.
 fn parse(stat: &str) -> Option<Process> {
     let (head, behind_name) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = behind_name.split_ascii_whitespace().collect();
-    let ticks = fields.get(11..15)?.iter().map(|field| field.parse::<u64>());
+    let field = |index: usize| fields.get(index)?.parse::<u64>().ok();
     Some(Process {
         pid: head.split_ascii_whitespace().next()?.parse().ok()?,
         parent: fields.get(1)?.parse().ok()?,
-        ticks: ticks.sum::<Result<u64, _>>().ok()?,
+        ticks: field(11)? + field(12)?,
+        reaped_ticks: field(13)? + field(14)?,
+        threads: field(17)?,
     })
 }
 
@@ -88,7 +110,9 @@ mod tests {
         let process = Process {
             pid: 42,
             parent: 7,
-            ticks: 124,
+            ticks: 120,
+            reaped_ticks: 4,
+            threads: 1,
         };
         assert_eq!(parse(stat), Some(process));
         assert_eq!(parse("garbage"), None);
@@ -100,6 +124,8 @@ mod tests {
             pid,
             parent,
             ticks: 1,
+            reaped_ticks: 0,
+            threads: 1,
         };
         let all = [one(1, 0), one(5, 1), one(6, 5), one(7, 6), one(8, 1)];
         let mut pids: Vec<_> = below(5, &all).map(|process| process.pid).collect();
