@@ -20,8 +20,6 @@ const CELL_WITHIN: Duration = Duration::from_mins(1);
 const BACKLOG_WITHIN: Duration = Duration::from_mins(5);
 /// Tasks of a client that do not end are left behind.
 const LEAVE_WITHIN: Duration = Duration::from_millis(500);
-/// Threads of every client: as many as the machines this is for have cores.
-const CLIENT_THREADS: usize = 2;
 /// A server's files are made and its code is run before anything is measured.
 const WARM_UP: Task = Task {
     kind: Kind::Together,
@@ -92,7 +90,7 @@ impl Standing<'_> {
     /// Runs the cell once, on a server that is started if none runs; `None`: it was stopped.
     fn cell(&mut self, task: Task, known: &mut Option<u64>) -> Result<Option<Result<Figures>>> {
         if self.server.is_none() && self.broken.is_none() {
-            match watched(CELL_WITHIN * 2, self.warm_up())? {
+            match watched(CELL_WITHIN * 2, WARM_UP.client_threads(), self.warm_up())? {
                 None => return Ok(None),
                 Some(Ok(server)) => self.server = Some(server),
                 Some(Err(error)) => self.broken = Some(format!("{error:#}")),
@@ -113,7 +111,7 @@ impl Standing<'_> {
             scale: self.plan.scale,
             known: *known,
         };
-        let Some(ran) = watched(within, workloads::run(&mut cell))? else {
+        let Some(ran) = watched(within, task.client_threads(), workloads::run(&mut cell))? else {
             return Ok(None);
         };
         // What failed may have left anything behind: the next cell gets a new server.
@@ -143,10 +141,11 @@ impl Standing<'_> {
 /// Runs it on a runtime of its own, so that nothing of a client outlives it.
 fn watched<T>(
     within: Duration,
+    threads: usize,
     doing: impl Future<Output = Result<T>>,
 ) -> Result<Option<Result<T>>> {
     let runtime = Builder::new_multi_thread()
-        .worker_threads(CLIENT_THREADS)
+        .worker_threads(threads)
         .enable_all()
         .build()?;
     let ended = runtime.block_on(async {

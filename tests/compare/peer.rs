@@ -28,6 +28,11 @@ pub(crate) enum Shape {
 /// How one connection publishes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
+    /// Of the name.
+    #[cfg_attr(
+        not(feature = "peers"),
+        expect(dead_code, reason = "Siding publishes to all names alike")
+    )]
     pub(crate) shape: Shape,
     /// Bytes of a body.
     pub(crate) size: usize,

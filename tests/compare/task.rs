@@ -48,6 +48,15 @@ impl Kind {
 }
 
 impl Task {
+    /// Threads of the client. One where one message at a time is waited for: to wake another costs more
+    /// than it does. Two else: as many as the machines this is for have cores.
+    pub(crate) const fn client_threads(&self) -> usize {
+        match (self.kind, self.connections) {
+            (Kind::Latency(_), _) | (Kind::Single, 1) => 1,
+            _ => 2,
+        }
+    }
+
     /// As the tables say it.
     pub(crate) fn title(&self) -> String {
         let Self {
