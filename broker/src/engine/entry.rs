@@ -110,6 +110,36 @@ impl Entry {
     /// # Errors
     /// Bytes that are not an entry of this version.
     pub fn decode(mut payload: Bytes) -> Result<(Self, usize), EntryError> {
+        let (mut entry, head_bytes) = Self::decode_commands(&mut payload)?;
+        entry.runs = entry.cut_runs(payload)?;
+        Ok((entry, head_bytes))
+    }
+
+    /// Decodes a payload of so many bytes of which no more than the head may be there: `apply` needs no run.
+    /// Also says where in the payload each run begins.
+    ///
+    /// # Errors
+    /// Bytes that are not an entry of this version.
+    pub fn decode_head(
+        mut payload: Bytes,
+        payload_bytes: u32,
+    ) -> Result<(Self, Vec<u32>), EntryError> {
+        let (entry, head_bytes) = Self::decode_commands(&mut payload)?;
+        let mut start = head_bytes as u64;
+        let mut starts = Vec::new();
+        for publish in entry.commands.iter().flat_map(Command::publishes) {
+            starts.push(u32::try_from(start).map_err(|_| EntryError::RawLength)?);
+            start = start.saturating_add(publish.size().1);
+        }
+        if start == u64::from(payload_bytes) {
+            Ok((entry, starts))
+        } else {
+            Err(EntryError::RawLength)
+        }
+    }
+
+    /// Takes the head off a payload; what is left is the raw area. Also says how long it was.
+    fn decode_commands(payload: &mut Bytes) -> Result<(Self, usize), EntryError> {
         if payload.len() < HEAD_LENGTH_BYTES {
             return Err(EntryError::Short);
         }
@@ -129,12 +159,11 @@ impl Entry {
         let commands = commands
             .collect::<Option<Vec<_>>>()
             .ok_or(EntryError::UnknownCommand)?;
-        let mut entry = Self {
+        let entry = Self {
             now: Timestamp(head.now_ms),
             commands,
             runs: Vec::new(),
         };
-        entry.runs = entry.cut_runs(payload)?;
         Ok((entry, HEAD_LENGTH_BYTES + length))
     }
 
@@ -220,6 +249,17 @@ mod tests {
             .iter()
             .for_each(|run| payload.extend_from_slice(run));
         let payload = payload.freeze();
+        let bytes = u32::try_from(payload.len()).unwrap();
+        let (commands, starts) = Entry::decode_head(payload.slice(..head), bytes).unwrap();
+        assert_eq!(commands.commands, entry.commands);
+        assert_eq!(
+            starts,
+            [head, head + 8].map(|at| u32::try_from(at).unwrap())
+        );
+        for wrong in [bytes - 1, bytes + 1] {
+            let refused = Entry::decode_head(payload.slice(..head), wrong);
+            assert_eq!(refused, Err(EntryError::RawLength));
+        }
         assert_eq!(Entry::decode(payload.clone()), Ok((entry, head)));
         for cut in 0..payload.len() {
             assert!(Entry::decode(payload.slice(..cut)).is_err(), "cut at {cut}");

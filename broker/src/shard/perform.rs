@@ -75,16 +75,20 @@ impl<'a> Runs<'a> {
             .get(run)
             .expect("a place names a run of its entry");
         let (from, to) = (place.start as usize, (place.start + place.bytes) as usize);
-        let placed = Placed {
-            log: place.log,
-            first: place.first,
-            count: place.count,
-            published_at: place.published_at,
-            record: self.record,
-            start: self.at.1 + place.start,
-            bytes: place.bytes,
-        };
-        (placed, bytes.slice(from..to))
+        (placed(place, self.record, self.at.1), bytes.slice(from..to))
+    }
+}
+
+/// What a place says, in the words of storage; its run begins there in the payload of the record.
+pub fn placed(place: &Place, record: RecordAt, run_start: u32) -> Placed {
+    Placed {
+        log: place.log,
+        first: place.first,
+        count: place.count,
+        published_at: place.published_at,
+        record,
+        start: run_start + place.start,
+        bytes: place.bytes,
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::clock::TimeSource;
 use super::core::{Core, Deed};
-use super::perform::Runs;
+use super::perform::placed;
 use super::progress::Progress;
 use super::shadow::{BODIES_SECTION, ENGINE_SECTION, first_file};
 use super::touches::Touches;
@@ -236,14 +236,16 @@ impl Shard {
             return Ok(());
         }
         let index = record.index;
-        let (entry, runs_start) = Entry::decode(record.payload)
+        let (entry, starts) = Entry::decode_head(record.payload, record.at.length)
             .map_err(|source| RecoveryError::Entry { index, source })?;
-        let runs_start = u32::try_from(runs_start).unwrap_or(u32::MAX);
         self.core.replay(&entry);
-        let mut runs = Runs::new(record.at, &entry, runs_start);
         for deed in self.core.deeds() {
             match deed {
-                Deed::Place(place) => self.bodies.place(runs.placed(&place).0, None),
+                Deed::Place(place) => {
+                    let start = starts.get(place.run as usize);
+                    let start = *start.expect("a place names a run of its entry");
+                    self.bodies.place(placed(&place, record.at, start), None);
+                }
                 Deed::Discard(log, range) => self.bodies.discard(log, &range),
                 _ => {}
             }

@@ -3,8 +3,8 @@
 //! ```text
 //! byte  0        4    5    6        8           12           16       20        24        28
 //!       ┌────────┬────┬────┬────────┬───────────┬────────────┬────────┬─────────┬─────────┬────────┐
-//!       │ header │ver-│kind│ flags  │ payload   │ payload    │ shard  │ synced  │ before  │ unused │
-//!       │ CRC    │sion│    │ (0)    │ bytes     │ CRC        │        │ (words) │ (words) │ (0)    │
+//!       │ header │ver-│kind│ head   │ payload   │ payload    │ shard  │ synced  │ before  │ head   │
+//!       │ CRC    │sion│    │ bytes  │ bytes     │ CRC        │        │ (words) │ (words) │ CRC    │
 //!       ├────────┴────┴────┴────────┼───────────┴────────────┼────────┴─────────┼─────────┴────────┤
 //!       │ 32  node                  │ 40  index              │ 48  term         │ 56  group        │
 //!       └───────────────────────────┴────────────────────────┴──────────────────┴──────────────────┘
@@ -18,6 +18,8 @@
 //!   64. Only after it passes is any length trusted. With the position under it, a sector written
 //!   to the wrong place of the right file is not a record.
 //! - **payload CRC** covers the generation and the payload.
+//! - **head CRC** covers the generation and the first *head bytes* of the payload, so that these can be read
+//!   without the others. Both are 0 where nobody would gain by that, and in what older releases wrote.
 //! - **synced** is the durable mark: everything in this file before it had been synced when this
 //!   record was written. It is the start of the record's group.
 //! - **before** is where the records of the file before this one end (0: there is none). Every
@@ -31,7 +33,7 @@
 //! To change this format:
 //! 1. Raise [`VERSION`] and keep parsing the versions that released brokers wrote.
 //! 2. A new kind takes a new number in [`Kind`]; a number is never given to another meaning.
-//! 3. A new field takes unused bytes or flags, both 0 so far; 0 must keep its old meaning.
+//! 3. No byte of the header is unused any more. The head's fields took the last ones; 0 kept its old meaning.
 //! 4. A longer header is a new `format` in the file's header (`files.rs`) as well: recovery tells
 //!    versions apart by file first, by record second.
 //! 5. Add a data directory of the release before as a fixture to the tests.
@@ -139,6 +141,10 @@ pub struct Header {
     pub payload_bytes: u32,
     /// CRC-32C over generation and payload.
     pub payload_crc: u32,
+    /// So many bytes of the payload can be read without the others; 0: none.
+    pub head_bytes: u16,
+    /// CRC-32C over generation and those.
+    pub head_crc: u32,
 }
 
 impl Header {
@@ -197,15 +203,16 @@ impl Checksums {
 /// If `synced` or `before` lies beyond 32 GiB: no file is that large.
 pub fn encode(header: &Header, checksums: &Checksums, position: u64) -> [u8; HEADER_BYTES] {
     let mut body = [0; HEADER_BYTES];
-    let fields: [&[u8]; 12] = [
+    let fields: [&[u8]; 13] = [
         &[0; 4],
-        &[VERSION, header.kind.code(), 0, 0],
+        &[VERSION, header.kind.code()],
+        &header.head_bytes.to_le_bytes(),
         &header.payload_bytes.to_le_bytes(),
         &header.payload_crc.to_le_bytes(),
         &header.shard.to_le_bytes(),
         &words(header.synced).to_le_bytes(),
         &words(header.before).to_le_bytes(),
-        &[0; 4],
+        &header.head_crc.to_le_bytes(),
         &header.node.to_le_bytes(),
         &header.index.to_le_bytes(),
         &header.term.to_le_bytes(),
@@ -246,10 +253,7 @@ pub fn parse(bytes: &[u8], checksums: &Checksums, position: u64) -> Option<Heade
     {
         return None;
     }
-    // Version 1 knows no flag: one that is set means something this release must not ignore.
-    if header.get(6..8)? != [0, 0] || header.get(28..32)? != [0; 4] {
-        return None;
-    }
+    let head_bytes = u16::from_le_bytes(*header.get(6..)?.first_chunk()?);
     let long = |at: usize| Some(u64::from_le_bytes(*header.get(at..)?.first_chunk()?));
     let short = |at: usize| Some(u32::from_le_bytes(*header.get(at..)?.first_chunk()?));
     // Whoever continues a journal counts on from here, so there must be room to.
@@ -270,7 +274,23 @@ pub fn parse(bytes: &[u8], checksums: &Checksums, position: u64) -> Option<Heade
         before: u64::from(short(24)?).checked_mul(WORD)?,
         payload_bytes: short(8)?,
         payload_crc: short(12)?,
+        head_bytes,
+        head_crc: short(28)?,
     })
+}
+
+/// The head behind a parsed header, given as much of the record; `None` if there is none, or it fails its
+/// check.
+pub fn head<'a>(header: &Header, record: &'a [u8], checksums: &Checksums) -> Option<&'a [u8]> {
+    let bytes = usize::from(header.head_bytes);
+    let head = record.get(HEADER_BYTES..)?.get(..bytes)?;
+    (bytes > 0 && checksums.of([head]) == header.head_crc).then_some(head)
+}
+
+/// Whether a header may start so, before any checksum is looked at.
+pub(super) fn may_start(bytes: &[u8]) -> bool {
+    let (version, kind) = (bytes.get(4), bytes.get(5));
+    version == Some(&VERSION) && kind.is_some_and(|kind| Kind::from_code(*kind).is_some())
 }
 
 /// The payload behind a parsed header, given the record's bytes; `None` if it fails its check.
@@ -297,7 +317,33 @@ mod tests {
             before: 1 << 30,
             payload_bytes: u32::try_from(payload.len()).unwrap(),
             payload_crc: checksums.of([payload]),
+            head_bytes: 0,
+            head_crc: 0,
         }
+    }
+
+    #[test]
+    fn a_head_is_read_without_the_rest_and_with_any_bit_flipped_it_does_not_pass() {
+        let checksums = Checksums::new(5);
+        let payload = b"head and the rest";
+        let header = Header {
+            head_bytes: 4,
+            head_crc: checksums.of([b"head".as_slice()]),
+            ..header(payload, &checksums)
+        };
+        let mut record = encode(&header, &checksums, 64).to_vec();
+        record.extend_from_slice(payload);
+        let parsed = parse(&record, &checksums, 64).unwrap();
+        assert_eq!(parsed, header);
+        record.truncate(HEADER_BYTES + 4);
+        assert_eq!(head(&parsed, &record, &checksums), Some(&b"head"[..]));
+        for bit in HEADER_BYTES * 8..record.len() * 8 {
+            let mut flipped = record.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(head(&parsed, &flipped, &checksums), None, "bit {bit}");
+        }
+        record.pop();
+        assert_eq!(head(&parsed, &record, &checksums), None, "cut short");
     }
 
     fn record(payload: &[u8], checksums: &Checksums, position: u64) -> Vec<u8> {

@@ -2,7 +2,8 @@
 //!
 //! What recovery does with a journal that nobody writes to, this does with the entries before one that is
 //! committed: a checkpoint builds its snapshot from them. They are read a window at a time, in order, with
-//! all their checks; nothing behind the last one that is wanted is looked at.
+//! all their checks; nothing behind the last one that is wanted is looked at. Of a large one only the head is
+//! read, which has a check of its own: what lies behind it are bodies.
 #![cfg_attr(
     not(test),
     deny(
@@ -25,6 +26,8 @@ use super::recover::Recovered;
 
 /// Read at once.
 const WINDOW_BYTES: usize = 1 << 20;
+/// Read at once behind a record of which only the head was wanted: the next one is likely to be like it.
+const HEAD_WINDOW_BYTES: usize = 8 << 10;
 
 /// The files in which some entries of a shard stand, oldest first. None of them is recycled while this is
 /// held.
@@ -36,7 +39,7 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Hands all the entries to `sink`, in order. Blocks.
+    /// Hands all the entries to `sink`, in order, large ones with no more than their heads. Blocks.
     ///
     /// # Errors
     /// One of them is not there or fails its checks, or `sink` fails.
@@ -101,6 +104,8 @@ struct Window<'a> {
     bytes: Bytes,
     /// Where they stand in the file.
     start: u64,
+    /// The next read is of so many, or as many as are wanted.
+    most: usize,
 }
 
 impl<'a> Window<'a> {
@@ -109,6 +114,7 @@ impl<'a> Window<'a> {
             file,
             bytes: Bytes::new(),
             start: 0,
+            most: HEAD_WINDOW_BYTES,
         }
     }
 
@@ -118,11 +124,23 @@ impl<'a> Window<'a> {
         Ok(record::parse(&bytes, &self.file.checksums, position))
     }
 
-    /// A record of which this is the header; its payload shares the window's memory.
+    /// A record of which this is the header; its payload, or the head of that, shares the window's memory.
     fn entry(&mut self, header: &Header, position: u64) -> Result<Recovered, StorageError> {
-        let payload_bytes = usize::try_from(header.payload_bytes).unwrap_or(usize::MAX);
-        let record = self.at(position, HEADER_BYTES.saturating_add(payload_bytes))?;
-        let payload = record::payload(header, &record, &self.file.checksums);
+        let has_head = header.head_bytes > 0;
+        let (wanted, window) = if has_head {
+            (u32::from(header.head_bytes), HEAD_WINDOW_BYTES)
+        } else {
+            (header.payload_bytes, WINDOW_BYTES)
+        };
+        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+        let record = self.at(position, HEADER_BYTES.saturating_add(wanted))?;
+        self.most = window;
+        let checksums = &self.file.checksums;
+        let payload = if has_head {
+            record::head(header, &record, checksums)
+        } else {
+            record::payload(header, &record, checksums)
+        };
         let end = position.saturating_add(header.record_bytes());
         let damaged = || StorageError::damaged(&self.file.path, position..end, Damage::Record);
         let payload = payload.ok_or_else(damaged)?;
@@ -163,7 +181,7 @@ impl<'a> Window<'a> {
         let bytes = std::mem::take(&mut self.bytes).try_into_mut();
         let mut bytes = bytes.unwrap_or_default();
         let rest = usize::try_from(self.file.bytes.saturating_sub(position));
-        let most = length.max(WINDOW_BYTES).min(rest.unwrap_or(usize::MAX));
+        let most = length.max(self.most).min(rest.unwrap_or(usize::MAX));
         bytes.resize(most, 0);
         let read = self
             .file

@@ -141,16 +141,16 @@ fn candidates(bytes: &[u8], from: u64) -> impl Iterator<Item = (u64, &[u8])> {
         loop {
             let rest = bytes.get(usize::try_from(position).ok()?..)?;
             let at = position;
-            // Version, kind and flags tell most words from a header, long before any checksum.
-            let [_, _, _, _, version, _, flags @ ..] = rest.first_chunk::<8>()?;
-            let is_blank = *version == 0 && at.is_multiple_of(page_bytes);
+            // Version and kind tell most words from a header, long before any checksum.
+            let start = rest.first_chunk::<8>()?;
+            let is_blank = *start == [0; 8] && at.is_multiple_of(page_bytes);
             let step = if is_blank && rest.starts_with(&ZEROS) {
                 page_bytes
             } else {
                 WORD
             };
             position = position.checked_add(step)?;
-            if *version == record::VERSION && *flags == [0, 0] {
+            if record::may_start(start) {
                 return Some((at, rest));
             }
         }

@@ -34,6 +34,9 @@ const GATHER_BYTES: usize = 4096;
 /// first, if it is not in the system's cache. The next group goes over them.
 static PAGE: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
 
+/// With fewer bytes behind the head a record is read as a whole.
+const OTHERS_BYTES_MIN: u64 = 16 << 10;
+
 /// One record to append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Append {
@@ -45,13 +48,24 @@ pub struct Append {
     pub index: u64,
     /// The term it was proposed in; 0 where a kind has none.
     pub term: u64,
-    /// The payload, in parts that are written one behind the other.
+    /// The payload, in parts that are written one behind the other. The first of several is its head.
     pub payload: Vec<Bytes>,
 }
 
 impl Append {
     fn payload_bytes(&self) -> u64 {
         self.payload.iter().map(|part| to_u64(part.len())).sum()
+    }
+
+    /// The head, where reading it without the others is worth a checksum; else nothing.
+    fn head(&self) -> &[u8] {
+        let head: &[u8] = self.payload.first().map_or(&[], AsRef::as_ref);
+        let others = self.payload_bytes() - to_u64(head.len());
+        if others >= OTHERS_BYTES_MIN && u16::try_from(head.len()).is_ok() {
+            head
+        } else {
+            &[]
+        }
     }
 }
 
@@ -244,7 +258,8 @@ impl Writer {
         self.pieces.clear();
         let mut at = self.end;
         for (number, append) in group.iter().enumerate() {
-            let payload_bytes = append.payload_bytes();
+            let (payload_bytes, head) = (append.payload_bytes(), append.head());
+            let checksums = &self.file.checksums;
             if at + record::record_bytes(payload_bytes) > self.file.bytes {
                 return number;
             }
@@ -262,13 +277,16 @@ impl Writer {
                 },
                 before: self.before,
                 payload_bytes: u32::try_from(payload_bytes).expect("at most 20 MiB"),
-                payload_crc: self
-                    .file
-                    .checksums
-                    .of(append.payload.iter().map(AsRef::as_ref)),
+                payload_crc: checksums.of(append.payload.iter().map(AsRef::as_ref)),
+                head_bytes: u16::try_from(head.len()).unwrap_or_default(),
+                head_crc: if head.is_empty() {
+                    0
+                } else {
+                    checksums.of([head])
+                },
             };
             self.scratch
-                .extend_from_slice(&record::encode(&header, &self.file.checksums, at));
+                .extend_from_slice(&record::encode(&header, checksums, at));
             for (part, bytes) in append.payload.iter().enumerate() {
                 if bytes.len() < GATHER_BYTES {
                     self.scratch.extend_from_slice(bytes);

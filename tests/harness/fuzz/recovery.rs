@@ -279,6 +279,8 @@ impl Base {
             before: if says.kind >= 128 { words * 8 } else { 0 },
             payload_bytes: says.kind.into(),
             payload_crc: checksums.of([payload]),
+            head_bytes: 0,
+            head_crc: 0,
         };
         let mut record = record::encode(&header, checksums, place.position()).to_vec();
         record.extend_from_slice(payload);
