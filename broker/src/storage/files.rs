@@ -27,6 +27,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::error::{Damage, StorageError};
 use super::fs::{File, Fs, OpenMode};
 use super::record::{self, Checksums, HEADER_BYTES, Header};
@@ -351,20 +353,18 @@ impl JournalFile {
     }
 
     /// Reads a record again and checks all of it.
-    pub(super) fn read(&self, at: RecordAt) -> Result<Vec<u8>, StorageError> {
+    pub(super) fn read(&self, at: RecordAt) -> Result<Bytes, StorageError> {
         let damaged = || StorageError::damaged(&self.path, at.bytes(), Damage::Record);
         let payload_bytes = usize::try_from(at.length).map_err(|_| damaged())?;
-        let mut record = vec![0; HEADER_BYTES + payload_bytes];
-        let read = self
+        let record = self
             .file
-            .read_at(&mut record, at.position)
+            .read(HEADER_BYTES + payload_bytes, at.position)
             .map_err(StorageError::io("read", &self.path))?;
         let header = record::parse(&record, &self.checksums, at.position)
-            .filter(|header| read == record.len() && header.payload_bytes == at.length)
+            .filter(|header| header.payload_bytes == at.length)
             .ok_or_else(damaged)?;
         record::payload(&header, &record, &self.checksums).ok_or_else(damaged)?;
-        record.drain(..HEADER_BYTES);
-        Ok(record)
+        Ok(Bytes::from(record).slice(HEADER_BYTES..))
     }
 
     /// The header of the first record, if one of this file's generation stands there.

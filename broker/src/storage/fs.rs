@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::{Advice, FallocateFlags, FlockOperation, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 use rustix::rand::GetRandomFlags;
@@ -88,6 +89,13 @@ pub trait File: Send + Sync + Debug {
     fn write_at(&self, slices: &[IoSlice<'_>], offset: u64, dsync: bool) -> io::Result<Written>;
     /// Fills the buffer from `offset`; answers how many bytes there were before the file's end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// So many bytes from `offset` on, fewer at the file's end.
+    fn read(&self, length: usize, offset: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        let read = self.read_at(&mut bytes, offset)?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
     /// Makes everything written to this file durable. Never to be repeated after a failure: the
     /// kernel then forgets what was dirty, and the second call succeeds falsely.
     fn sync_data(&self) -> io::Result<()>;
@@ -280,6 +288,21 @@ impl File for SystemFile {
             }
         }
         Ok(filled)
+    }
+
+    /// Without zeros before: a backlog is read in pieces of a mebibyte.
+    fn read(&self, length: usize, offset: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(length);
+        while bytes.len() < length {
+            let at = offset + u64::try_from(bytes.len()).map_err(io::Error::other)?;
+            match rustix::io::pread(&self.0, spare_capacity(&mut bytes), at) {
+                Ok(0) => break,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        bytes.truncate(length);
+        Ok(bytes)
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -236,7 +236,7 @@ impl Reader {
             .kept
             .get(&number)
             .map(|it| Arc::clone(&it.file));
-        held.ok_or(retired)?.read(at).map(Bytes::from)
+        held.ok_or(retired)?.read(at)
     }
 }
 

@@ -327,12 +327,10 @@ impl OpenSegment {
     fn read(&self, at: RecordAt) -> Result<Bytes, StorageError> {
         let damaged = || StorageError::damaged(&self.path, at.bytes(), Damage::Record);
         let payload = usize::try_from(at.length).map_err(|_| damaged())?;
-        let mut bytes = vec![0; BLOCK_HEADER_BYTES + payload];
-        let read = self
+        let bytes = self
             .file
-            .read_at(&mut bytes, at.position)
+            .read(BLOCK_HEADER_BYTES + payload, at.position)
             .map_err(StorageError::io("read", &self.path))?;
-        bytes.truncate(read);
         parse_block(&bytes.into(), &self.checksums, at.position).ok_or_else(damaged)
     }
 
