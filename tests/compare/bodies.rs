@@ -1,9 +1,11 @@
 //! What is sent, and what came back of it.
 
+use std::time::Duration;
+
 /// Bytes of the number, or of one of the two stamps, that a body begins with.
-pub(crate) const NUMBER_BYTES: usize = 8;
-/// Two stamps.
-pub(crate) const STAMPS_BYTES: usize = 2 * NUMBER_BYTES;
+const NUMBER_BYTES: usize = 8;
+/// No body is smaller: it has room for both stamps.
+const SIZE_MIN: usize = 2 * NUMBER_BYTES;
 
 /// Bodies of one size that begin with consecutive numbers.
 #[derive(Clone, Debug)]
@@ -17,7 +19,7 @@ impl Bodies {
     /// Of these numbers.
     pub(crate) fn new(size: usize, numbers: std::ops::Range<u64>) -> Self {
         Self {
-            body: vec![b'x'; size.max(STAMPS_BYTES)],
+            body: vec![b'x'; size.max(SIZE_MIN)],
             next: numbers.start,
             end: numbers.end,
         }
@@ -88,9 +90,33 @@ impl Tally {
     }
 }
 
+/// Writes two stamps where another body has its number.
+pub(crate) fn stamp(body: &mut [u8], stamps: [Duration; 2]) {
+    for (place, stamp) in body.chunks_exact_mut(NUMBER_BYTES).zip(stamps) {
+        let nanos = u64::try_from(stamp.as_nanos()).unwrap_or(u64::MAX);
+        place.copy_from_slice(&nanos.to_be_bytes());
+    }
+}
+
+/// The stamps of a body; `None`: it is too short.
+pub(crate) fn stamps(body: &[u8]) -> Option<[Duration; 2]> {
+    let (first, rest) = body.split_first_chunk()?;
+    let second = rest.first_chunk()?;
+    Some([first, second].map(|place| Duration::from_nanos(u64::from_be_bytes(*place))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn both_stamps_travel_in_the_body() {
+        let both = [1_000, 1_040].map(Duration::from_micros);
+        let mut body = vec![0; 100];
+        stamp(&mut body, both);
+        assert_eq!(stamps(&body), Some(both));
+        assert_eq!(stamps(b"short"), None);
+    }
 
     #[test]
     fn the_shares_make_the_whole() {

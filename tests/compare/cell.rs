@@ -11,9 +11,9 @@ use tokio::task::JoinSet;
 use crate::bodies::{Bodies, Tally, shares};
 use crate::clock;
 use crate::figures::{CPU, Figures, MESSAGES, PER_SECOND, SECONDS, float, round, whole};
-use crate::peer::{Consume, Load, Peer, Publish, Shape};
+use crate::peer::{At, Consume, Load, Peer, Publish, Shape};
 use crate::server::Server;
-use crate::task::{Kind, Task};
+use crate::task::Task;
 use crate::usage;
 
 /// The timed part of a run, without its scale.
@@ -106,10 +106,6 @@ impl Timing {
 impl Cell<'_> {
     pub(crate) fn load(&self) -> Load {
         Load {
-            shape: match self.task.kind {
-                Kind::FanOut(readers) => Shape::FanOut(readers),
-                _ => Shape::Queue,
-            },
             size: self.task.size,
             batch: 256,
             window: if self.task.size > 512 { 2_048 } else { 4_096 },
@@ -125,25 +121,33 @@ impl Cell<'_> {
     }
 
     /// A new name with nothing in it, on a disk that has written what the cells before left to it.
-    pub(crate) async fn create(&self, shape: Shape) -> Result<String> {
+    pub(crate) async fn create(&self) -> Result<String> {
         tokio::task::spawn_blocking(rustix::fs::sync).await?;
         let name = format!("compare{:08x}", fastrand::u32(..));
-        self.peer.create(&self.server.place, &name, shape).await?;
+        self.peer.create(self.at(&name)).await?;
         Ok(name)
     }
 
-    /// Holds that so much is left, and removes it.
-    pub(crate) async fn conclude(&self, name: &str, shape: Shape, left: u64) -> Result<()> {
-        self.ensure_left(name, shape, left).await?;
-        self.peer.remove(&self.server.place, name, shape).await
+    fn at<'a>(&'a self, name: &'a str) -> At<'a> {
+        At {
+            place: &self.server.place,
+            name,
+            shape: self.task.shape(),
+        }
     }
 
-    pub(crate) async fn ensure_left(&self, name: &str, shape: Shape, wanted: u64) -> Result<()> {
+    /// Holds that so much is left, and removes it.
+    pub(crate) async fn conclude(&self, name: &str, left: u64) -> Result<()> {
+        self.ensure_left(name, left).await?;
+        self.peer.remove(self.at(name)).await
+    }
+
+    pub(crate) async fn ensure_left(&self, name: &str, wanted: u64) -> Result<()> {
         let began = clock::now();
         let mut look = tokio::time::interval(LOOK_EVERY);
         loop {
             look.tick().await;
-            let left = self.peer.left(&self.server.place, name, shape).await?;
+            let left = self.peer.left(self.at(name)).await?;
             if left == wanted {
                 return Ok(());
             }
@@ -153,28 +157,39 @@ impl Cell<'_> {
         }
     }
 
+    pub(crate) async fn publisher(&self, name: &str) -> Result<Box<dyn Publish>> {
+        self.peer.publisher(self.at(name), self.load()).await
+    }
+
+    /// One on each connection.
     pub(crate) async fn publishers(&self, name: &str) -> Result<Vec<Box<dyn Publish>>> {
         let mut publishers = Vec::new();
         for _ in 0..self.task.connections {
-            let made = self.peer.publisher(&self.server.place, name, self.load());
-            publishers.push(made.await?);
+            publishers.push(self.publisher(name).await?);
         }
         Ok(publishers)
     }
 
-    pub(crate) async fn consumers(
-        &self,
-        name: &str,
-        shape: Shape,
-    ) -> Result<Vec<Box<dyn Consume>>> {
-        let readers: Vec<_> = match shape {
+    /// All on one.
+    pub(crate) async fn sharing(&self, name: &str) -> Result<Vec<Box<dyn Publish>>> {
+        self.peer
+            .sharing(self.at(name), self.task.connections)
+            .await
+    }
+
+    pub(crate) async fn consumer(&self, name: &str) -> Result<Box<dyn Consume>> {
+        self.peer.consumer(self.at(name), None).await
+    }
+
+    /// One on each connection, or one for each reader.
+    pub(crate) async fn consumers(&self, name: &str) -> Result<Vec<Box<dyn Consume>>> {
+        let readers: Vec<_> = match self.task.shape() {
             Shape::Queue => vec![None; self.task.connections],
             Shape::FanOut(readers) => (0..readers).map(Some).collect(),
         };
         let mut consumers = Vec::new();
         for reader in readers {
-            let made = self.peer.consumer(&self.server.place, name, reader);
-            consumers.push(made.await?);
+            consumers.push(self.peer.consumer(self.at(name), reader).await?);
         }
         Ok(consumers)
     }

@@ -70,12 +70,12 @@ pub(crate) fn run(
                 if again || !peer.has(task.kind) {
                     continue;
                 }
-                let known = known.entry((peer.name(), index)).or_insert(None);
+                let known = known.entry((peer.row().name, index)).or_insert(None);
                 let Some(figures) = standing.cell(task, known)? else {
                     return Ok(false);
                 };
                 each(Run {
-                    row: peer.name(),
+                    row: peer.row().name,
                     task,
                     round,
                     figures: figures.map_err(|error| format!("{error:#}")),

@@ -31,9 +31,8 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::machine::Limits;
-use crate::peer::Peer;
+use crate::peer::{Peer, Row};
 use crate::plan::Plan;
-use crate::report::Row;
 
 fn main() -> Result<ExitCode> {
     let plan = Plan::parse(std::env::args().skip(1))?;
@@ -42,17 +41,20 @@ fn main() -> Result<ExitCode> {
     let wanted = |task: &task::Task| plan.wants_workload(task.kind.word());
     let tasks: Vec<_> = tasks.into_iter().filter(wanted).collect();
     let peers = found(&plan);
-    let rows: Vec<Row> = peers.iter().map(|peer| row(peer.as_ref())).collect();
+    let rows: Vec<Row> = peers.iter().map(|peer| peer.row()).collect();
     let versions: Value = peers.iter().map(|peer| version(peer.as_ref())).collect();
     let machine = machine::describe(&plan.dir);
-    let limits = Limits::measure(&plan.dir, plan.scale)?;
+    let before = Limits::measure(&plan.dir, plan.scale)?;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", report::limits(&limits))?;
+    writeln!(out, "{}", report::limits("before", &before))?;
     let mut runs = Vec::new();
     let finished = course::run(&plan, &peers, &tasks, |run| {
         eprintln!("{}", report::progress(&run));
         runs.push(run);
     })?;
+    // Others on the machine, and what was written meanwhile, show in the difference.
+    let after = Limits::measure(&plan.dir, plan.scale)?;
+    writeln!(out, "{}", report::limits("after", &after))?;
     write!(out, "{}", report::tables(&tasks, &rows, &runs))?;
     if let Some(path) = &plan.json {
         let (runs, medians) = report::record(&tasks, &rows, &runs);
@@ -60,7 +62,7 @@ fn main() -> Result<ExitCode> {
             "unix_seconds": clock::unix_seconds(),
             "settings": plan.record(),
             "machine": machine,
-            "limits": limits.record(),
+            "limits": { "before": before.record(), "after": after.record() },
             "versions": versions,
             "medians": medians,
             "runs": runs,
@@ -82,13 +84,14 @@ fn found(plan: &Plan) -> Vec<Box<dyn Peer>> {
     let mut missing: Option<&str> = None;
     let mut rows = peers::all();
     rows.retain(|peer| {
-        if !plan.wants_peer(peer.family(), peer.name()) {
+        let row = peer.row();
+        if !plan.wants_peer(row.family, row.name) {
             return false;
         }
         let is_there = peer.program().is_some();
-        if !is_there && missing != Some(peer.family()) {
-            missing = Some(peer.family());
-            eprintln!("{} is not installed: {}", peer.family(), peer.install());
+        if !is_there && missing != Some(row.family) {
+            missing = Some(row.family);
+            eprintln!("{} is not installed: {}", row.family, row.install);
         }
         is_there
     });
@@ -102,17 +105,10 @@ fn found(plan: &Plan) -> Vec<Box<dyn Peer>> {
     rows
 }
 
-fn row(peer: &dyn Peer) -> Row {
-    Row {
-        name: peer.name(),
-        durability: peer.durability(),
-    }
-}
-
 fn version(peer: &dyn Peer) -> Value {
     json!({
-        "row": peer.name(),
-        "durability": peer.durability(),
+        "row": peer.row().name,
+        "durability": peer.row().durability,
         "version": peer.version(),
     })
 }

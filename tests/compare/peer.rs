@@ -25,15 +25,17 @@ pub(crate) enum Shape {
     FanOut(usize),
 }
 
+/// A name on a server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct At<'a> {
+    pub(crate) place: &'a Place,
+    pub(crate) name: &'a str,
+    pub(crate) shape: Shape,
+}
+
 /// How one connection publishes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
-    /// Of the name.
-    #[cfg_attr(
-        not(feature = "peers"),
-        expect(dead_code, reason = "Siding publishes to all names alike")
-    )]
-    pub(crate) shape: Shape,
     /// Bytes of a body.
     pub(crate) size: usize,
     /// Messages that go together.
@@ -42,88 +44,66 @@ pub(crate) struct Load {
     pub(crate) window: usize,
 }
 
-/// A broker, in one durability: a row of the tables.
-pub(crate) trait Peer: Send + Sync {
+/// What a row of the tables is called.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
     /// The name `--peers` takes; several rows may share it.
-    fn family(&self) -> &'static str;
-
-    /// The name of the row.
-    fn name(&self) -> &'static str;
-
+    pub(crate) family: &'static str,
+    pub(crate) name: &'static str,
     /// What a confirm of this row means.
-    fn durability(&self) -> &'static str;
+    pub(crate) durability: &'static str,
+    /// How to get its server.
+    pub(crate) install: &'static str,
+}
+
+/// A broker, in one durability.
+pub(crate) trait Peer: Send + Sync {
+    fn row(&self) -> Row;
 
     /// Its server, if it is installed.
     fn program(&self) -> Option<PathBuf>;
 
-    /// The argument that makes the program tell its version.
-    fn version_flag(&self) -> &'static str {
-        "--version"
-    }
-
     fn version(&self) -> String {
-        let said = self
-            .program()
-            .map(|path| version(&path, self.version_flag()));
+        let said = self.program().map(|path| version(&path, "--version"));
         said.unwrap_or_default()
     }
 
-    /// How to get it.
-    fn install(&self) -> &'static str;
+    /// Whether it can do this at all.
+    fn has(&self, kind: Kind) -> bool;
 
     /// Writes what the server needs before its first start.
-    fn prepare(&self, _place: &Place) -> Result<()> {
+    fn prepare(&self, _: &Place) -> Result<()> {
         Ok(())
     }
 
     /// What runs beside the server.
-    fn helper(&self, _place: &Place) -> Option<Command> {
+    fn helper(&self, _: &Place) -> Option<Command> {
         None
     }
 
     /// The server itself.
     fn command(&self, place: &Place) -> Result<Command>;
 
-    /// Whether it has this at all.
-    fn has(&self, kind: Kind) -> bool {
-        kind != Kind::Shared
-    }
-
     /// Succeeds as soon as the server serves.
     fn ready<'a>(&'a self, place: &'a Place) -> Doing<'a, ()>;
 
-    fn create<'a>(&'a self, place: &'a Place, name: &'a str, shape: Shape) -> Doing<'a, ()>;
+    fn create<'a>(&'a self, at: At<'a>) -> Doing<'a, ()>;
 
-    fn remove<'a>(&'a self, place: &'a Place, name: &'a str, shape: Shape) -> Doing<'a, ()>;
+    fn remove<'a>(&'a self, at: At<'a>) -> Doing<'a, ()>;
 
     /// How many messages the server has that are not settled, over all readers.
-    fn left<'a>(&'a self, place: &'a Place, name: &'a str, shape: Shape) -> Doing<'a, u64>;
+    fn left<'a>(&'a self, at: At<'a>) -> Doing<'a, u64>;
 
     /// A publisher on a connection of its own.
-    fn publisher<'a>(
-        &'a self,
-        place: &'a Place,
-        name: &'a str,
-        load: Load,
-    ) -> Doing<'a, Box<dyn Publish>>;
+    fn publisher<'a>(&'a self, at: At<'a>, load: Load) -> Doing<'a, Box<dyn Publish>>;
 
     /// Publishers that share one connection, of who [has](Self::has) that.
-    fn sharing<'a>(
-        &'a self,
-        _place: &'a Place,
-        _name: &'a str,
-        _count: usize,
-    ) -> Doing<'a, Vec<Box<dyn Publish>>> {
+    fn sharing<'a>(&'a self, _: At<'a>, _count: usize) -> Doing<'a, Vec<Box<dyn Publish>>> {
         Box::pin(async { bail!("it has none") })
     }
 
     /// A consumer on a connection of its own: of the queue, or of this reader's share of a fan-out.
-    fn consumer<'a>(
-        &'a self,
-        place: &'a Place,
-        name: &'a str,
-        reader: Option<usize>,
-    ) -> Doing<'a, Box<dyn Consume>>;
+    fn consumer<'a>(&'a self, at: At<'a>, reader: Option<usize>) -> Doing<'a, Box<dyn Consume>>;
 }
 
 pub(crate) trait Publish: Send {

@@ -10,14 +10,8 @@ use crate::figures::{
     PER_SECOND, RESIDENT, RESTART, figure, medians, ratio, short,
 };
 use crate::machine::Limits;
+use crate::peer::Row;
 use crate::task::{Kind, Task};
-
-/// A broker in one durability.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Row {
-    pub(crate) name: &'static str,
-    pub(crate) durability: &'static str,
-}
 
 /// A column: its heading, the figure, and whether it is that of Siding by that of the row.
 type Column = (&'static str, &'static str, bool);
@@ -167,10 +161,10 @@ pub(crate) fn progress(run: &Run) -> String {
     format!("round {} · {name} · {title}: {said}", run.round)
 }
 
-/// The machine's limits, as the first table.
-pub(crate) fn limits(limits: &Limits) -> String {
+/// The machine's limits in a line, and when they were measured.
+pub(crate) fn limits(when: &str, limits: &Limits) -> String {
     format!(
-        "This machine: write + fdatasync of 4 KiB p50 {:.0} µs · sequential writes, a sync each MiB, \
+        "This machine, {when}: write + fdatasync of 4 KiB p50 {:.0} µs · sequential writes, a sync each MiB, \
          {:.0} MiB/s · loopback TCP {:.0} MiB/s · TCP echo p50 {:.0} µs",
         limits.sync_p50_us,
         limits.write_mib_per_second,
@@ -246,8 +240,10 @@ mod tests {
 
     fn rows() -> Vec<Row> {
         let row = |name| Row {
+            family: name,
             name,
             durability: "synced",
+            install: "",
         };
         vec![row("siding"), row("other"), row("absent")]
     }

@@ -1,5 +1,7 @@
 //! What is measured: the list of cells, and their names. Pure.
 
+use crate::peer::Shape;
+
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -54,6 +56,14 @@ impl Task {
         match (self.kind, self.connections) {
             (Kind::Latency(_), _) | (Kind::Single, 1) => 1,
             _ => 2,
+        }
+    }
+
+    /// How it uses its name.
+    pub(crate) const fn shape(&self) -> Shape {
+        match self.kind {
+            Kind::FanOut(readers) => Shape::FanOut(readers),
+            _ => Shape::Queue,
         }
     }
 

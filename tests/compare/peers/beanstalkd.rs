@@ -1,23 +1,22 @@
-//! beanstalkd. It has no kept asynchronous client: a small one that pipelines, for the commands used here.
+//! beanstalkd, by a small client of our own that pipelines: it has no kept asynchronous one.
+
+mod wire;
 
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
-use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use anyhow::{Context, Result, bail};
 
+use self::wire::{Reply, Wire};
 use crate::bodies::Bodies;
-use crate::peer::{Consume, Doing, Load, Peer, Publish, Shape, Visit};
-use crate::server::{Place, find};
+use crate::peer::{At, Consume, Doing, Load, Peer, Publish, Row, Visit};
+use crate::server::{Place, find, version};
 use crate::task::Kind;
 
 /// Reserves that are asked for together at most.
 const TAKEN: usize = 256;
 /// The first of them waits so long.
 const WAIT_SECONDS: u32 = 10;
-const READ_BYTES: usize = 256 << 10;
 
 /// beanstalkd with one `-f`.
 pub(crate) struct Beanstalkd {
@@ -25,23 +24,6 @@ pub(crate) struct Beanstalkd {
     pub(crate) durability: &'static str,
     /// Milliseconds between syncs; 0: one for each change.
     pub(crate) sync_ms: &'static str,
-}
-
-/// Commands out, replies in, in their order.
-struct Wire {
-    stream: TcpStream,
-    outgoing: BytesMut,
-    incoming: BytesMut,
-}
-
-/// One reply.
-enum Reply {
-    /// A job is ours.
-    Reserved { id: u64, body: BytesMut },
-    /// The text of an answer with data.
-    Ok(BytesMut),
-    /// Any other, with all its words.
-    Word(String),
 }
 
 struct Publishing {
@@ -60,89 +42,6 @@ struct Consuming {
     unconfirmed: usize,
     /// How many to reserve next.
     wanted: usize,
-}
-
-impl Wire {
-    async fn connect(place: &Place) -> Result<Self> {
-        let stream = TcpStream::connect(place.address()).await?;
-        stream.set_nodelay(true)?;
-        Ok(Self {
-            stream,
-            outgoing: BytesMut::new(),
-            incoming: BytesMut::with_capacity(READ_BYTES),
-        })
-    }
-
-    fn say(&mut self, line: &str) {
-        self.outgoing.extend_from_slice(line.as_bytes());
-        self.outgoing.extend_from_slice(b"\r\n");
-    }
-
-    fn put(&mut self, body: &[u8]) {
-        // Priority, delay, and seconds that a consumer may hold it.
-        self.say(&format!("put 0 0 600 {}", body.len()));
-        self.outgoing.extend_from_slice(body);
-        self.outgoing.extend_from_slice(b"\r\n");
-    }
-
-    async fn write(&mut self) -> Result<()> {
-        while self.outgoing.has_remaining() {
-            self.stream.write_buf(&mut self.outgoing).await?;
-        }
-        Ok(())
-    }
-
-    /// The next reply. Dropped while it waits it has lost nothing.
-    async fn reply(&mut self) -> Result<Reply> {
-        loop {
-            if let Some(reply) = parse(&mut self.incoming)? {
-                return Ok(reply);
-            }
-            self.incoming.reserve(READ_BYTES);
-            let read = self.stream.read_buf(&mut self.incoming).await?;
-            ensure!(read > 0, "the connection was closed");
-        }
-    }
-
-    async fn expect(&mut self, word: &str) -> Result<()> {
-        match self.reply().await? {
-            Reply::Word(said) if said.starts_with(word) => Ok(()),
-            Reply::Word(said) => bail!("{said} instead of {word}"),
-            _ => bail!("data instead of {word}"),
-        }
-    }
-}
-
-/// Takes a reply that is there as a whole.
-fn parse(incoming: &mut BytesMut) -> Result<Option<Reply>> {
-    let Some(end) = incoming.iter().position(|byte| *byte == b'\n') else {
-        return Ok(None);
-    };
-    let line = incoming.get(..end).unwrap_or_default();
-    let line = std::str::from_utf8(line)?.trim_end();
-    let mut words = line.split(' ');
-    let kind = words.next().unwrap_or_default();
-    if !matches!(kind, "RESERVED" | "OK") {
-        let said = line.to_owned();
-        incoming.advance(end + 1);
-        return Ok(Some(Reply::Word(said)));
-    }
-    let mut number = || words.next().context("a reply is cut short");
-    let id = match kind {
-        "RESERVED" => Some(number()?.parse()?),
-        _ => None,
-    };
-    let length: usize = number()?.parse()?;
-    if incoming.len() < end + 1 + length + 2 {
-        return Ok(None);
-    }
-    incoming.advance(end + 1);
-    let body = incoming.split_to(length);
-    incoming.advance(2);
-    Ok(Some(match id {
-        Some(id) => Reply::Reserved { id, body },
-        None => Reply::Ok(body),
-    }))
 }
 
 impl Beanstalkd {
@@ -164,28 +63,22 @@ impl Beanstalkd {
 }
 
 impl Peer for Beanstalkd {
-    fn family(&self) -> &'static str {
-        "beanstalkd"
-    }
-
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn durability(&self) -> &'static str {
-        self.durability
+    fn row(&self) -> Row {
+        Row {
+            family: "beanstalkd",
+            name: self.name,
+            durability: self.durability,
+            install: "apt-get install beanstalkd",
+        }
     }
 
     fn program(&self) -> Option<PathBuf> {
         find("beanstalkd")
     }
 
-    fn version_flag(&self) -> &'static str {
-        "-v"
-    }
-
-    fn install(&self) -> &'static str {
-        "apt-get install beanstalkd"
+    fn version(&self) -> String {
+        let said = self.program().map(|path| version(&path, "-v"));
+        said.unwrap_or_default()
     }
 
     fn has(&self, kind: Kind) -> bool {
@@ -214,23 +107,23 @@ impl Peer for Beanstalkd {
     }
 
     /// A tube is there as soon as it is used.
-    fn create<'a>(&'a self, _: &'a Place, _: &'a str, _: Shape) -> Doing<'a, ()> {
+    fn create<'a>(&'a self, _: At<'a>) -> Doing<'a, ()> {
         Box::pin(async { Ok(()) })
     }
 
     /// It cannot forget a tube: what is left is taken out.
-    fn remove<'a>(&'a self, place: &'a Place, name: &'a str, _: Shape) -> Doing<'a, ()> {
+    fn remove<'a>(&'a self, at: At<'a>) -> Doing<'a, ()> {
         Box::pin(async move {
-            let mut consuming = Self::consuming(place, name, 0).await?;
+            let mut consuming = Self::consuming(at.place, at.name, 0).await?;
             while consuming.take(&mut |_| ()).await? > 0 {}
             consuming.settled().await
         })
     }
 
-    fn left<'a>(&'a self, place: &'a Place, name: &'a str, _: Shape) -> Doing<'a, u64> {
+    fn left<'a>(&'a self, at: At<'a>) -> Doing<'a, u64> {
         Box::pin(async move {
-            let mut wire = Wire::connect(place).await?;
-            wire.say(&format!("stats-tube {name}"));
+            let mut wire = Wire::connect(at.place).await?;
+            wire.say(&format!("stats-tube {}", at.name));
             wire.write().await?;
             let text = match wire.reply().await? {
                 Reply::Ok(text) => String::from_utf8(text.to_vec())?,
@@ -248,15 +141,10 @@ impl Peer for Beanstalkd {
         })
     }
 
-    fn publisher<'a>(
-        &'a self,
-        place: &'a Place,
-        name: &'a str,
-        load: Load,
-    ) -> Doing<'a, Box<dyn Publish>> {
+    fn publisher<'a>(&'a self, at: At<'a>, load: Load) -> Doing<'a, Box<dyn Publish>> {
         Box::pin(async move {
-            let mut wire = Wire::connect(place).await?;
-            wire.say(&format!("use {name}"));
+            let mut wire = Wire::connect(at.place).await?;
+            wire.say(&format!("use {}", at.name));
             wire.write().await?;
             wire.expect("USING").await?;
             let publishing = Publishing {
@@ -268,14 +156,9 @@ impl Peer for Beanstalkd {
         })
     }
 
-    fn consumer<'a>(
-        &'a self,
-        place: &'a Place,
-        name: &'a str,
-        _: Option<usize>,
-    ) -> Doing<'a, Box<dyn Consume>> {
+    fn consumer<'a>(&'a self, at: At<'a>, _: Option<usize>) -> Doing<'a, Box<dyn Consume>> {
         Box::pin(async move {
-            let consuming = Self::consuming(place, name, WAIT_SECONDS).await?;
+            let consuming = Self::consuming(at.place, at.name, WAIT_SECONDS).await?;
             Ok(Box::new(consuming) as Box<dyn Consume>)
         })
     }
@@ -389,32 +272,5 @@ impl Consume for Consuming {
 
     fn settled(&mut self) -> Doing<'_, ()> {
         Box::pin(self.deleted())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reply_is_taken_only_when_it_is_there_as_a_whole() {
-        let text = b"INSERTED 7\r\nRESERVED 7 3\r\nabc\r\nOK 2\r\nok\r\n";
-        for cut in 0..text.len() {
-            let mut incoming = BytesMut::from(text.get(..cut).unwrap());
-            let mut replies = 0;
-            while parse(&mut incoming).unwrap().is_some() {
-                replies += 1;
-            }
-            incoming.extend_from_slice(text.get(cut..).unwrap());
-            while let Some(reply) = parse(&mut incoming).unwrap() {
-                replies += 1;
-                match reply {
-                    Reply::Reserved { id, body } => assert_eq!((id, &body[..]), (7, &b"abc"[..])),
-                    Reply::Ok(text) => assert_eq!(&text[..], b"ok"),
-                    Reply::Word(said) => assert_eq!(said, "INSERTED 7"),
-                }
-            }
-            assert_eq!(replies, 3, "cut at {cut}");
-        }
     }
 }

@@ -2,25 +2,21 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::process::Command;
-use std::task::Poll;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use async_nats::Client;
 use async_nats::jetstream::Context as JetStream;
 use async_nats::jetstream::consumer::AckPolicy;
 use async_nats::jetstream::consumer::pull::{Config as Pull, Stream as Pulled};
 use async_nats::jetstream::context::{ContextBuilder, PublishAckFuture};
-use async_nats::jetstream::message::Message;
 use async_nats::jetstream::stream::{Config as Log, RetentionPolicy, StorageType};
 use bytes::Bytes;
-use futures_core::Stream;
 
-use super::underway::Underway;
+use super::underway::{Underway, come};
 use crate::bodies::Bodies;
-use crate::peer::{Consume, Doing, Load, Peer, Publish, Shape, Visit};
+use crate::peer::{At, Consume, Doing, Load, Peer, Publish, Row, Shape, Visit};
 use crate::server::{Place, find};
 use crate::task::Kind;
 
@@ -75,24 +71,17 @@ impl Nats {
 }
 
 impl Peer for Nats {
-    fn family(&self) -> &'static str {
-        "nats"
-    }
-
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn durability(&self) -> &'static str {
-        self.durability
+    fn row(&self) -> Row {
+        Row {
+            family: "nats",
+            name: self.name,
+            durability: self.durability,
+            install: "apt-get install nats-server (from 2.10 on, for `sync_interval: always`)",
+        }
     }
 
     fn program(&self) -> Option<PathBuf> {
         find("nats-server")
-    }
-
-    fn install(&self) -> &'static str {
-        "apt-get install nats-server (from 2.10 on, for `sync_interval: always`)"
     }
 
     fn has(&self, _: Kind) -> bool {
@@ -124,21 +113,21 @@ impl Peer for Nats {
         })
     }
 
-    fn create<'a>(&'a self, place: &'a Place, name: &'a str, shape: Shape) -> Doing<'a, ()> {
+    fn create<'a>(&'a self, at: At<'a>) -> Doing<'a, ()> {
         Box::pin(async move {
-            let context = Self::connect(place).await?;
+            let context = Self::connect(at.place).await?;
             let config = Log {
-                name: name.to_owned(),
-                subjects: vec![name.to_owned()],
+                name: at.name.to_owned(),
+                subjects: vec![at.name.to_owned()],
                 storage: StorageType::File,
-                retention: match shape {
+                retention: match at.shape {
                     Shape::Queue => RetentionPolicy::WorkQueue,
                     Shape::FanOut(_) => RetentionPolicy::Limits,
                 },
                 ..Log::default()
             };
             let stream = context.create_stream(config).await?;
-            for (durable, ack_policy) in consumers(shape) {
+            for (durable, ack_policy) in consumers(at.shape) {
                 let config = Pull {
                     durable_name: Some(durable),
                     ack_policy,
@@ -152,22 +141,25 @@ impl Peer for Nats {
         })
     }
 
-    fn remove<'a>(&'a self, place: &'a Place, name: &'a str, _: Shape) -> Doing<'a, ()> {
+    fn remove<'a>(&'a self, at: At<'a>) -> Doing<'a, ()> {
         Box::pin(async move {
-            Self::connect(place).await?.delete_stream(name).await?;
+            Self::connect(at.place)
+                .await?
+                .delete_stream(at.name)
+                .await?;
             Ok(())
         })
     }
 
-    fn left<'a>(&'a self, place: &'a Place, name: &'a str, shape: Shape) -> Doing<'a, u64> {
+    fn left<'a>(&'a self, at: At<'a>) -> Doing<'a, u64> {
         Box::pin(async move {
-            let context = Self::connect(place).await?;
-            let mut stream = context.get_stream(name).await?;
-            if shape == Shape::Queue {
+            let context = Self::connect(at.place).await?;
+            let mut stream = context.get_stream(at.name).await?;
+            if at.shape == Shape::Queue {
                 return Ok(stream.info().await?.state.messages);
             }
             let mut left = 0;
-            for (durable, _) in consumers(shape) {
+            for (durable, _) in consumers(at.shape) {
                 let info = stream.consumer_info(durable).await?;
                 left += info.num_pending + info.num_ack_pending as u64;
             }
@@ -175,42 +167,27 @@ impl Peer for Nats {
         })
     }
 
-    fn publisher<'a>(
-        &'a self,
-        place: &'a Place,
-        name: &'a str,
-        load: Load,
-    ) -> Doing<'a, Box<dyn Publish>> {
+    fn publisher<'a>(&'a self, at: At<'a>, load: Load) -> Doing<'a, Box<dyn Publish>> {
         Box::pin(async move {
-            let context = Self::connect(place).await?;
-            let publishing = Publishing::new(context, name, load.window);
+            let context = Self::connect(at.place).await?;
+            let publishing = Publishing::new(context, at.name, load.window);
             Ok(Box::new(publishing) as Box<dyn Publish>)
         })
     }
 
-    fn sharing<'a>(
-        &'a self,
-        place: &'a Place,
-        name: &'a str,
-        count: usize,
-    ) -> Doing<'a, Vec<Box<dyn Publish>>> {
+    fn sharing<'a>(&'a self, at: At<'a>, count: usize) -> Doing<'a, Vec<Box<dyn Publish>>> {
         Box::pin(async move {
-            let context = Self::connect(place).await?;
-            let share = || Publishing::new(context.clone(), name, 1);
+            let context = Self::connect(at.place).await?;
+            let share = || Publishing::new(context.clone(), at.name, 1);
             Ok((0..count).map(|_| Box::new(share()) as _).collect())
         })
     }
 
-    fn consumer<'a>(
-        &'a self,
-        place: &'a Place,
-        name: &'a str,
-        reader: Option<usize>,
-    ) -> Doing<'a, Box<dyn Consume>> {
+    fn consumer<'a>(&'a self, at: At<'a>, reader: Option<usize>) -> Doing<'a, Box<dyn Consume>> {
         Box::pin(async move {
-            let context = Self::connect(place).await?;
+            let context = Self::connect(at.place).await?;
             let client = context.client();
-            let stream = context.get_stream(name).await?;
+            let stream = context.get_stream(at.name).await?;
             let found = stream.get_consumer::<Pull>(&durable(reader)).await;
             let consumer = found.map_err(|error| anyhow!("{error}"))?;
             let pull = consumer.stream().max_messages_per_batch(PULLED);
@@ -300,32 +277,10 @@ impl Publish for Publishing {
     }
 }
 
-impl Consuming {
-    /// What has come; waits while that is nothing.
-    async fn come(&mut self) -> Result<Vec<Message>> {
-        let mut come = Vec::new();
-        let ended = std::future::poll_fn(|context| {
-            while come.len() < TAKEN {
-                match Pin::new(&mut self.messages).poll_next(context) {
-                    Poll::Ready(Some(message)) => come.push(message),
-                    Poll::Ready(None) => return Poll::Ready(true),
-                    Poll::Pending if come.is_empty() => return Poll::Pending,
-                    Poll::Pending => break,
-                }
-            }
-            Poll::Ready(false)
-        });
-        let ended = ended.await;
-        ensure!(!ended || !come.is_empty(), "the consumer was closed");
-        let come: Result<Vec<_>, _> = come.into_iter().collect();
-        Ok(come?)
-    }
-}
-
 impl Consume for Consuming {
     fn take<'a>(&'a mut self, visit: &'a mut Visit<'_>) -> Doing<'a, u64> {
         Box::pin(async move {
-            let come = self.come().await?;
+            let come = come(&mut self.messages, TAKEN).await?;
             for message in &come {
                 visit(&message.payload);
             }

@@ -15,7 +15,7 @@ use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Statement};
 
 use super::underway::Underway;
 use crate::bodies::Bodies;
-use crate::peer::{Consume, Doing, Load, Peer, Publish, Shape, Visit};
+use crate::peer::{At, Consume, Doing, Load, Peer, Publish, Row, Visit};
 use crate::server::{Place, find};
 use crate::task::Kind;
 
@@ -103,16 +103,13 @@ fn as_user(program: &Path) -> Command {
 }
 
 impl Peer for Postgres {
-    fn family(&self) -> &'static str {
-        "postgres"
-    }
-
-    fn name(&self) -> &'static str {
-        "postgres"
-    }
-
-    fn durability(&self) -> &'static str {
-        "synced before confirm"
+    fn row(&self) -> Row {
+        Row {
+            family: "postgres",
+            name: "postgres",
+            durability: "synced before confirm",
+            install: "apt-get install postgresql",
+        }
     }
 
     fn program(&self) -> Option<PathBuf> {
@@ -124,10 +121,6 @@ impl Peer for Postgres {
             .map(|dir| dir.path().join("bin/postgres"));
         let there = programs.filter(|path| path.is_file());
         there.max().or_else(|| find("postgres"))
-    }
-
-    fn install(&self) -> &'static str {
-        "apt-get install postgresql"
     }
 
     fn has(&self, kind: Kind) -> bool {
@@ -177,9 +170,10 @@ impl Peer for Postgres {
         })
     }
 
-    fn create<'a>(&'a self, place: &'a Place, name: &'a str, _: Shape) -> Doing<'a, ()> {
+    fn create<'a>(&'a self, at: At<'a>) -> Doing<'a, ()> {
         Box::pin(async move {
-            let (client, _) = Self::connect(place).await?;
+            let name = at.name;
+            let (client, _) = Self::connect(at.place).await?;
             let create = format!(
                 "CREATE TABLE {name} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
                  body bytea NOT NULL)"
@@ -188,35 +182,33 @@ impl Peer for Postgres {
         })
     }
 
-    fn remove<'a>(&'a self, place: &'a Place, name: &'a str, _: Shape) -> Doing<'a, ()> {
+    fn remove<'a>(&'a self, at: At<'a>) -> Doing<'a, ()> {
         Box::pin(async move {
-            let (client, _) = Self::connect(place).await?;
+            let name = at.name;
+            let (client, _) = Self::connect(at.place).await?;
             Ok(client.batch_execute(&format!("DROP TABLE {name}")).await?)
         })
     }
 
-    fn left<'a>(&'a self, place: &'a Place, name: &'a str, _: Shape) -> Doing<'a, u64> {
+    fn left<'a>(&'a self, at: At<'a>) -> Doing<'a, u64> {
         Box::pin(async move {
-            let (client, _) = Self::connect(place).await?;
+            let name = at.name;
+            let (client, _) = Self::connect(at.place).await?;
             let count = format!("SELECT count(*) FROM {name}");
             let row = client.query_one(&count, &[]).await?;
             Ok(u64::try_from(row.try_get::<_, i64>(0)?)?)
         })
     }
 
-    fn publisher<'a>(
-        &'a self,
-        place: &'a Place,
-        name: &'a str,
-        load: Load,
-    ) -> Doing<'a, Box<dyn Publish>> {
+    fn publisher<'a>(&'a self, at: At<'a>, load: Load) -> Doing<'a, Box<dyn Publish>> {
         Box::pin(async move {
-            let (client, _) = Self::connect(place).await?;
+            let name = at.name;
+            let (client, _) = Self::connect(at.place).await?;
             let insert = format!("INSERT INTO {name} (body) SELECT unnest($1::bytea[])");
             let publishing = Publishing {
                 insert: client.prepare(&insert).await?,
                 client: Arc::new(client),
-                table: name.to_owned(),
+                table: at.name.to_owned(),
                 // All of the window but what is under way already.
                 rows: (load.window / INSERTS).max(1),
                 single: None,
@@ -225,14 +217,10 @@ impl Peer for Postgres {
         })
     }
 
-    fn consumer<'a>(
-        &'a self,
-        place: &'a Place,
-        name: &'a str,
-        _: Option<usize>,
-    ) -> Doing<'a, Box<dyn Consume>> {
+    fn consumer<'a>(&'a self, at: At<'a>, _: Option<usize>) -> Doing<'a, Box<dyn Consume>> {
         Box::pin(async move {
-            let (client, told) = Self::connect(place).await?;
+            let name = at.name;
+            let (client, told) = Self::connect(at.place).await?;
             client.batch_execute(&format!("LISTEN {name}")).await?;
             let delete = format!(
                 "DELETE FROM {name} WHERE id = ANY(ARRAY(SELECT id FROM {name} ORDER BY id \

@@ -2,13 +2,9 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::process::Command;
-use std::task::Poll;
 
-use anyhow::{Context, Result, bail, ensure};
-use futures_core::Stream;
-use lapin::message::Delivery;
+use anyhow::{Context, Result, ensure};
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
     ConfirmSelectOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions,
@@ -20,8 +16,9 @@ use lapin::{
     ExchangeKind, PublisherConfirm,
 };
 
+use super::underway::come;
 use crate::bodies::Bodies;
-use crate::peer::{Consume, Doing, Load, Peer, Publish, Shape, Visit};
+use crate::peer::{At, Consume, Doing, Load, Peer, Publish, Row, Shape, Visit};
 use crate::server::{Place, find};
 use crate::task::Kind;
 
@@ -86,16 +83,13 @@ fn queue(name: &str, reader: Option<usize>) -> String {
 }
 
 impl Peer for RabbitMq {
-    fn family(&self) -> &'static str {
-        "rabbitmq"
-    }
-
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn durability(&self) -> &'static str {
-        self.durability
+    fn row(&self) -> Row {
+        Row {
+            family: "rabbitmq",
+            name: self.name,
+            durability: self.durability,
+            install: "apt-get install rabbitmq-server",
+        }
     }
 
     fn program(&self) -> Option<PathBuf> {
@@ -114,10 +108,6 @@ impl Peer for RabbitMq {
         let mut names = installed.flatten().map(|entry| entry.file_name());
         let name = names.next().and_then(|name| name.into_string().ok());
         name.unwrap_or_else(|| "unknown".to_owned())
-    }
-
-    fn install(&self) -> &'static str {
-        "apt-get install rabbitmq-server"
     }
 
     fn has(&self, kind: Kind) -> bool {
@@ -165,27 +155,28 @@ impl Peer for RabbitMq {
         })
     }
 
-    fn create<'a>(&'a self, place: &'a Place, name: &'a str, shape: Shape) -> Doing<'a, ()> {
+    fn create<'a>(&'a self, at: At<'a>) -> Doing<'a, ()> {
         Box::pin(async move {
-            let (_connection, channel) = Self::connect(place).await?;
+            let (_connection, channel) = Self::connect(at.place).await?;
             let options = ExchangeDeclareOptions {
                 durable: true,
                 ..ExchangeDeclareOptions::default()
             };
             let none = FieldTable::default;
-            if let Shape::FanOut(_) = shape {
+            if let Shape::FanOut(_) = at.shape {
                 let declared =
-                    channel.exchange_declare(name.into(), ExchangeKind::Fanout, options, none());
+                    channel.exchange_declare(at.name.into(), ExchangeKind::Fanout, options, none());
                 declared.await?;
             }
-            for queue in queues(name, shape) {
+            for queue in queues(at.name, at.shape) {
                 let queue: ShortString = queue.into();
                 let options = QueueDeclareOptions::durable();
                 let declared = channel.queue_declare(queue.clone(), options, self.arguments());
                 declared.await?;
-                if let Shape::FanOut(_) = shape {
+                if let Shape::FanOut(_) = at.shape {
                     let options = QueueBindOptions::default();
-                    let bound = channel.queue_bind(queue, name.into(), "".into(), options, none());
+                    let bound =
+                        channel.queue_bind(queue, at.name.into(), "".into(), options, none());
                     bound.await?;
                 }
             }
@@ -193,26 +184,26 @@ impl Peer for RabbitMq {
         })
     }
 
-    fn remove<'a>(&'a self, place: &'a Place, name: &'a str, shape: Shape) -> Doing<'a, ()> {
+    fn remove<'a>(&'a self, at: At<'a>) -> Doing<'a, ()> {
         Box::pin(async move {
-            let (_connection, channel) = Self::connect(place).await?;
-            for queue in queues(name, shape) {
+            let (_connection, channel) = Self::connect(at.place).await?;
+            for queue in queues(at.name, at.shape) {
                 let options = QueueDeleteOptions::default();
                 channel.queue_delete(queue.into(), options).await?;
             }
-            if let Shape::FanOut(_) = shape {
+            if let Shape::FanOut(_) = at.shape {
                 let options = ExchangeDeleteOptions::default();
-                channel.exchange_delete(name.into(), options).await?;
+                channel.exchange_delete(at.name.into(), options).await?;
             }
             Ok(())
         })
     }
 
-    fn left<'a>(&'a self, place: &'a Place, name: &'a str, shape: Shape) -> Doing<'a, u64> {
+    fn left<'a>(&'a self, at: At<'a>) -> Doing<'a, u64> {
         Box::pin(async move {
-            let (_connection, channel) = Self::connect(place).await?;
+            let (_connection, channel) = Self::connect(at.place).await?;
             let mut left = 0;
-            for queue in queues(name, shape) {
+            for queue in queues(at.name, at.shape) {
                 let options = QueueDeclareOptions::durable().passive();
                 let declared = channel.queue_declare(queue.into(), options, self.arguments());
                 left += u64::from(declared.await?.message_count());
@@ -221,20 +212,15 @@ impl Peer for RabbitMq {
         })
     }
 
-    fn publisher<'a>(
-        &'a self,
-        place: &'a Place,
-        name: &'a str,
-        load: Load,
-    ) -> Doing<'a, Box<dyn Publish>> {
+    fn publisher<'a>(&'a self, at: At<'a>, load: Load) -> Doing<'a, Box<dyn Publish>> {
         Box::pin(async move {
-            let (connection, channel) = Self::connect(place).await?;
+            let (connection, channel) = Self::connect(at.place).await?;
             channel
                 .confirm_select(ConfirmSelectOptions::default())
                 .await?;
-            let (exchange, routing_key) = match load.shape {
-                Shape::Queue => ("", name),
-                Shape::FanOut(_) => (name, ""),
+            let (exchange, routing_key) = match at.shape {
+                Shape::Queue => ("", at.name),
+                Shape::FanOut(_) => (at.name, ""),
             };
             let publishing = Publishing {
                 _connection: connection,
@@ -248,19 +234,14 @@ impl Peer for RabbitMq {
         })
     }
 
-    fn consumer<'a>(
-        &'a self,
-        place: &'a Place,
-        name: &'a str,
-        reader: Option<usize>,
-    ) -> Doing<'a, Box<dyn Consume>> {
+    fn consumer<'a>(&'a self, at: At<'a>, reader: Option<usize>) -> Doing<'a, Box<dyn Consume>> {
         Box::pin(async move {
-            let (connection, channel) = Self::connect(place).await?;
+            let (connection, channel) = Self::connect(at.place).await?;
             channel
                 .basic_qos(PREFETCH, BasicQosOptions::default())
                 .await?;
             let consumer = channel.basic_consume(
-                queue(name, reader).into(),
+                queue(at.name, reader).into(),
                 "".into(),
                 BasicConsumeOptions::default(),
                 FieldTable::default(),
@@ -331,33 +312,10 @@ impl Publish for Publishing {
     }
 }
 
-impl Consuming {
-    /// What has come; waits while that is nothing.
-    async fn come(&mut self) -> Result<Vec<Delivery>> {
-        let mut come = Vec::new();
-        let ended = std::future::poll_fn(|context| {
-            while come.len() < TAKEN {
-                match Pin::new(&mut self.consumer).poll_next(context) {
-                    Poll::Ready(Some(delivery)) => come.push(delivery),
-                    Poll::Ready(None) => return Poll::Ready(true),
-                    Poll::Pending if come.is_empty() => return Poll::Pending,
-                    Poll::Pending => break,
-                }
-            }
-            Poll::Ready(false)
-        });
-        if ended.await && come.is_empty() {
-            bail!("the consumer was closed");
-        }
-        let come: Result<Vec<_>, _> = come.into_iter().collect();
-        Ok(come?)
-    }
-}
-
 impl Consume for Consuming {
     fn take<'a>(&'a mut self, visit: &'a mut Visit<'_>) -> Doing<'a, u64> {
         Box::pin(async move {
-            let come = self.come().await?;
+            let come = come(&mut self.consumer, TAKEN).await?;
             for delivery in &come {
                 ensure!(!delivery.redelivered, "a message came again");
                 visit(&delivery.data);

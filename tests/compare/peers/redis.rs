@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::underway::Underway;
 use crate::bodies::Bodies;
-use crate::peer::{Consume, Doing, Load, Peer, Publish, Shape, Visit};
+use crate::peer::{At, Consume, Doing, Load, Peer, Publish, Row, Shape, Visit};
 use crate::server::{Place, find};
 use crate::task::Kind;
 
@@ -64,24 +64,17 @@ impl Redis {
 }
 
 impl Peer for Redis {
-    fn family(&self) -> &'static str {
-        "redis"
-    }
-
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn durability(&self) -> &'static str {
-        self.durability
+    fn row(&self) -> Row {
+        Row {
+            family: "redis",
+            name: self.name,
+            durability: self.durability,
+            install: "apt-get install redis-server",
+        }
     }
 
     fn program(&self) -> Option<PathBuf> {
         find("redis-server")
-    }
-
-    fn install(&self) -> &'static str {
-        "apt-get install redis-server"
     }
 
     fn has(&self, _: Kind) -> bool {
@@ -106,12 +99,12 @@ impl Peer for Redis {
         })
     }
 
-    fn create<'a>(&'a self, place: &'a Place, name: &'a str, shape: Shape) -> Doing<'a, ()> {
+    fn create<'a>(&'a self, at: At<'a>) -> Doing<'a, ()> {
         Box::pin(async move {
-            let mut connection = Self::connect(place).await?;
-            for group in groups(shape) {
+            let mut connection = Self::connect(at.place).await?;
+            for group in groups(at.shape) {
                 let mut create = cmd("XGROUP");
-                create.arg("CREATE").arg(name).arg(group).arg("0");
+                create.arg("CREATE").arg(at.name).arg(group).arg("0");
                 let created = create.arg("MKSTREAM").query_async(&mut connection);
                 let () = created.await?;
             }
@@ -119,22 +112,25 @@ impl Peer for Redis {
         })
     }
 
-    fn remove<'a>(&'a self, place: &'a Place, name: &'a str, _: Shape) -> Doing<'a, ()> {
+    fn remove<'a>(&'a self, at: At<'a>) -> Doing<'a, ()> {
         Box::pin(async move {
-            let mut connection = Self::connect(place).await?;
-            Ok(cmd("DEL").arg(name).query_async(&mut connection).await?)
+            let mut connection = Self::connect(at.place).await?;
+            Ok(cmd("DEL").arg(at.name).query_async(&mut connection).await?)
         })
     }
 
-    fn left<'a>(&'a self, place: &'a Place, name: &'a str, shape: Shape) -> Doing<'a, u64> {
+    fn left<'a>(&'a self, at: At<'a>) -> Doing<'a, u64> {
         Box::pin(async move {
-            let mut connection = Self::connect(place).await?;
-            if shape == Shape::Queue {
-                return Ok(cmd("XLEN").arg(name).query_async(&mut connection).await?);
+            let mut connection = Self::connect(at.place).await?;
+            if at.shape == Shape::Queue {
+                return Ok(cmd("XLEN")
+                    .arg(at.name)
+                    .query_async(&mut connection)
+                    .await?);
             }
             let mut pending = 0;
-            for group in groups(shape) {
-                let asked = cmd("XPENDING").arg(name).arg(group).to_owned();
+            for group in groups(at.shape) {
+                let asked = cmd("XPENDING").arg(at.name).arg(group).to_owned();
                 let answer: Value = asked.query_async(&mut connection).await?;
                 let count = array(&answer).and_then(|parts| parts.first());
                 let Some(Value::Int(count)) = count else {
@@ -146,48 +142,32 @@ impl Peer for Redis {
         })
     }
 
-    fn publisher<'a>(
-        &'a self,
-        place: &'a Place,
-        name: &'a str,
-        load: Load,
-    ) -> Doing<'a, Box<dyn Publish>> {
+    fn publisher<'a>(&'a self, at: At<'a>, load: Load) -> Doing<'a, Box<dyn Publish>> {
         Box::pin(async move {
-            let connection = Self::connect(place).await?;
-            Ok(Box::new(Publishing::new(connection, name, load)) as Box<dyn Publish>)
+            let connection = Self::connect(at.place).await?;
+            Ok(Box::new(Publishing::new(connection, at.name, load)) as Box<dyn Publish>)
         })
     }
 
-    fn sharing<'a>(
-        &'a self,
-        place: &'a Place,
-        name: &'a str,
-        count: usize,
-    ) -> Doing<'a, Vec<Box<dyn Publish>>> {
+    fn sharing<'a>(&'a self, at: At<'a>, count: usize) -> Doing<'a, Vec<Box<dyn Publish>>> {
         Box::pin(async move {
-            let connection = Self::connect(place).await?;
+            let connection = Self::connect(at.place).await?;
             let load = Load {
-                shape: Shape::Queue,
                 size: 0,
                 batch: 1,
                 window: 1,
             };
-            let share = || Publishing::new(connection.clone(), name, load);
+            let share = || Publishing::new(connection.clone(), at.name, load);
             Ok((0..count).map(|_| Box::new(share()) as _).collect())
         })
     }
 
-    fn consumer<'a>(
-        &'a self,
-        place: &'a Place,
-        name: &'a str,
-        reader: Option<usize>,
-    ) -> Doing<'a, Box<dyn Consume>> {
+    fn consumer<'a>(&'a self, at: At<'a>, reader: Option<usize>) -> Doing<'a, Box<dyn Consume>> {
         Box::pin(async move {
             let consuming = Consuming {
-                reads: Self::connect(place).await?,
-                acks: Self::connect(place).await?,
-                stream: name.into(),
+                reads: Self::connect(at.place).await?,
+                acks: Self::connect(at.place).await?,
+                stream: at.name.into(),
                 group: group(reader).into(),
                 consumer: format!("c{:08x}", fastrand::u32(..)),
                 deletes: reader.is_none(),

@@ -11,7 +11,7 @@ use siding::{Client, Consumer, Publisher, Start};
 use siding_tests::binaries::binary;
 
 use crate::bodies::Bodies;
-use crate::peer::{Consume, Doing, Load, Peer, Publish, Shape, Visit};
+use crate::peer::{At, Consume, Doing, Load, Peer, Publish, Row, Shape, Visit};
 use crate::server::Place;
 use crate::task::Kind;
 
@@ -43,24 +43,17 @@ impl Siding {
 }
 
 impl Peer for Siding {
-    fn family(&self) -> &'static str {
-        "siding"
-    }
-
-    fn name(&self) -> &'static str {
-        "siding"
-    }
-
-    fn durability(&self) -> &'static str {
-        "synced before confirm"
+    fn row(&self) -> Row {
+        Row {
+            family: "siding",
+            name: "siding",
+            durability: "synced before confirm",
+            install: "cargo build --release",
+        }
     }
 
     fn program(&self) -> Option<PathBuf> {
         Some(binary("sidingd"))
-    }
-
-    fn install(&self) -> &'static str {
-        "cargo build --release"
     }
 
     fn has(&self, _: Kind) -> bool {
@@ -81,22 +74,22 @@ impl Peer for Siding {
         })
     }
 
-    fn create<'a>(&'a self, place: &'a Place, name: &'a str, shape: Shape) -> Doing<'a, ()> {
+    fn create<'a>(&'a self, at: At<'a>) -> Doing<'a, ()> {
         Box::pin(async move {
-            let client = Self::client(place).await?;
-            let Shape::FanOut(readers) = shape else {
+            let client = Self::client(at.place).await?;
+            let Shape::FanOut(readers) = at.shape else {
                 let settings = QueueSettings {
                     max_messages: Some(MAX_MESSAGES),
                     max_bytes: Some(MAX_BYTES_MAX),
                     ..QueueSettings::default()
                 };
-                return Ok(client.create_queue(name, settings).await?);
+                return Ok(client.create_queue(at.name, settings).await?);
             };
             let settings = TopicSettings::default();
-            client.create_topic(name, settings).await?;
+            client.create_topic(at.name, settings).await?;
             for reader in 0..readers {
                 let settings = DeliverySettings::default();
-                let address = address(name, Some(reader));
+                let address = address(at.name, Some(reader));
                 let made = client.create_subscription(&address, settings, Start::Earliest);
                 made.await?;
             }
@@ -104,29 +97,24 @@ impl Peer for Siding {
         })
     }
 
-    fn remove<'a>(&'a self, place: &'a Place, name: &'a str, _: Shape) -> Doing<'a, ()> {
-        Box::pin(async move { Ok(Self::client(place).await?.delete(name).await?) })
+    fn remove<'a>(&'a self, at: At<'a>) -> Doing<'a, ()> {
+        Box::pin(async move { Ok(Self::client(at.place).await?.delete(at.name).await?) })
     }
 
-    fn left<'a>(&'a self, place: &'a Place, name: &'a str, _: Shape) -> Doing<'a, u64> {
+    fn left<'a>(&'a self, at: At<'a>) -> Doing<'a, u64> {
         Box::pin(async move {
-            let info = Self::client(place).await?.describe(name).await?;
+            let info = Self::client(at.place).await?.describe(at.name).await?;
             let books = info.subscriptions.iter().filter_map(|one| one.books);
             let left = books.map(|books| books.ready + books.delayed + books.leased + books.dead);
             Ok(left.sum())
         })
     }
 
-    fn publisher<'a>(
-        &'a self,
-        place: &'a Place,
-        name: &'a str,
-        load: Load,
-    ) -> Doing<'a, Box<dyn Publish>> {
+    fn publisher<'a>(&'a self, at: At<'a>, load: Load) -> Doing<'a, Box<dyn Publish>> {
         Box::pin(async move {
-            let client = Self::client(place).await?;
+            let client = Self::client(at.place).await?;
             let publisher = client
-                .publisher(name)
+                .publisher(at.name)
                 .batch(u32::try_from(load.batch)?)
                 .batch_bytes((load.batch * (load.size + MESSAGE_BYTES)).clamp(64 << 10, 1 << 20))
                 .window(load.window as u64)
@@ -140,15 +128,10 @@ impl Peer for Siding {
         })
     }
 
-    fn sharing<'a>(
-        &'a self,
-        place: &'a Place,
-        name: &'a str,
-        count: usize,
-    ) -> Doing<'a, Vec<Box<dyn Publish>>> {
+    fn sharing<'a>(&'a self, at: At<'a>, count: usize) -> Doing<'a, Vec<Box<dyn Publish>>> {
         Box::pin(async move {
-            let client = Self::client(place).await?;
-            let publisher = Arc::new(client.publisher(name).open().await?);
+            let client = Self::client(at.place).await?;
+            let publisher = Arc::new(client.publisher(at.name).open().await?);
             let share = || Publishing {
                 _client: client.clone(),
                 publisher: Arc::clone(&publisher),
@@ -157,16 +140,11 @@ impl Peer for Siding {
         })
     }
 
-    fn consumer<'a>(
-        &'a self,
-        place: &'a Place,
-        name: &'a str,
-        reader: Option<usize>,
-    ) -> Doing<'a, Box<dyn Consume>> {
+    fn consumer<'a>(&'a self, at: At<'a>, reader: Option<usize>) -> Doing<'a, Box<dyn Consume>> {
         Box::pin(async move {
-            let client = Self::client(place).await?;
+            let client = Self::client(at.place).await?;
             let consumer = client
-                .consumer(&address(name, reader))
+                .consumer(&address(at.name, reader))
                 .window(CONSUME_WINDOW)
                 .window_bytes(WINDOW_BYTES as u64);
             let consumer = consumer.open().await?;

@@ -1,6 +1,10 @@
-//! Answers that are awaited later.
+//! What pipelining takes: answers that are awaited later, messages taken as they come.
 
-use anyhow::Result;
+use std::pin::Pin;
+use std::task::Poll;
+
+use anyhow::{Result, ensure};
+use futures_core::Stream;
 use tokio::task::JoinSet;
 
 /// So many tasks at most.
@@ -43,4 +47,31 @@ impl Underway {
         }
         Ok(())
     }
+}
+
+/// What has come on a stream, so many at most; waits while that is nothing.
+pub(super) async fn come<T, E>(
+    stream: &mut (impl Stream<Item = Result<T, E>> + Unpin),
+    most: usize,
+) -> Result<Vec<T>>
+where
+    E: Into<anyhow::Error>,
+{
+    let mut come = Vec::new();
+    let ended = std::future::poll_fn(|context| {
+        while come.len() < most {
+            match Pin::new(&mut *stream).poll_next(context) {
+                Poll::Ready(Some(item)) => come.push(item),
+                Poll::Ready(None) => return Poll::Ready(true),
+                Poll::Pending if come.is_empty() => return Poll::Pending,
+                Poll::Pending => break,
+            }
+        }
+        Poll::Ready(false)
+    });
+    let ended = ended.await;
+    ensure!(!ended || !come.is_empty(), "the consumer was closed");
+    come.into_iter()
+        .map(|item| item.map_err(Into::into))
+        .collect()
 }

@@ -13,7 +13,6 @@ use crate::clock;
 use crate::figures::{
     CPU, DRAIN, FILL, Figures, MESSAGES, RESIDENT, RESTART, SECONDS, float, round, whole,
 };
-use crate::peer::Shape;
 use crate::usage;
 
 const MESSAGES_WANTED: u64 = 5_000_000;
@@ -33,16 +32,16 @@ struct Watched {
 pub(super) async fn run(cell: &mut Cell<'_>) -> Result<Figures> {
     let wanted = whole(float(MESSAGES_WANTED) * cell.scale.min(1.0));
     let size = cell.task.size;
-    let queue = cell.create(Shape::Queue).await?;
+    let queue = cell.create().await?;
     let watched = Watched::start(cell.server.pid());
     let cpu = usage::cpu_seconds(cell.server.pid());
     let (count, fill) = fill(cell, &queue, wanted).await?;
     let filling_cpu = usage::cpu_seconds(cell.server.pid()) - cpu;
     let filled_mib = watched.stop();
-    cell.ensure_left(&queue, Shape::Queue, count).await?;
+    cell.ensure_left(&queue, count).await?;
     let began = cell.server.restart(cell.peer).await?;
     let watched = Watched::start(cell.server.pid());
-    let mut consumer = cell.peer.consumer(&cell.server.place, &queue, None).await?;
+    let mut consumer = cell.consumer(&queue).await?;
     let mut tally = Tally::default();
     let (mut first, mut draining) = (None, clock::now());
     while tally.count < count {
@@ -58,7 +57,7 @@ pub(super) async fn run(cell: &mut Cell<'_>) -> Result<Figures> {
     let seconds = clock::seconds_since(began);
     ensure!(tally == Tally::whole(count), "other messages came back");
     let cpu = filling_cpu + usage::cpu_seconds(cell.server.pid());
-    cell.conclude(&queue, Shape::Queue, 0).await?;
+    cell.conclude(&queue, 0).await?;
     Ok(vec![
         (FILL, fill.round()),
         (DRAIN, drain.round()),
@@ -73,7 +72,7 @@ pub(super) async fn run(cell: &mut Cell<'_>) -> Result<Figures> {
 /// Publishes as many as are wanted, or as the time allows; how many, and how many a second.
 async fn fill(cell: &Cell<'_>, queue: &str, mut wanted: u64) -> Result<(u64, f64)> {
     let load = cell.load();
-    let mut publisher = cell.peer.publisher(&cell.server.place, queue, load).await?;
+    let mut publisher = cell.publisher(queue).await?;
     let began = clock::now();
     let (mut done, mut step) = (0, FIRST_STEP);
     while done < wanted {

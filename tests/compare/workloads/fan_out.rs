@@ -5,18 +5,16 @@ use tokio::task::JoinSet;
 
 use crate::cell::{Cell, consume_all, publish_all};
 use crate::figures::Figures;
-use crate::peer::Shape;
 
 /// Readers that are slower than the publisher leave so much behind at most.
 const PUBLISHED_BYTES_MAX: u64 = 512 << 20;
 
 pub(super) async fn run(cell: &mut Cell<'_>, readers: usize) -> Result<Figures> {
-    let shape = Shape::FanOut(readers);
     let most = PUBLISHED_BYTES_MAX / cell.task.size as u64;
     let once = async |cell: &Cell<'_>, count| {
-        let topic = cell.create(shape).await?;
+        let topic = cell.create().await?;
         let publishers = cell.publishers(&topic).await?;
-        let consumers = cell.consumers(&topic, shape).await?;
+        let consumers = cell.consumers(&topic).await?;
         let timed = cell.timed();
         let mut running = JoinSet::new();
         for consumer in consumers {
@@ -27,7 +25,7 @@ pub(super) async fn run(cell: &mut Cell<'_>, readers: usize) -> Result<Figures> 
             ended??;
         }
         let timing = timed.stop(count);
-        cell.conclude(&topic, shape, 0).await?;
+        cell.conclude(&topic, 0).await?;
         Ok(timing)
     };
     let mut timing = cell.calibrated(most, once).await?;

@@ -1,10 +1,10 @@
 //! The way of single messages at a fixed rate, from one connection to another.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
-use crate::bodies::{NUMBER_BYTES, STAMPS_BYTES};
+use crate::bodies::{stamp, stamps};
 use crate::cell::Cell;
 use crate::clock;
 use crate::figures::{
@@ -12,7 +12,7 @@ use crate::figures::{
 };
 use crate::latency::Latency;
 use crate::pacer::Pacer;
-use crate::peer::{Consume, Publish, Shape};
+use crate::peer::{Consume, Publish};
 
 /// So many times the length of a cell: rare delays take time to show.
 const TIMES: f64 = 2.0;
@@ -26,13 +26,9 @@ struct Measured {
 }
 
 pub(super) async fn run(cell: &mut Cell<'_>, rate: u64) -> Result<Figures> {
-    let queue = cell.create(Shape::Queue).await?;
-    let load = cell.load();
-    let publisher = cell
-        .peer
-        .publisher(&cell.server.place, &queue, load)
-        .await?;
-    let consumer = cell.peer.consumer(&cell.server.place, &queue, None).await?;
+    let queue = cell.create().await?;
+    let publisher = cell.publisher(&queue).await?;
+    let consumer = cell.consumer(&queue).await?;
     let count = UNCOUNTED + whole(crate::figures::float(rate) * cell.seconds() * TIMES);
     let started = clock::now();
     let timed = cell.timed();
@@ -41,7 +37,7 @@ pub(super) async fn run(cell: &mut Cell<'_>, rate: u64) -> Result<Figures> {
     sending.await??;
     let measured = receiving.await??;
     let mut figures = timed.stop(count).figures();
-    cell.conclude(&queue, Shape::Queue, 0).await?;
+    cell.conclude(&queue, 0).await?;
     let Measured {
         from_intended,
         from_send,
@@ -70,7 +66,8 @@ async fn send(
     let mut pacer = Pacer::start(rate)?;
     for _ in 0..count {
         let intended = pacer.beat().await?;
-        stamp(&mut body, started, intended, clock::now())?;
+        let stamps = [intended, clock::now()].map(|at| at.saturating_duration_since(started));
+        stamp(&mut body, stamps);
         publisher.send(&body).await?;
     }
     publisher.confirmed().await
@@ -93,7 +90,7 @@ async fn receive(
             let now = clock::now().saturating_duration_since(started);
             let stamps = stamps(body).filter(|_| body.len() == size);
             strange += u64::from(stamps.is_none());
-            if let Some((intended, sent)) = stamps
+            if let Some([intended, sent]) = stamps
                 && seen >= UNCOUNTED
             {
                 measured.from_intended.record(now.saturating_sub(intended));
@@ -109,37 +106,4 @@ async fn receive(
         "{taken} messages came where {count} were due, {strange} of them without stamps"
     );
     Ok(measured)
-}
-
-fn stamp(body: &mut [u8], started: Instant, intended: Instant, sent: Instant) -> Result<()> {
-    let nanos = |at: Instant| u64::try_from(at.saturating_duration_since(started).as_nanos());
-    let stamps = body.first_chunk_mut::<STAMPS_BYTES>();
-    let (first, second) = stamps
-        .context("a body too small")?
-        .split_at_mut(NUMBER_BYTES);
-    first.copy_from_slice(&nanos(intended)?.to_be_bytes());
-    second.copy_from_slice(&nanos(sent)?.to_be_bytes());
-    Ok(())
-}
-
-fn stamps(body: &[u8]) -> Option<(Duration, Duration)> {
-    let (intended, rest) = body.split_first_chunk()?;
-    let (sent, _) = rest.split_first_chunk()?;
-    let nanos = |bytes| Duration::from_nanos(u64::from_be_bytes(bytes));
-    Some((nanos(*intended), nanos(*sent)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_stamps_travel_in_the_body() {
-        let started = clock::now();
-        let (intended, sent) = (Duration::from_millis(1), Duration::from_micros(1_040));
-        let mut body = vec![0; 100];
-        stamp(&mut body, started, started + intended, started + sent).unwrap();
-        assert_eq!(stamps(&body), Some((intended, sent)));
-        assert_eq!(stamps(b"short"), None);
-    }
 }

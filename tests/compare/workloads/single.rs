@@ -10,22 +10,21 @@ use crate::cell::Cell;
 use crate::clock;
 use crate::figures::{Figures, P50, P99, round};
 use crate::latency::Latency;
-use crate::peer::{Publish, Shape};
+use crate::peer::Publish;
 
 /// Before the clocks start.
 const WARM_UP: f64 = 0.2;
 
 pub(super) async fn run(cell: &mut Cell<'_>) -> Result<Figures> {
-    let queue = cell.create(Shape::Queue).await?;
+    let queue = cell.create().await?;
     let publishers = cell.publishers(&queue).await?;
     measure(cell, &queue, publishers).await
 }
 
 pub(super) async fn shared(cell: &mut Cell<'_>) -> Result<Figures> {
-    let queue = cell.create(Shape::Queue).await?;
-    let callers = cell.task.connections;
-    let made = cell.peer.sharing(&cell.server.place, &queue, callers);
-    measure(cell, &queue, made.await?).await
+    let queue = cell.create().await?;
+    let publishers = cell.sharing(&queue).await?;
+    measure(cell, &queue, publishers).await
 }
 
 async fn measure(
@@ -40,7 +39,7 @@ async fn measure(
     let (count, publishers, latency) = for_a_while(publishers, cell.task.size, length).await?;
     let timing = timed.stop(count);
     drop(publishers);
-    cell.conclude(queue, Shape::Queue, warm + count).await?;
+    cell.conclude(queue, warm + count).await?;
     let mut figures = timing.figures();
     figures.push((P50, round(latency.micros(0.5))));
     figures.push((P99, round(latency.micros(0.99))));
