@@ -72,18 +72,21 @@ pub(crate) fn short(value: f64) -> String {
         value if value >= 1e4 => (value / 1e3, " k"),
         value => (value, ""),
     };
-    let text = match value {
+    digits(value) + unit
+}
+
+fn digits(value: f64) -> String {
+    match value {
         value if value >= 100.0 => format!("{value:.0}"),
         value if value >= 10.0 => format!("{value:.1}"),
         value => format!("{value:.2}"),
-    };
-    text + unit
+    }
 }
 
 /// `Siding / peer`, as a factor.
 pub(crate) fn ratio(siding: Option<f64>, peer: Option<f64>) -> String {
     match (siding, peer) {
-        (Some(siding), Some(peer)) if peer > 0.0 => format!("{:.2}", siding / peer),
+        (Some(siding), Some(peer)) if peer > 0.0 => digits(siding / peer),
         _ => "–".to_owned(),
     }
 }
@@ -131,6 +134,7 @@ mod tests {
     #[test]
     fn a_ratio_needs_both_sides() {
         assert_eq!(ratio(Some(6.0), Some(4.0)), "1.50");
+        assert_eq!(ratio(Some(6e6), Some(4e3)), "1500");
         assert_eq!(ratio(Some(6.0), None), "–");
         assert_eq!(ratio(Some(6.0), Some(0.0)), "–");
     }

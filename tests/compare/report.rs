@@ -29,7 +29,7 @@ const SINGLES: [Column; 5] = [
     ("p99 µs", P99, false),
     ("CPU s / M", CPU, false),
 ];
-const LATENCIES: [Column; 8] = [
+const LATENCIES: [Column; 9] = [
     ("sent: p50 µs", P50, false),
     (RATIO, P50, true),
     ("p99", P99, false),
@@ -37,6 +37,8 @@ const LATENCIES: [Column; 8] = [
     ("intended: p50", INTENDED_P50, false),
     ("p99", INTENDED_P99, false),
     ("p99.9", INTENDED_P999, false),
+    // Who is slower than the beat falls behind for as long as it lasts.
+    ("reached a s", PER_SECOND, false),
     ("CPU s / M", CPU, false),
 ];
 const BACKLOGS: [Column; 8] = [

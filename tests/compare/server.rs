@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tempfile::TempDir;
 
 use crate::clock;
@@ -20,6 +21,11 @@ const START_WITHIN: Duration = Duration::from_mins(1);
 const ASK_EVERY: Duration = Duration::from_millis(2);
 /// A connection that is not made by then is tried anew.
 const ASK_WITHIN: Duration = Duration::from_secs(10);
+/// A process that was killed is gone by then.
+const GONE_WITHIN: Timespec = Timespec {
+    tv_sec: 10,
+    tv_nsec: 0,
+};
 /// Of a server that does not start so many lines are told.
 const LAST_LINES: usize = 5;
 /// What the kernel calls a file system that lives in memory.
@@ -174,11 +180,19 @@ impl Ending {
         if !matches!(self.0.try_wait(), Ok(None)) {
             return;
         }
-        // Those below first: a child whose parent is gone is nobody's to be reaped soon.
-        for pid in usage::tree(self.0.id()).into_iter().rev() {
-            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-            // It may have ended meanwhile: that is what is wanted.
-            pid.map(|pid| kill_process(pid, Signal::KILL).ok());
+        let pids = usage::tree(self.0.id()).into_iter();
+        let pids = pids.filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        // One that has ended meanwhile cannot be opened: that is what is wanted.
+        let all: Vec<_> = pids
+            .filter_map(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
+            .collect();
+        for process in &all {
+            pidfd_send_signal(process, Signal::KILL).ok();
+        }
+        // Those below are nobody's to wait for, and hold memory and ports as long as they are there.
+        for process in &all {
+            let mut gone = [PollFd::new(process, PollFlags::IN)];
+            poll(&mut gone, Some(&GONE_WITHIN)).ok();
         }
         self.0.wait().ok();
     }
