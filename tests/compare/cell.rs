@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -16,6 +17,13 @@ use crate::server::Server;
 use crate::task::Task;
 use crate::usage;
 
+/// Messages that go together.
+const BATCH: usize = 256;
+/// Messages of a connection under way, of those that are small and of others.
+const WINDOW_SMALL: usize = 4_096;
+const WINDOW_LARGE: usize = 2_048;
+/// Bytes of a body that is small.
+const SMALL: usize = 512;
 /// The timed part of a run, without its scale.
 const SECONDS_WANTED: f64 = 1.0;
 /// A trial that takes less says nothing about the rate.
@@ -33,6 +41,16 @@ pub(crate) struct Cell<'a> {
     pub(crate) scale: f64,
     /// How many messages took the wanted time when this cell was last run.
     pub(crate) known: Option<u64>,
+}
+
+/// What every cell has in common, for the record.
+pub(crate) fn settings() -> Value {
+    json!({
+        "batch": BATCH,
+        "window_up_to_512_bytes": WINDOW_SMALL,
+        "window_above": WINDOW_LARGE,
+        "seconds": SECONDS_WANTED,
+    })
 }
 
 /// What the timed part of a run took.
@@ -107,8 +125,12 @@ impl Cell<'_> {
     pub(crate) fn load(&self) -> Load {
         Load {
             size: self.task.size,
-            batch: 256,
-            window: if self.task.size > 512 { 2_048 } else { 4_096 },
+            batch: BATCH,
+            window: if self.task.size > SMALL {
+                WINDOW_LARGE
+            } else {
+                WINDOW_SMALL
+            },
         }
     }
 

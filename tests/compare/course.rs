@@ -65,9 +65,7 @@ pub(crate) fn run(
                 broken: None,
             };
             for (index, &task) in tasks.iter().enumerate() {
-                // Once is enough: it takes as long as all the others.
-                let again = task.kind == Kind::Backlog && round > 1;
-                if again || !peer.has(task.kind) {
+                if !peer.has(task.kind) {
                     continue;
                 }
                 let known = known.entry((peer.row().name, index)).or_insert(None);

@@ -61,6 +61,7 @@ fn main() -> Result<ExitCode> {
         let record = json!({
             "unix_seconds": clock::unix_seconds(),
             "settings": plan.record(),
+            "load": cell::settings(),
             "machine": machine,
             "limits": { "before": before.record(), "after": after.record() },
             "versions": versions,
