@@ -29,6 +29,8 @@ const SECONDS: f64 = 0.7;
 /// What the machine can do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
+    /// Processes that ran, over the minute before: what else goes on here is measured too.
+    pub(crate) load: f64,
     pub(crate) sync_p50_us: f64,
     pub(crate) write_mib_per_second: f64,
     pub(crate) loopback_mib_per_second: f64,
@@ -42,6 +44,7 @@ impl Limits {
         rustix::fs::sync();
         let seconds = SECONDS * scale.min(1.0);
         Ok(Self {
+            load: load(&fs::read_to_string("/proc/loadavg")?).unwrap_or_default(),
             sync_p50_us: sync(&dir.path().join("over"), seconds)?,
             write_mib_per_second: write(&dir.path().join("grown"), seconds)?,
             loopback_mib_per_second: loopback(seconds)?,
@@ -51,6 +54,7 @@ impl Limits {
 
     pub(crate) fn record(&self) -> Value {
         json!({
+            "load": self.load,
             "fdatasync_4_kib_overwritten_p50_us": round(self.sync_p50_us),
             "sequential_write_synced_each_mib_mib_per_second": round(self.write_mib_per_second),
             "loopback_tcp_mib_per_second": round(self.loopback_mib_per_second),
@@ -141,6 +145,10 @@ fn pair() -> Result<(TcpStream, TcpStream)> {
     Ok((near, far))
 }
 
+fn load(text: &str) -> Option<f64> {
+    text.split_ascii_whitespace().next()?.parse().ok()
+}
+
 /// What it is, for the record.
 pub(crate) fn describe(base: &Path) -> Value {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
@@ -151,7 +159,6 @@ pub(crate) fn describe(base: &Path) -> Value {
         "memory": behind(&memory, "MemTotal").unwrap_or("unknown"),
         "kernel": read("/proc/sys/kernel/osrelease").trim(),
         "file_system": file_system(&read("/proc/mounts"), base).unwrap_or("unknown"),
-        "load_before": read("/proc/loadavg").trim(),
     })
 }
 
@@ -181,6 +188,12 @@ mod tests {
         assert_eq!(file_system(mounts, Path::new("/tmp/x")), Some("tmpfs"));
         assert_eq!(file_system(mounts, Path::new("/var/tmp")), Some("ext4"));
         assert_eq!(file_system("", Path::new("/")), None);
+    }
+
+    #[test]
+    fn the_load_is_that_of_the_last_minute() {
+        assert_eq!(load("2.81 2.35 2.80 3/214 5\n"), Some(2.81));
+        assert_eq!(load(""), None);
     }
 
     #[test]

@@ -166,8 +166,9 @@ pub(crate) fn progress(run: &Run) -> String {
 /// The machine's limits in a line, and when they were measured.
 pub(crate) fn limits(when: &str, limits: &Limits) -> String {
     format!(
-        "This machine, {when}: write + fdatasync of 4 KiB p50 {:.0} µs · sequential writes, a sync each MiB, \
-         {:.0} MiB/s · loopback TCP {:.0} MiB/s · TCP echo p50 {:.0} µs",
+        "This machine, {when}, load {:.1}: write + fdatasync of 4 KiB p50 {:.0} µs · \
+         sequential writes, a sync each MiB, {:.0} MiB/s · loopback TCP {:.0} MiB/s · TCP echo p50 {:.0} µs",
+        limits.load,
         limits.sync_p50_us,
         limits.write_mib_per_second,
         limits.loopback_mib_per_second,
