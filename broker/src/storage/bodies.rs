@@ -1,5 +1,5 @@
 //! Where the bodies of stored messages are: in memory while they are fresh, else in the journal, or in a
-//! segment if they were still needed when the journal was cut.
+//! segment if they were moved out of it (`moving.rs`).
 //!
 //! One [`Bodies`] belongs to one shard. It knows no queue, only log ids and offsets; it never does
 //! IO and never waits: what is not in memory is answered as records to read ([`Lookup::Missing`]),

@@ -172,7 +172,7 @@ pub(super) fn parse_name(name: &str) -> Name {
     }
 }
 
-/// A file in which bodies lie, by its number. What was moved is older than what was not.
+/// A file in which bodies lie, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FileId {
     /// Of one log; its records are blocks (`segment.rs`).

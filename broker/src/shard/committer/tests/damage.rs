@@ -126,6 +126,35 @@ fn a_damaged_snapshot_is_named_and_says_that_nobody_knows_whose() {
 }
 
 #[test]
+fn a_journal_file_kept_for_bodies_is_not_read_by_a_start_and_is_missed_if_it_is_gone() {
+    run(async {
+        let fs = MemoryFs::new(1);
+        let recovery = start(&fs).expect("a new directory");
+        let mut stage = Stage::recovered(fs, recovery).prepare().await;
+        for number in 0..40 {
+            stage.ask(3, publish(number + 1, &[7; 4_000]));
+            stage.answer().await.expect("a confirm");
+        }
+        let Stage { fs, committer, .. } = stage;
+        committer.finish().await.expect("a clean stop");
+        let first = Path::new("/data/journal/00000000000000000001.journal");
+        let damaged = fs.kill();
+        damaged.damage(first, 30_000, &[0xEE]);
+        let recovery = start(&damaged).expect("what the snapshot has passed is not read");
+        assert!(
+            recovery
+                .bodies
+                .live_files()
+                .any(|it| it.in_journal() == Some(1))
+        );
+        let gone = fs.kill();
+        gone.remove(first).expect("there");
+        let error = refusal(&gone);
+        assert!(error.contains(&*first.display().to_string()), "{error}");
+    });
+}
+
+#[test]
 fn a_snapshot_that_is_gone_is_damage_and_its_segments_are_left() {
     run(async {
         let fs = publish_and_move().await;
