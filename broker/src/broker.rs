@@ -226,7 +226,12 @@ impl House {
             .enable_all()
             .build_local(tokio::runtime::LocalOptions::default())
         {
-            Ok(runtime) => runtime.block_on(self.serve(ready)),
+            Ok(runtime) => runtime.block_on(async {
+                // A task among the others: a wake of this future itself would look at the sockets first,
+                // one system call for each request that comes alone.
+                let served = tokio::task::spawn_local(self.serve(ready)).await;
+                served.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()))
+            }),
             Err(error) => {
                 ready.send(Err(StartError::Thread(error))).ok();
                 Ok(())
