@@ -7,7 +7,7 @@ mod restart;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use siding_broker::engine::Engine;
 use siding_broker::engine::command::{Command, Entry};
 use siding_broker::engine::effect::{
@@ -454,12 +454,12 @@ impl<W: Witness> Stage<W> {
 }
 
 fn encode(entry: &Entry) -> Bytes {
-    let mut payload = BytesMut::new();
+    let mut payload = Vec::new();
     entry.encode_head(&mut payload);
     for run in &entry.runs {
         payload.extend_from_slice(run);
     }
-    payload.freeze()
+    payload.into()
 }
 
 fn decode(payload: Bytes) -> Entry {

@@ -10,7 +10,7 @@
 //! misread raises [`ENGINE_VERSION`]; 3. keep the old meaning readable for two releases; 4. add a
 //! data directory of the release before to the golden tests.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 use prost::Message;
 use prost::encoding::{self, WireType};
 use siding_protocol::types::Timestamp;
@@ -85,7 +85,7 @@ pub const ENTRY_HEAD_BYTES_MAX: usize = 64;
 
 impl Entry {
     /// Appends the length and head to `out`; the payload is that and then the runs, in order.
-    pub fn encode_head(&self, out: &mut BytesMut) {
+    pub fn encode_head(&self, out: &mut Vec<u8>) {
         let at = out.len();
         out.put_u32_le(0);
         encoding::uint32::encode(1, &ENTRY_FORMAT, out);
@@ -203,9 +203,9 @@ mod tests {
             commands: vec![Command::Publish(publish)],
             ..Entry::default()
         };
-        let mut payload = BytesMut::new();
+        let mut payload = Vec::new();
         entry.encode_head(&mut payload);
-        let refused = Entry::decode(payload.freeze());
+        let refused = Entry::decode(payload.into());
         assert_eq!(refused, Err(EntryError::RawLength));
     }
 
@@ -241,14 +241,14 @@ mod tests {
             ],
             runs: vec![Bytes::from_static(b"12345678"), Bytes::from_static(b"ab")],
         };
-        let mut payload = BytesMut::new();
+        let mut payload = Vec::new();
         entry.encode_head(&mut payload);
         let head = payload.len();
         entry
             .runs
             .iter()
             .for_each(|run| payload.extend_from_slice(run));
-        let payload = payload.freeze();
+        let payload = Bytes::from(payload);
         let bytes = u32::try_from(payload.len()).unwrap();
         let (commands, starts) = Entry::decode_head(payload.slice(..head), bytes).unwrap();
         assert_eq!(commands.commands, entry.commands);

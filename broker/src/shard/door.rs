@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::clock::{Stopwatch, TimeSource};
 use super::group::Pending;
@@ -22,8 +22,6 @@ const HERE_BYTES_MAX: usize = 16 << 10;
 const HERE_SYNC_MAX: Duration = Duration::from_micros(300);
 /// The one shard there is.
 const SHARD: u32 = 0;
-/// Room made for heads at a time, bytes.
-const HEADS_BYTES: usize = 64 << 10;
 
 /// A committed entry, to be applied.
 #[derive(Debug)]
@@ -47,7 +45,8 @@ pub struct Door {
     time: TimeSource,
     term: u64,
     next_index: u64,
-    heads: BytesMut,
+    /// Where a head is laid out; the room stays.
+    head: Vec<u8>,
     sync: SyncTime,
     /// With the journal's thread.
     submitted: Option<Submitted>,
@@ -69,7 +68,7 @@ impl Door {
             time: time.clone(),
             term: 0,
             next_index: last_index + u64::from(!planted::has(Bug::IndexReused)),
-            heads: BytesMut::new(),
+            head: Vec::new(),
             sync: SyncTime::default(),
             submitted: None,
             written_bytes: 0,
@@ -200,11 +199,9 @@ impl Door {
 
     fn group(&mut self, pending: &Pending, level: Level) -> (Group, u32) {
         let entry = &pending.entry;
-        if self.heads.capacity() < HEADS_BYTES {
-            self.heads.reserve(HEADS_BYTES);
-        }
-        entry.encode_head(&mut self.heads);
-        let head = self.heads.split().freeze();
+        self.head.clear();
+        entry.encode_head(&mut self.head);
+        let head = Bytes::copy_from_slice(&self.head);
         let runs_start = u32::try_from(head.len()).expect("an entry is far below 4 GiB");
         let runs = entry.runs.iter().cloned();
         let payload: Vec<Bytes> = std::iter::once(head).chain(runs).collect();

@@ -326,7 +326,7 @@ impl Writer {
     /// Writes what was laid out, and syncs if the level asks for it.
     fn write(&mut self, group: &[Append], level: Level) -> Result<(), StorageError> {
         self.end_scratch_piece();
-        let mut slices = Vec::with_capacity(self.pieces.len());
+        let mut slices = Vec::with_capacity(self.pieces.len() + 1);
         for piece in &self.pieces {
             let bytes = match piece {
                 Piece::Scratch(range) => self.scratch.get(range.clone()),

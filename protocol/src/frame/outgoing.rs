@@ -7,7 +7,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
 use prost::encoding::{encode_varint, encoded_len_varint, message};
 
-use super::{LENGTH_BYTES, encode, put_length};
+use super::{LENGTH_BYTES, encode, put_length, room};
 use crate::types::OffsetRange;
 use crate::wire;
 
@@ -56,7 +56,7 @@ impl Outgoing {
         let run = std::mem::take(&mut publish.run);
         let publish_bytes = with_run(publish.encoded_len(), run.len());
         self.frame_head(correlation, 5, publish_bytes);
-        publish.encode_raw(&mut self.open);
+        publish.encode_raw(&mut room(publish.encoded_len(), &mut self.open));
         self.run(run.len(), std::slice::from_ref(&run));
     }
 
@@ -78,11 +78,18 @@ impl Outgoing {
             .fold(consumer_bytes, usize::saturating_add)
             .saturating_add(gap_bytes.unwrap_or(0));
         self.frame_head(correlation, kind, message_bytes);
-        put_varint_field(1, u64::from(consumer), &mut self.open);
+        put_varint_field(
+            1,
+            u64::from(consumer),
+            &mut room(consumer_bytes, &mut self.open),
+        );
         for batch in batches {
-            self.open.put_u8(batches_key);
-            put_varint(batch.encoded_len(), &mut self.open);
-            batch.head.encode_raw(&mut self.open);
+            let (head_bytes, batch_bytes) = (batch.head.encoded_len(), batch.encoded_len());
+            let prefix_bytes = varint_len(batch_bytes).saturating_add(1);
+            let mut room = room(prefix_bytes.saturating_add(head_bytes), &mut self.open);
+            room.put_u8(batches_key);
+            put_varint(batch_bytes, &mut room);
+            batch.head.encode_raw(&mut room);
             self.run(batch.run_bytes(), &batch.run);
         }
         if let Some(gap) = &gap {
@@ -103,20 +110,18 @@ impl Outgoing {
     /// Length, correlation, and the key and length of the frame's one kind.
     fn frame_head(&mut self, correlation: u64, kind: u32, kind_bytes: usize) {
         let kind_key = u64::from((kind << 3) | 2);
-        let frame_bytes = varint_field_len(correlation)
+        let head_bytes = varint_field_len(correlation)
             .saturating_add(encoded_len_varint(kind_key))
-            .saturating_add(varint_len(kind_bytes))
-            .saturating_add(kind_bytes);
+            .saturating_add(varint_len(kind_bytes));
+        let frame_bytes = head_bytes.saturating_add(kind_bytes);
         // Copied runs grow the buffer on their own; this is room for the heads.
-        self.open.reserve(
-            frame_bytes
-                .min(COPIED_BYTES_MAX)
-                .saturating_add(LENGTH_BYTES),
-        );
-        put_length(frame_bytes, &mut self.open);
-        put_varint_field(1, correlation, &mut self.open);
-        encode_varint(kind_key, &mut self.open);
-        put_varint(kind_bytes, &mut self.open);
+        let ahead = frame_bytes.min(COPIED_BYTES_MAX);
+        self.open.reserve(ahead.saturating_add(LENGTH_BYTES));
+        let mut room = room(head_bytes.saturating_add(LENGTH_BYTES), &mut self.open);
+        put_length(frame_bytes, &mut room);
+        put_varint_field(1, correlation, &mut room);
+        encode_varint(kind_key, &mut room);
+        put_varint(kind_bytes, &mut room);
     }
 
     /// The run field that ends a `Publish` or `Batch`; an empty one is not written.
@@ -124,8 +129,9 @@ impl Outgoing {
         if bytes == 0 {
             return;
         }
-        self.open.put_u8(RUN_KEY);
-        put_varint(bytes, &mut self.open);
+        let mut room = room(varint_len(bytes).saturating_add(1), &mut self.open);
+        room.put_u8(RUN_KEY);
+        put_varint(bytes, &mut room);
         for slice in slices {
             if slice.len() < COPIED_BYTES_MAX {
                 self.open.extend_from_slice(slice);
@@ -219,14 +225,14 @@ fn varint_field_len(value: u64) -> usize {
     }
 }
 
-fn put_varint_field(number: u8, value: u64, out: &mut BytesMut) {
+fn put_varint_field(number: u8, value: u64, out: &mut impl BufMut) {
     if value != 0 {
         out.put_u8(number << 3);
         encode_varint(value, out);
     }
 }
 
-fn put_varint(value: usize, out: &mut BytesMut) {
+fn put_varint(value: usize, out: &mut impl BufMut) {
     encode_varint(crate::run::wide(value), out);
 }
 

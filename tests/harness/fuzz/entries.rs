@@ -1,6 +1,6 @@
 //! The bytes of the journal, behind their checksums: a record's header, and an entry.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use siding_broker::engine::command::{Command, Entry};
 use siding_broker::storage::record::{self, Checksums, HEADER_BYTES};
 
@@ -25,12 +25,12 @@ pub(super) fn judge(input: &[u8], trial: &Trial) {
     if trial.planted {
         entry.commands.iter_mut().for_each(lose_delay);
     }
-    let mut written = BytesMut::new();
+    let mut written = Vec::new();
     entry.encode_head(&mut written);
     for run in &entry.runs {
         written.extend_from_slice(run);
     }
-    let (again, _) = Entry::decode(written.freeze()).expect("just written");
+    let (again, _) = Entry::decode(written.into()).expect("just written");
     assert_eq!(again, before);
 }
 
