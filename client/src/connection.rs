@@ -2,7 +2,7 @@
 //!
 //! A turn: take what came and what callers left, feed it to the session, write once, wait. Woken by a caller
 //! it first steps behind the tasks that are ready, so that what they publish goes out in the same
-//! write: batches form without a delay.
+//! write: batches form without a delay. A caller who was answered alone is served at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -58,6 +58,7 @@ pub(crate) async fn start(url: &str, options: Options) -> Result<Arc<Shared>, Er
         closing: false,
         abandoned: false,
         cut: false,
+        expected: Expected::Several,
         scratch: Vec::new(),
     };
     tokio::spawn(task.run(dial, options.reconnect, link));
@@ -84,7 +85,17 @@ struct Connection {
     /// Nobody is left who could wait for a reconnect.
     abandoned: bool,
     cut: bool,
+    expected: Expected,
     scratch: Vec<Arc<PublisherCore>>,
+}
+
+/// Who is expected to wake the task next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expected {
+    /// Perhaps several, one right behind the other.
+    Several,
+    /// One message was confirmed last, and nothing else is under way: its caller, who comes alone.
+    One,
 }
 
 /// Why a connection is over.
@@ -204,7 +215,9 @@ impl Connection {
                         return error.into();
                     }
                 }
-                () = shared.wake.notified() => tokio::task::yield_now().await,
+                () = shared.wake.notified() => if self.expected == Expected::Several {
+                    tokio::task::yield_now().await;
+                },
                 () = timer.as_mut() => {}
             }
         }
@@ -341,6 +354,13 @@ impl Connection {
     }
 
     fn tell(&mut self) {
+        match self.events.as_slice() {
+            [] => {}
+            [event] if event.is_for_one() && self.session.is_idle() => {
+                self.expected = Expected::One;
+            }
+            _ => self.expected = Expected::Several,
+        }
         self.events.drain(..).for_each(Event::tell);
     }
 

@@ -46,6 +46,13 @@ pub(crate) struct SealedRun {
     outcome: Arc<RunOutcome>,
 }
 
+impl SealedRun {
+    /// Whether it is one message.
+    pub(crate) const fn is_one(&self) -> bool {
+        self.count == 1
+    }
+}
+
 /// What the connection task knows of this publisher, so that it is woken only for news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Told {

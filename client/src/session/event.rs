@@ -41,6 +41,11 @@ pub(crate) enum Event {
 
 impl Event {
     /// Tells it. Whoever stopped listening is not told.
+    /// Whether it is about one message, and so for one caller.
+    pub(crate) fn is_for_one(&self) -> bool {
+        matches!(self, Self::Produced(Cargo::Run { run, .. }, _) if run.is_one())
+    }
+
     pub(crate) fn tell(self) {
         match self {
             Self::Answered(ask, result) => drop(ask.reply.send(result)),
