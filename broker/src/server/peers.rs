@@ -1,7 +1,7 @@
 //! All connections of one shard: where its answers and deliveries go.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use siding_protocol::event::{Answer, range_to_wire};
@@ -22,7 +22,7 @@ use crate::shard::sessions::Sessions;
 #[derive(Debug)]
 pub struct Peers {
     table: RefCell<BTreeMap<SessionId, Rc<Peer>>>,
-    touched: RefCell<Vec<Rc<Peer>>>,
+    touched: RefCell<VecDeque<Rc<Peer>>>,
     inbox: Rc<Inbox>,
     is_draining: Cell<bool>,
     /// One clone for each connection task.
@@ -127,7 +127,16 @@ impl Peers {
 
     fn touch(&self, peer: &Rc<Peer>) {
         if !peer.is_touched.replace(true) {
-            self.touched.borrow_mut().push(Rc::clone(peer));
+            self.touched.borrow_mut().push_back(Rc::clone(peer));
+        }
+        note_pause(peer, &self.inbox);
+    }
+
+    /// Messages leave before confirms: writing to a socket takes as long as waking who waits for it, and of
+    /// the two it is the message that is still on its way to somebody.
+    fn touch_first(&self, peer: &Rc<Peer>) {
+        if !peer.is_touched.replace(true) {
+            self.touched.borrow_mut().push_front(Rc::clone(peer));
         }
         note_pause(peer, &self.inbox);
     }
@@ -173,7 +182,7 @@ impl Sessions for Peers {
         };
         self.with(session, |peer| {
             peer.send_with(|out| out.deliver(to, gap, batches));
-            self.touch(peer);
+            self.touch_first(peer);
         });
     }
 
@@ -296,6 +305,36 @@ mod tests {
                 let mut bytes = [0; 4096];
                 assert!(client.read(&mut bytes).expect("answers") > 100);
             }
+        });
+    }
+
+    #[test]
+    fn a_message_leaves_before_the_confirms_of_the_same_turn() {
+        on_a_core_thread(async {
+            let peers = Peers::new(Rc::new(Inbox::new(1 << 20)));
+            let mut clients = Vec::new();
+            for session in [1, 2, 3] {
+                clients.push(connect(&peers, session).await);
+            }
+            for session in [1, 3] {
+                let correlation = 1;
+                let to = Origin {
+                    session,
+                    correlation,
+                };
+                peers.answer(to, Ok(Answer::Done));
+            }
+            let (session, consumer) = (2, 1);
+            peers.deliver(DeliverTo::Consumer { session, consumer }, None, &[]);
+            let order: Vec<SessionId> = peers
+                .touched
+                .borrow()
+                .iter()
+                .map(|peer| peer.number)
+                .collect();
+            assert_eq!(order, [2, 1, 3]);
+            peers.flush();
+            assert_eq!(peers.writes(), 3);
         });
     }
 
