@@ -3,12 +3,14 @@
 //! Wall-clock time is read once, at the start; from then on time is that instant plus what the
 //! monotonic clock says has passed. So a jump of the wall clock ends no lease early.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use siding_protocol::types::Timestamp;
 use tokio::sync::Notify;
+use tokio::time::Sleep;
 
 /// Where a broker takes its time from.
 #[derive(Clone, Debug, Default)]
@@ -119,25 +121,67 @@ impl Clock {
             }
         }
     }
+}
+
+/// Waits for instants that mostly move away: each commit puts off what is due after it.
+///
+/// The timer armed first stays armed and finds out, when it fires, that there is nothing to do yet. Arming it anew
+/// each time takes the runtime's timer wheel apart and, whenever the instant comes nearer again, three system
+/// calls: those of a runtime that wakes itself.
+#[derive(Debug)]
+pub struct Alarm {
+    clock: Clock,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// When the timer fires; `None`: it has, or there is none.
+    armed_at: Option<Timestamp>,
+}
+
+impl Alarm {
+    /// Waits by `clock`.
+    pub fn new(clock: &Clock) -> Self {
+        Self {
+            clock: clock.clone(),
+            timer: None,
+            armed_at: None,
+        }
+    }
 
     /// Waits until `at`; `None` waits for ever.
     ///
     /// # Cancel safety
     /// Dropping it loses nothing.
-    pub async fn reach(&self, at: Option<Timestamp>) {
+    pub async fn reach(&mut self, at: Option<Timestamp>) {
         let Some(at) = at else {
             return std::future::pending().await;
         };
-        match &self.source {
-            Running::System { .. } => {
-                let wait = Duration::from_millis(at.ms_since(self.now()));
-                tokio::time::sleep(wait).await;
-            }
+        match &self.clock.source {
+            Running::System { .. } => loop {
+                let now = self.clock.now();
+                if now >= at {
+                    return;
+                }
+                self.timer(now, at).await;
+                self.armed_at = None;
+            },
             Running::Manual { time, started_us } => {
-                let wait_us = at.ms_since(self.floor).saturating_mul(1_000);
+                let wait_us = at.ms_since(self.clock.floor).saturating_mul(1_000);
                 time.reach(started_us.saturating_add(wait_us)).await;
             }
         }
+    }
+
+    /// The timer; it fires at `at` or before.
+    fn timer(&mut self, now: Timestamp, at: Timestamp) -> Pin<&mut Sleep> {
+        let wait = Duration::from_millis(at.ms_since(now));
+        let is_armed = self.armed_at.is_some_and(|armed_at| armed_at <= at);
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
+        if !is_armed {
+            timer.as_mut().reset(tokio::time::Instant::now() + wait);
+            self.armed_at = Some(at);
+        }
+        timer.as_mut()
     }
 }
 
@@ -187,5 +231,30 @@ mod tests {
         assert_eq!(clock.now(), Timestamp(50));
         manual.advance_ms(100);
         assert_eq!(clock.now(), Timestamp(150));
+    }
+
+    /// Asks once; whether it is time.
+    async fn asks(alarm: &mut Alarm, at: Timestamp) -> bool {
+        tokio::select! {
+            biased;
+            () = alarm.reach(Some(at)) => true,
+            () = std::future::ready(()) => false,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_alarm_may_be_put_off_and_brought_forward_and_is_neither_early_nor_for_ever() {
+        let clock = Clock::start(&TimeSource::System, Timestamp(0));
+        let mut alarm = Alarm::new(&clock);
+        let start = clock.now();
+        assert!(!asks(&mut alarm, start.plus_ms(86_400_000)).await);
+        // Nearer than what is armed; then further, while it stays armed for the nearer.
+        for (armed, asked) in [(2, 2), (2, 6)] {
+            let now = clock.now();
+            assert!(!asks(&mut alarm, now.plus_ms(armed)).await);
+            alarm.reach(Some(now.plus_ms(asked))).await;
+            assert!(clock.now() >= now.plus_ms(asked));
+        }
+        assert!(asks(&mut alarm, start).await, "what is past is due at once");
     }
 }

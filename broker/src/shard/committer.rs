@@ -24,7 +24,7 @@ use siding_protocol::types::Timestamp;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::checkpoint::{Checkpoints, kept_for_bodies};
-use super::clock::Clock;
+use super::clock::{Alarm, Clock};
 use super::core::{Core, Input};
 use super::door::{Applied, Door};
 use super::fetch::{Fetcher, FetcherGone};
@@ -80,6 +80,7 @@ pub enum ShardError {
 pub struct Committer<S> {
     core: Core,
     clock: Clock,
+    alarm: Alarm,
     inbox: Rc<Inbox>,
     door: Door,
     performer: Performer<S>,
@@ -147,8 +148,10 @@ impl<S: Sessions> Committer<S> {
                 done.blocking_send(Outside::Fetched(record, payload)).ok();
             },
         )?;
+        let clock = Clock::start(time, core.last_now());
         let mut committer = Self {
-            clock: Clock::start(time, core.last_now()),
+            alarm: Alarm::new(&clock),
+            clock,
             core,
             inbox,
             door: Door::new(journal, time, last_index),
@@ -210,7 +213,7 @@ impl<S: Sessions> Committer<S> {
                 }
                 self.work()
             }
-            () = self.clock.reach(wake_at) => self.work(),
+            () = self.alarm.reach(wake_at) => self.work(),
         }
     }
 
