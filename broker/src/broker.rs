@@ -27,11 +27,14 @@ use crate::storage::fs::SystemFs;
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
 /// How often a stop looks whether clients have taken their answers.
 const GOODBYE_POLL: Duration = Duration::from_millis(5);
-/// Time goes on for connections once in so long.
+/// Time goes on for connections once in so long, and what memory is taken is looked at.
 const TICK: Duration = Duration::from_secs(1);
-/// So often it is seen what memory is taken. A million messages a second that have nothing in common take some
+/// So often in a tick it may be looked at. A million messages a second that have nothing in common take some
 /// 15 MiB in between.
-const SAMPLE: Duration = Duration::from_millis(100);
+const LOOKS: u32 = 10;
+/// It is looked at after so many bytes of requests only, and at every tick: a look takes as long as half a sync,
+/// which every message that comes meanwhile waits for.
+const LOOK_BYTES: u64 = 1 << 20;
 
 /// A running broker. Dropping it stops it, as [`Broker::stop`] does.
 #[derive(Debug)]
@@ -255,7 +258,11 @@ impl House {
         self.health.set(Stage::Serving);
         ready.send(Ok(())).ok();
         let accepting = tokio::task::spawn_local(server.run());
-        let ticking = tokio::task::spawn_local(tick(Rc::clone(&peers), self.memory.clone()));
+        let ticking = tokio::task::spawn_local(tick(
+            Rc::clone(&peers),
+            Rc::clone(&inbox),
+            self.memory.clone(),
+        ));
         let order = tokio::select! {
             error = committer.run() => {
                 error!(%error, "the broker stops: nothing more is confirmed");
@@ -325,13 +332,19 @@ impl House {
     }
 }
 
-async fn tick(peers: Rc<Peers>, memory: MemoryGauge) {
-    let mut ticks = tokio::time::interval(TICK);
-    let mut samples = tokio::time::interval(SAMPLE);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => peers.tick(),
-            _ = samples.tick() => memory.sample(),
+async fn tick(peers: Rc<Peers>, inbox: Rc<Inbox>, memory: MemoryGauge) {
+    let mut looks = tokio::time::interval(TICK / LOOKS);
+    let mut seen_bytes = 0;
+    for look in (0..LOOKS).cycle() {
+        looks.tick().await;
+        let is_tick = look == 0;
+        let brought_bytes = inbox.brought_bytes();
+        if is_tick || brought_bytes - seen_bytes >= LOOK_BYTES {
+            memory.sample();
+            seen_bytes = brought_bytes;
+        }
+        if is_tick {
+            peers.tick();
         }
     }
 }

@@ -16,6 +16,8 @@ pub struct Inbox {
     inputs: RefCell<VecDeque<Input>>,
     bytes: Cell<usize>,
     bytes_max: usize,
+    /// Of all requests so far.
+    brought_bytes: Cell<u64>,
     filled: Notify,
     drained: Notify,
 }
@@ -27,6 +29,7 @@ impl Inbox {
             inputs: RefCell::default(),
             bytes: Cell::new(0),
             bytes_max,
+            brought_bytes: Cell::new(0),
             filled: Notify::new(),
             drained: Notify::new(),
         }
@@ -35,7 +38,10 @@ impl Inbox {
     /// Appends an input. Whoever asks waits for room first ([`Self::has_room_for`]); openings and
     /// closings need none.
     pub fn push(&self, input: Input) {
-        self.bytes.set(self.bytes.get() + charge(&input));
+        let charge = charge(&input);
+        self.bytes.set(self.bytes.get() + charge);
+        self.brought_bytes
+            .set(self.brought_bytes.get() + charge as u64);
         let mut inputs = self.inputs.borrow_mut();
         if inputs.is_empty() {
             self.filled.notify_one();
@@ -46,6 +52,11 @@ impl Inbox {
     /// Whether a request of `bytes` may be pushed.
     pub fn has_room_for(&self, bytes: usize) -> bool {
         self.bytes.get() == 0 || self.bytes.get() + bytes <= self.bytes_max
+    }
+
+    /// Bytes of all requests that ever came.
+    pub fn brought_bytes(&self) -> u64 {
+        self.brought_bytes.get()
     }
 
     /// Waits until the committer has taken something.
