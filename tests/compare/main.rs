@@ -32,10 +32,21 @@ use serde_json::{Value, json};
 
 use crate::machine::Limits;
 use crate::peer::{Peer, Row};
-use crate::plan::Plan;
+use crate::plan::{Plan, USAGE};
 
 fn main() -> Result<ExitCode> {
-    let plan = Plan::parse(std::env::args().skip(1))?;
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.iter().any(|word| word == "--help" || word == "-h") {
+        writeln!(std::io::stdout(), "{USAGE}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let plan = match Plan::parse(words.into_iter()) {
+        Ok(plan) => plan,
+        Err(error) => {
+            eprintln!("{error}");
+            return Ok(ExitCode::from(2));
+        }
+    };
     server::ensure_on_disk(&plan.dir)?;
     let tasks = task::all();
     let wanted = |task: &task::Task| plan.wants_workload(task.kind.word());
