@@ -72,7 +72,7 @@ impl Peers {
         self.is_draining.set(true);
         for peer in self.table.borrow().values().filter(|peer| peer.is_open()) {
             peer.send(0, Kind::Draining(wire::Draining { grace_ms }));
-            self.touch(peer);
+            self.touch(peer, VecDeque::push_back);
         }
         self.flush();
     }
@@ -125,18 +125,10 @@ impl Peers {
         }
     }
 
-    fn touch(&self, peer: &Rc<Peer>) {
+    /// Adds it to those that wait to be written to, where `put` says.
+    fn touch(&self, peer: &Rc<Peer>, put: fn(&mut VecDeque<Rc<Peer>>, Rc<Peer>)) {
         if !peer.is_touched.replace(true) {
-            self.touched.borrow_mut().push_back(Rc::clone(peer));
-        }
-        note_pause(peer, &self.inbox);
-    }
-
-    /// Messages leave before confirms: writing to a socket takes as long as waking who waits for it, and of
-    /// the two it is the message that is still on its way to somebody.
-    fn touch_first(&self, peer: &Rc<Peer>) {
-        if !peer.is_touched.replace(true) {
-            self.touched.borrow_mut().push_front(Rc::clone(peer));
+            put(&mut self.touched.borrow_mut(), Rc::clone(peer));
         }
         note_pause(peer, &self.inbox);
     }
@@ -145,7 +137,7 @@ impl Peers {
         self.with(to.session, |peer| {
             peer.send(to.correlation, kind);
             peer.note_answered(to.correlation);
-            self.touch(peer);
+            self.touch(peer, VecDeque::push_back);
         });
     }
 }
@@ -182,7 +174,9 @@ impl Sessions for Peers {
         };
         self.with(session, |peer| {
             peer.send_with(|out| out.deliver(to, gap, batches));
-            self.touch_first(peer);
+            // Before the confirms: a send takes as long as waking who waits, and of the two it is the message
+            // that is still on its way to somebody.
+            self.touch(peer, VecDeque::push_front);
         });
     }
 
