@@ -256,4 +256,18 @@ mod tests {
         }
         alarm.reach(Some(start)).await;
     }
+
+    #[tokio::test]
+    async fn what_is_overdue_lets_others_have_their_turn() {
+        let clock = Clock::start(&TimeSource::System, Timestamp(0));
+        let mut alarm = Alarm::new(&clock);
+        let other = tokio::spawn(std::future::ready(()));
+        for _ in 0..1_000 {
+            alarm.reach(Some(Timestamp(0))).await;
+            if other.is_finished() {
+                return;
+            }
+        }
+        panic!("nobody else had a turn");
+    }
 }
