@@ -52,9 +52,9 @@ pub enum OpenMode {
 /// How a write went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// System calls needed, at least 1. `dsync` covers its own call only, so more than one call
-    /// means that nothing is durable before [`File::sync_data`].
-    pub calls: u32,
+    /// Whether its bytes are durable: `dsync` was asked for and one call, which carried it, wrote them all. Else
+    /// they are not before [`File::sync_data`].
+    pub synced: bool,
 }
 
 /// A held lock; dropping it (or the death of the process) releases it.
@@ -197,9 +197,8 @@ impl SystemFile {
         offset: u64,
         flags: ReadWriteFlags,
     ) -> io::Result<usize> {
-        let some = slices.get(..SLICES_PER_CALL).unwrap_or(slices);
         loop {
-            match rustix::io::pwritev2(&self.0, some, offset, flags) {
+            match rustix::io::pwritev2(&self.0, first_call(slices), offset, flags) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(written) => return Ok(written),
                 Err(Errno::INTR) => {}
@@ -235,45 +234,39 @@ impl SystemFile {
     }
 
     /// Writes what a first call left over. Without `dsync`: the caller must sync the file anyway.
-    fn write_rest(
-        &self,
-        slices: &[IoSlice<'_>],
-        offset: u64,
-        written: usize,
-    ) -> io::Result<Written> {
+    fn write_rest(&self, slices: &[IoSlice<'_>], offset: u64, written: usize) -> io::Result<()> {
         let mut slices = slices.to_vec();
         let mut rest = slices.as_mut_slice();
         IoSlice::advance_slices(&mut rest, written);
         let mut offset = offset + u64::try_from(written).map_err(io::Error::other)?;
-        let mut calls = 1;
         while !rest.is_empty() {
             let written = self.write_once(rest, offset, ReadWriteFlags::empty())?;
             IoSlice::advance_slices(&mut rest, written);
             offset += u64::try_from(written).map_err(io::Error::other)?;
-            calls += 1;
         }
-        Ok(Written { calls })
+        Ok(())
     }
 }
 
 impl File for SystemFile {
     fn write_at(&self, slices: &[IoSlice<'_>], offset: u64, dsync: bool) -> io::Result<Written> {
-        let total: usize = slices.iter().map(|slice| slice.len()).sum();
+        let total = bytes_of(slices);
         if total == 0 {
-            return Ok(Written { calls: 1 });
+            return Ok(Written { synced: false });
         }
         // Several calls end with a sync of the whole file: then the flag would only cost time.
-        let one_call = dsync && slices.len() <= SLICES_PER_CALL;
-        let flags = if one_call {
+        let dsync = dsync && bytes_of(first_call(slices)) == total;
+        let flags = if dsync {
             ReadWriteFlags::DSYNC
         } else {
             ReadWriteFlags::empty()
         };
         let written = self.write_once(slices, offset, flags)?;
         if written == total {
-            return Ok(Written { calls: 1 });
+            return Ok(Written { synced: dsync });
         }
-        self.write_rest(slices, offset, written)
+        self.write_rest(slices, offset, written)?;
+        Ok(Written { synced: false })
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -346,12 +339,21 @@ impl File for SystemFile {
     }
 }
 
+/// As many slices as one call takes.
+fn first_call<'a, 'b>(slices: &'a [IoSlice<'b>]) -> &'a [IoSlice<'b>] {
+    slices.get(..SLICES_PER_CALL).unwrap_or(slices)
+}
+
+fn bytes_of(slices: &[IoSlice<'_>]) -> usize {
+    slices.iter().map(|slice| slice.len()).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn more_slices_than_one_call_takes_are_written_in_several_and_say_so() {
+    fn what_takes_several_calls_is_written_whole_and_not_called_synced() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         let file = SystemFs.open(&path, OpenMode::CreateNew).unwrap();
@@ -362,20 +364,29 @@ mod tests {
             })
             .collect();
         let slices: Vec<_> = bytes.iter().map(|b| IoSlice::new(b)).collect();
-        assert_eq!(
-            file.write_at(&slices, 5, true).unwrap(),
-            Written { calls: 3 }
-        );
-        assert_eq!(
-            file.write_at(&slices[..9], 5, true).unwrap(),
-            Written { calls: 1 }
-        );
+        let synced = |slices: &[_], dsync| file.write_at(slices, 5, dsync).unwrap().synced;
+        assert!(!synced(&slices, true));
+        assert!(synced(&slices[..9], true));
+        assert!(!synced(&slices[..9], false));
         let mut read = vec![0; 9010];
         assert_eq!(file.read_at(&mut read, 5).unwrap(), 9000);
         assert_eq!(&read[..9000], bytes.concat());
         assert_eq!(file.length().unwrap(), 9005);
         file.sync_data().unwrap();
         file.drop_cache().unwrap();
+    }
+
+    /// The flag was left out for the number of slices alone, and the one call that sufficed was taken for synced.
+    #[test]
+    fn what_is_called_synced_was_written_by_a_call_that_syncs() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let file = SystemFs.open(&path, OpenMode::CreateNew).unwrap();
+        let mut slices = vec![IoSlice::new(b"x"); SLICES_PER_CALL];
+        slices.push(IoSlice::new(b""));
+        assert!(file.write_at(&slices, 0, true).unwrap().synced);
+        slices.push(IoSlice::new(b"x"));
+        assert!(!file.write_at(&slices, 0, true).unwrap().synced);
     }
 
     #[test]

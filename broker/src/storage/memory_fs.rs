@@ -362,23 +362,19 @@ impl File for MemoryFile {
         if !disk.has_room(self.inode, offset + bytes.len()) {
             return Err(ErrorKind::StorageFull.into());
         }
-        let calls = bytes
-            .len()
-            .div_ceil(disk.call_bytes.unwrap_or(usize::MAX))
-            .max(1);
+        let is_one_call = disk.call_bytes.is_none_or(|most| bytes.len() <= most);
         disk.deed += 1;
         let deed = disk.deed;
         let inode = disk.inodes.entry(self.inode).or_default();
         inode.write(offset, &bytes, deed);
         disk.note();
-        if dsync && calls == 1 {
+        let synced = dsync && is_one_call;
+        if synced {
             let inode = disk.inodes.entry(self.inode).or_default();
             inode.sync(offset, bytes.len());
             disk.note();
         }
-        Ok(Written {
-            calls: u32::try_from(calls).unwrap_or(u32::MAX),
-        })
+        Ok(Written { synced })
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -366,7 +366,7 @@ impl Writer {
                 self.group += u64::from(planted::has(Bug::GroupBeforeItsSync));
                 Ok(())
             }
-            Level::Synced if dsync && written.calls == 1 => {
+            Level::Synced if written.synced => {
                 self.close_group();
                 Ok(())
             }
