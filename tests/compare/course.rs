@@ -56,7 +56,7 @@ pub(crate) fn run(
 ) -> Result<bool> {
     let mut known = BTreeMap::new();
     for round in 1..=plan.rounds {
-        for peer in rows {
+        for peer in in_turn(rows, round) {
             let peer = peer.as_ref();
             let mut standing = Standing {
                 plan,
@@ -82,6 +82,12 @@ pub(crate) fn run(
         }
     }
     Ok(true)
+}
+
+/// Each round begins one row further on: what comes first finds another machine than what comes last.
+fn in_turn<T>(rows: &[T], round: u32) -> impl Iterator<Item = &T> {
+    let first = usize::try_from(round).unwrap_or_default().saturating_sub(1);
+    rows.iter().cycle().skip(first).take(rows.len())
 }
 
 impl Standing<'_> {
@@ -163,4 +169,16 @@ fn watched<T>(
     });
     runtime.shutdown_timeout(LEAVE_WITHIN);
     ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_round_begins_one_row_further_on() {
+        let rows = ["a", "b", "c"];
+        let order = |round| in_turn(&rows, round).copied().collect::<String>();
+        assert_eq!([1, 2, 3, 4].map(order), ["abc", "bca", "cab", "abc"]);
+    }
 }

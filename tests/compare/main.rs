@@ -3,9 +3,9 @@
 //! `cargo run --release -p siding-tests --features peers --bin compare`
 //!
 //! Each row is a broker in one durability, started as a process of its own on a directory and port of its
-//! own, driven by its own client. Each round runs every cell of every row; a table gives the medians. A
-//! cell is a figure only if every message was confirmed, came back once, and none is left; else it is
-//! `failed`.
+//! own, driven by its own client. Each round runs every cell of every row and begins one row further on than
+//! the one before; a table gives the medians. A cell is a figure only if every message was confirmed, came
+//! back once, and none is left; else it is `failed`.
 
 mod bodies;
 mod cell;
