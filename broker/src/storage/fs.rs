@@ -85,7 +85,7 @@ pub trait Fs: Send + Sync + Debug {
 /// An open file. Positions are bytes from the start.
 pub trait File: Send + Sync + Debug {
     /// Writes all slices at `offset`. With `dsync` the bytes are durable on return if, and only
-    /// if, one call sufficed. An interrupted call is repeated; an error leaves any part written.
+    /// if, the answer says so. An interrupted call is repeated; an error leaves any part written.
     fn write_at(&self, slices: &[IoSlice<'_>], offset: u64, dsync: bool) -> io::Result<Written>;
     /// Fills the buffer from `offset`; answers how many bytes there were before the file's end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
