@@ -123,6 +123,8 @@ pub enum Event {
         /// When.
         at: Ms,
     },
+    /// About to close a consumer: what it was sent and never looked at comes back uncharged.
+    Closing,
     /// About to kill the broker, or to cut its power.
     Killed {
         /// When.

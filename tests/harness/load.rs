@@ -233,7 +233,9 @@ impl Load {
                 }
             }
         }
+        let records = hands.load.records.clone();
         hands.finish().await?;
+        records.note(Event::Closing);
         consumer.close().await?;
         client.close().await;
         Ok(())

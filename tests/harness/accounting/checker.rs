@@ -88,6 +88,8 @@ struct Fate {
 #[derive(Clone, Debug, Default)]
 struct Course {
     hands: Vec<Delivered>,
+    /// Whoever was handed it first may have closed without a look at it.
+    came_back: bool,
     given_back: Vec<Grant>,
     asked: Vec<(Grant, Ms)>,
     acked: Option<(Grant, Ms)>,
@@ -124,6 +126,8 @@ struct Checker {
     last_at: BTreeSet<(u64, Tag)>,
     /// Whether consumers write down what they are about to ack.
     tells_asks: bool,
+    /// Whether a consumer was closed before what comes now.
+    closing: bool,
     healed: Option<Ms>,
     resumed: Option<Ms>,
     drained: Option<Ms>,
@@ -166,6 +170,7 @@ impl Checker {
                     confirms,
                 });
             }
+            Event::Closing => self.closing = true,
             Event::Healed { at } => self.healed = Some(at),
             Event::Resumed { at } => self.resumed = Some(at),
             Event::Drained { at } => self.drained = Some(at),
@@ -183,10 +188,12 @@ impl Checker {
 
     /// What concerns a stored message.
     fn take_of(&mut self, offset: u64, event: &Event) {
+        let closing = self.closing;
         let course = self.courses.entry(offset).or_default();
         match *event {
             Event::Delivered(delivered) => {
                 self.report.delivered += 1;
+                course.came_back |= closing && course.hands.is_empty();
                 course.hands.push(delivered);
             }
             Event::GivenBack { grant, .. } => course.given_back.push(grant),

@@ -32,13 +32,15 @@ impl Checker {
     }
 
     /// First hand-overs go by offset within a start of the broker. What a consumer never saw, because
-    /// its connection broke, comes with a higher attempt and is none.
+    /// its connection broke, comes with a higher attempt and is none; what it never saw because it was closed comes
+    /// with the same, so nothing that comes first after that is judged.
     pub(super) fn first_hands(&mut self, courses: &BTreeMap<u64, Course>) {
         let is_plain = |hand: &&Delivered| {
             let fate = hand.tag.and_then(|tag| self.fates.get(&tag));
             hand.attempt == 1 && fate.is_some_and(|fate| !fate.apart && !fate.weak)
         };
-        let firsts = courses.values().filter_map(|course| course.hands.first());
+        let judged = courses.values().filter(|course| !course.came_back);
+        let firsts = judged.filter_map(|course| course.hands.first());
         let mut firsts: Vec<_> = firsts.filter(is_plain).collect();
         firsts.sort_by_key(|hand| (hand.grant, hand.offset));
         let mut overtaken = Vec::new();

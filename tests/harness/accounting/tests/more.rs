@@ -115,6 +115,10 @@ fn a_first_hand_over_behind_a_later_message_is_found() {
     events[4] = Event::Delivered(hand(0, A, (1, 2), 100));
     events[6] = acked(0, (1, 2));
     finds(&events, &[Violation::Overtaken]);
+    // What a consumer never looked at comes back when it is closed.
+    events.insert(4, Event::Closing);
+    finds(&events, &[]);
+    events.remove(4);
     // What waits, or goes before others, is apart.
     events.insert(1, Event::Apart(A));
     finds(&events, &[]);
