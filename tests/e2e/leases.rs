@@ -9,6 +9,8 @@ use siding::wire::{Books, DeliverySettings, QueueSettings};
 use siding_tests::broker::{Broker, within};
 use siding_tests::load::now;
 
+use crate::limited;
+
 const MESSAGES: u64 = 1_000;
 const VISIBILITY_MS: u64 = 6_000;
 
@@ -55,108 +57,112 @@ async fn a_queue_of_a_thousand(client: &Client) -> Result<()> {
     Ok(publisher.flush().await?)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_restart_leaves_leases_with_their_holder_and_its_acks_succeed() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let mut broker = Broker::start(dir.path()).await?;
-    let worker = broker.client("worker").await?;
-    a_queue_of_a_thousand(&worker).await?;
-    let mut consumer = worker.consumer("jobs").open().await?;
-    let mut held = Vec::new();
-    while held.len() < 1_000 {
-        let delivery = within("a message", consumer.next()).await.expect("more")?;
-        assert_eq!(delivery.attempt(), 1);
-        held.push(delivery);
-    }
-    until(&worker, "1,000 leases", |books| books.leased == MESSAGES).await?;
-    let term = held[0].grant().term;
+#[test]
+fn a_restart_leaves_leases_with_their_holder_and_its_acks_succeed() -> Result<()> {
+    limited(async {
+        let dir = tempfile::tempdir()?;
+        let mut broker = Broker::start(dir.path()).await?;
+        let worker = broker.client("worker").await?;
+        a_queue_of_a_thousand(&worker).await?;
+        let mut consumer = worker.consumer("jobs").open().await?;
+        let mut held = Vec::new();
+        while held.len() < 1_000 {
+            let delivery = within("a message", consumer.next()).await.expect("more")?;
+            assert_eq!(delivery.attempt(), 1);
+            held.push(delivery);
+        }
+        until(&worker, "1,000 leases", |books| books.leased == MESSAGES).await?;
+        let term = held[0].grant().term;
 
-    // More than 5 ms after the last hand-over: their notes are written.
-    let mut other = broker
-        .client("other")
-        .await?
-        .consumer("jobs")
-        .open()
-        .await?;
-    worker.ping().await?;
-    tokio::time::timeout(Duration::from_millis(200), other.next())
-        .await
-        .expect_err("all leased");
-    broker.kill().await?;
-    broker.restart().await?;
+        // More than 5 ms after the last hand-over: their notes are written.
+        let mut other = broker
+            .client("other")
+            .await?
+            .consumer("jobs")
+            .open()
+            .await?;
+        worker.ping().await?;
+        tokio::time::timeout(Duration::from_millis(200), other.next())
+            .await
+            .expect_err("all leased");
+        broker.kill().await?;
+        broker.restart().await?;
 
-    let after = until(&worker, "the books again", |_| true).await?;
-    assert_eq!((after.leased, after.ready), (MESSAGES, 0));
-    for (acked, delivery) in held.drain(..900).enumerate() {
-        let outcome = within("an answer", delivery.ack()).await?;
-        assert_eq!(outcome, siding::Outcome::Done, "{acked} acked before");
-    }
-    // The rest nobody acks: both share them, after their deadline and not before.
-    let deadline = held[0].deadline_ms();
-    for delivery in held {
-        std::mem::forget(delivery);
-    }
-    let mut again = BTreeSet::new();
-    while again.len() < 100 {
-        let delivery = within("an expired one", async {
-            tokio::select! {
-                delivery = consumer.next() => delivery,
-                delivery = other.next() => delivery,
-            }
-        });
-        let delivery = delivery.await.expect("more")?;
-        assert!(now() >= deadline, "{} ms early", deadline - now());
-        assert_eq!(delivery.attempt(), 2, "attempts stay as they were");
-        assert!(delivery.grant().term > term);
-        assert!(again.insert(String::from_utf8(delivery.body().to_vec())?));
-        let outcome = within("an answer", delivery.ack()).await?;
-        assert_eq!(outcome, siding::Outcome::Done);
-    }
-    let expected = (900..MESSAGES).map(|number| number.to_string());
-    assert_eq!(again, expected.collect());
-    let end = until(&worker, "all settled", |books| books.settled == MESSAGES).await?;
-    assert_eq!((end.leased, end.ready, end.dead), (0, 0, 0));
-    Ok(())
+        let after = until(&worker, "the books again", |_| true).await?;
+        assert_eq!((after.leased, after.ready), (MESSAGES, 0));
+        for (acked, delivery) in held.drain(..900).enumerate() {
+            let outcome = within("an answer", delivery.ack()).await?;
+            assert_eq!(outcome, siding::Outcome::Done, "{acked} acked before");
+        }
+        // The rest nobody acks: both share them, after their deadline and not before.
+        let deadline = held[0].deadline_ms();
+        for delivery in held {
+            std::mem::forget(delivery);
+        }
+        let mut again = BTreeSet::new();
+        while again.len() < 100 {
+            let delivery = within("an expired one", async {
+                tokio::select! {
+                    delivery = consumer.next() => delivery,
+                    delivery = other.next() => delivery,
+                }
+            });
+            let delivery = delivery.await.expect("more")?;
+            assert!(now() >= deadline, "{} ms early", deadline - now());
+            assert_eq!(delivery.attempt(), 2, "attempts stay as they were");
+            assert!(delivery.grant().term > term);
+            assert!(again.insert(String::from_utf8(delivery.body().to_vec())?));
+            let outcome = within("an answer", delivery.ack()).await?;
+            assert_eq!(outcome, siding::Outcome::Done);
+        }
+        let expected = (900..MESSAGES).map(|number| number.to_string());
+        assert_eq!(again, expected.collect());
+        let end = until(&worker, "all settled", |books| books.settled == MESSAGES).await?;
+        assert_eq!((end.leased, end.ready, end.dead), (0, 0, 0));
+        Ok(())
+    })
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_ack_sent_while_the_broker_is_away_is_answered_when_it_is_back() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let mut broker = Broker::start(dir.path()).await?;
-    let worker = broker.client("worker").await?;
-    a_queue_of_a_thousand(&worker).await?;
-    let mut consumer = worker.consumer("jobs").open().await?;
-    let mut held = Vec::new();
-    while held.len() < 1_000 {
-        held.push(within("a message", consumer.next()).await.expect("more")?);
-    }
-    worker.ping().await?;
-    until(&worker, "1,000 leases", |books| books.leased == MESSAGES).await?;
-    let mut other = broker
-        .client("other")
-        .await?
-        .consumer("jobs")
-        .open()
-        .await?;
-    tokio::time::timeout(Duration::from_millis(200), other.next())
-        .await
-        .expect_err("all leased");
-    broker.kill().await?;
-    let mut acks = tokio::task::JoinSet::new();
-    for delivery in held {
-        acks.spawn(delivery.ack());
-    }
-    tokio::task::yield_now().await;
-    broker.restart().await?;
-    let all = async {
-        while let Some(ack) = acks.join_next().await {
-            assert_eq!(
-                ack.expect("no panic").expect("answered"),
-                siding::Outcome::Done
-            );
+#[test]
+fn an_ack_sent_while_the_broker_is_away_is_answered_when_it_is_back() -> Result<()> {
+    limited(async {
+        let dir = tempfile::tempdir()?;
+        let mut broker = Broker::start(dir.path()).await?;
+        let worker = broker.client("worker").await?;
+        a_queue_of_a_thousand(&worker).await?;
+        let mut consumer = worker.consumer("jobs").open().await?;
+        let mut held = Vec::new();
+        while held.len() < 1_000 {
+            held.push(within("a message", consumer.next()).await.expect("more")?);
         }
-    };
-    within("acks are answered", all).await;
-    until(&worker, "all settled", |books| books.settled == MESSAGES).await?;
-    Ok(())
+        worker.ping().await?;
+        until(&worker, "1,000 leases", |books| books.leased == MESSAGES).await?;
+        let mut other = broker
+            .client("other")
+            .await?
+            .consumer("jobs")
+            .open()
+            .await?;
+        tokio::time::timeout(Duration::from_millis(200), other.next())
+            .await
+            .expect_err("all leased");
+        broker.kill().await?;
+        let mut acks = tokio::task::JoinSet::new();
+        for delivery in held {
+            acks.spawn(delivery.ack());
+        }
+        tokio::task::yield_now().await;
+        broker.restart().await?;
+        let all = async {
+            while let Some(ack) = acks.join_next().await {
+                assert_eq!(
+                    ack.expect("no panic").expect("answered"),
+                    siding::Outcome::Done
+                );
+            }
+        };
+        within("acks are answered", all).await;
+        until(&worker, "all settled", |books| books.settled == MESSAGES).await?;
+        Ok(())
+    })
 }

@@ -14,6 +14,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use crate::limited;
+
 /// A network between clients and a broker that breaks under the first answers which carry messages,
 /// so many, and never after.
 struct Network {
@@ -100,78 +102,84 @@ async fn ack(batches: Vec<DeliveredBatch>) -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_receive_leased_under_a_lost_connection_comes_with_the_next_one() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let broker = Broker::start(dir.path()).await?;
-    let near = broker.client("near").await?;
-    near.create_queue("jobs", QueueSettings::default()).await?;
-    publish(&near, "jobs", &["a", "b", "c"].map(str::to_owned)).await?;
-    let network = Network::open(broker.address(), 2).await?;
-    let far = network.client().await?;
-    let two = ReceiveOptions {
-        max_messages: 2,
-        ..ReceiveOptions::default()
-    };
-    let received = within("twice lost", far.receive("jobs", two)).await?;
-    assert_eq!(
-        told(&received.batches),
-        [(0, 1), (1, 1)],
-        "not the next ones"
-    );
-    let books = near.describe("jobs").await?.subscriptions[0]
-        .books
-        .context("books")?;
-    assert_eq!((books.leased, books.ready), (2, 1));
-    ack(received.batches).await?;
-    let rest = within("the rest", far.receive("jobs", two)).await?;
-    assert_eq!(told(&rest.batches), [(2, 1)]);
-    ack(rest.batches).await
+#[test]
+fn what_a_receive_leased_under_a_lost_connection_comes_with_the_next_one() -> Result<()> {
+    limited(async {
+        let dir = tempfile::tempdir()?;
+        let broker = Broker::start(dir.path()).await?;
+        let near = broker.client("near").await?;
+        near.create_queue("jobs", QueueSettings::default()).await?;
+        publish(&near, "jobs", &["a", "b", "c"].map(str::to_owned)).await?;
+        let network = Network::open(broker.address(), 2).await?;
+        let far = network.client().await?;
+        let two = ReceiveOptions {
+            max_messages: 2,
+            ..ReceiveOptions::default()
+        };
+        let received = within("twice lost", far.receive("jobs", two)).await?;
+        assert_eq!(
+            told(&received.batches),
+            [(0, 1), (1, 1)],
+            "not the next ones"
+        );
+        let books = near.describe("jobs").await?.subscriptions[0]
+            .books
+            .context("books")?;
+        assert_eq!((books.leased, books.ready), (2, 1));
+        ack(received.batches).await?;
+        let rest = within("the rest", far.receive("jobs", two)).await?;
+        assert_eq!(told(&rest.batches), [(2, 1)]);
+        ack(rest.batches).await
+    })
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_long_poll_goes_on_waiting_over_a_lost_connection() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let broker = Broker::start(dir.path()).await?;
-    let near = broker.client("near").await?;
-    near.create_queue("jobs", QueueSettings::default()).await?;
-    let far = broker.client("far").await?;
-    let polling = tokio::spawn({
-        let far = far.clone();
-        async move { far.receive("jobs", ReceiveOptions::default()).await }
-    });
-    // Whether the receive is on its way or waits at the broker already: it is asked again.
-    far.ping().await?;
-    far.cut_connection();
-    while far.ping().await.is_err() {}
-    publish(&near, "jobs", &["a".to_owned()]).await?;
-    let received = within("an answer", polling).await??;
-    assert_eq!(received.batches[0].attempt(), 1);
-    ack(received.batches).await
+#[test]
+fn a_long_poll_goes_on_waiting_over_a_lost_connection() -> Result<()> {
+    limited(async {
+        let dir = tempfile::tempdir()?;
+        let broker = Broker::start(dir.path()).await?;
+        let near = broker.client("near").await?;
+        near.create_queue("jobs", QueueSettings::default()).await?;
+        let far = broker.client("far").await?;
+        let polling = tokio::spawn({
+            let far = far.clone();
+            async move { far.receive("jobs", ReceiveOptions::default()).await }
+        });
+        // Whether the receive is on its way or waits at the broker already: it is asked again.
+        far.ping().await?;
+        far.cut_connection();
+        while far.ping().await.is_err() {}
+        publish(&near, "jobs", &["a".to_owned()]).await?;
+        let received = within("an answer", polling).await??;
+        assert_eq!(received.batches[0].attempt(), 1);
+        ack(received.batches).await
+    })
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_gap_that_a_connection_lost_is_told_with_the_next_one() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let broker = Broker::start(dir.path()).await?;
-    let near = broker.client("near").await?;
-    let small = TopicSettings {
-        retention_bytes: Some(100_000),
-        ..TopicSettings::default()
-    };
-    near.create_topic("news", small).await?;
-    near.create_subscription(
-        "news/all",
-        siding::wire::DeliverySettings::default(),
-        Start::Earliest,
-    )
-    .await?;
-    publish(&near, "news", &vec!["x".repeat(60_000); 3]).await?;
-    let network = Network::open(broker.address(), 1).await?;
-    let far = network.client().await?;
-    let received = far.receive("news/all", ReceiveOptions::default());
-    let received = within("once lost", received).await?;
-    assert_eq!(received.gap, Some(0..2));
-    assert_eq!(received.batches[0].first_offset(), 2);
-    ack(received.batches).await
+#[test]
+fn a_gap_that_a_connection_lost_is_told_with_the_next_one() -> Result<()> {
+    limited(async {
+        let dir = tempfile::tempdir()?;
+        let broker = Broker::start(dir.path()).await?;
+        let near = broker.client("near").await?;
+        let small = TopicSettings {
+            retention_bytes: Some(100_000),
+            ..TopicSettings::default()
+        };
+        near.create_topic("news", small).await?;
+        near.create_subscription(
+            "news/all",
+            siding::wire::DeliverySettings::default(),
+            Start::Earliest,
+        )
+        .await?;
+        publish(&near, "news", &vec!["x".repeat(60_000); 3]).await?;
+        let network = Network::open(broker.address(), 1).await?;
+        let far = network.client().await?;
+        let received = far.receive("news/all", ReceiveOptions::default());
+        let received = within("once lost", received).await?;
+        assert_eq!(received.gap, Some(0..2));
+        assert_eq!(received.batches[0].first_offset(), 2);
+        ack(received.batches).await
+    })
 }

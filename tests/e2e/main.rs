@@ -10,6 +10,15 @@ mod memory;
 mod pipes;
 mod planted;
 mod quickstart;
+mod refused_starts;
 mod restart;
 mod salvage;
 mod verbs;
+
+use siding_tests::limit::limited_on;
+use tokio::runtime::Builder;
+
+/// Plays a test on several threads, but not for ever.
+fn limited<T>(test: impl Future<Output = T>) -> T {
+    limited_on(&mut Builder::new_multi_thread(), test)
+}

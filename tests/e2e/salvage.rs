@@ -8,6 +8,8 @@ use serde_json::Value;
 use siding_tests::binaries::siding;
 use siding_tests::broker::Broker;
 
+use crate::limited;
+
 /// Flips a bit of the body that is made of this byte, in the one file of the journal that has it.
 fn damage(data: &Path, byte: u8) -> Result<PathBuf> {
     for entry in fs::read_dir(data.join("journal"))? {
@@ -43,83 +45,86 @@ async fn expect_the_rest(url: &str) -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_damage_costs_is_said_before_it_is_accepted_and_the_rest_is_delivered() -> Result<()>
-{
-    let dir = tempfile::tempdir()?;
-    let data = dir.path().to_str().context("text")?;
-    let mut broker = Broker::start(dir.path()).await?;
-    let url = broker.url();
-    let typed = async |line: &[&str]| siding(&url, line, "").await;
-    for line in [
-        &["queue", "create", "jobs"][..],
-        &["queue", "create", "others"],
-    ] {
-        assert_eq!(typed(line).await.code, 0);
-    }
-    for (queue, byte) in [("jobs", "a"), ("jobs", "b"), ("jobs", "c"), ("others", "d")] {
-        let ran = typed(&["publish", queue, &byte.repeat(1_000)]).await;
-        assert_eq!(ran.code, 0, "{}", ran.stderr);
-    }
-    let running = typed(&["salvage", data]).await;
-    assert_eq!(running.code, 75, "a broker runs on it: {}", running.stderr);
-    assert!(broker.terminate().await?.success());
-    let path = damage(dir.path(), b'b')?;
+#[test]
+fn what_a_damage_costs_is_said_before_it_is_accepted_and_the_rest_is_delivered() -> Result<()> {
+    limited(async {
+        let dir = tempfile::tempdir()?;
+        let data = dir.path().to_str().context("text")?;
+        let mut broker = Broker::start(dir.path()).await?;
+        let url = broker.url();
+        let typed = async |line: &[&str]| siding(&url, line, "").await;
+        for line in [
+            &["queue", "create", "jobs"][..],
+            &["queue", "create", "others"],
+        ] {
+            assert_eq!(typed(line).await.code, 0);
+        }
+        for (queue, byte) in [("jobs", "a"), ("jobs", "b"), ("jobs", "c"), ("others", "d")] {
+            let ran = typed(&["publish", queue, &byte.repeat(1_000)]).await;
+            assert_eq!(ran.code, 0, "{}", ran.stderr);
+        }
+        let running = typed(&["salvage", data]).await;
+        assert_eq!(running.code, 75, "a broker runs on it: {}", running.stderr);
+        assert!(broker.terminate().await?.success());
+        let path = damage(dir.path(), b'b')?;
 
-    let refused = broker.restart().await.expect_err("refused").to_string();
-    let name = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .context("a name")?;
-    says(
-        &refused,
-        &[
-            name,
-            "is damaged at bytes",
-            "jobs",
-            "1 messages",
-            "siding salvage",
-        ],
-    );
-    assert!(!refused.contains("others"), "{refused}");
-
-    let dry = typed(&["salvage", data]).await;
-    assert_eq!(dry.code, 3, "{}", dry.stderr);
-    for said in [
-        "kept jobs: 2 messages",
-        "lost jobs: 1 messages, offsets 1 to 1",
-        "kept others: 1",
-    ] {
-        assert!(
-            dry.stdout.contains(said),
-            "{said:?} is not in: {}",
-            dry.stdout
+        let refused = broker.restart().await.expect_err("refused").to_string();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .context("a name")?;
+        says(
+            &refused,
+            &[
+                name,
+                "is damaged at bytes",
+                "jobs",
+                "1 messages",
+                "siding salvage",
+            ],
         );
-    }
-    assert!(broker.restart().await.is_err(), "nothing was changed");
-    let done = typed(&["salvage", data, "--accept-data-loss"]).await;
-    assert_eq!(done.code, 0, "{}", done.stderr);
-    assert!(done.stderr.contains("salvaged-1"), "{}", done.stderr);
-    assert!(
-        dir.path().join("salvaged-1").join(name).exists(),
-        "kept aside"
-    );
-    assert_eq!(
-        typed(&["salvage", data]).await.code,
-        0,
-        "nothing is damaged any more"
-    );
+        assert!(!refused.contains("others"), "{refused}");
 
-    broker.restart().await?;
-    expect_the_rest(&broker.url()).await
+        let dry = typed(&["salvage", data]).await;
+        assert_eq!(dry.code, 3, "{}", dry.stderr);
+        for said in [
+            "kept jobs: 2 messages",
+            "lost jobs: 1 messages, offsets 1 to 1",
+            "kept others: 1",
+        ] {
+            assert!(
+                dry.stdout.contains(said),
+                "{said:?} is not in: {}",
+                dry.stdout
+            );
+        }
+        assert!(broker.restart().await.is_err(), "nothing was changed");
+        let done = typed(&["salvage", data, "--accept-data-loss"]).await;
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        assert!(done.stderr.contains("salvaged-1"), "{}", done.stderr);
+        assert!(
+            dir.path().join("salvaged-1").join(name).exists(),
+            "kept aside"
+        );
+        assert_eq!(
+            typed(&["salvage", data]).await.code,
+            0,
+            "nothing is damaged any more"
+        );
+
+        broker.restart().await?;
+        expect_the_rest(&broker.url()).await
+    })
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_salvage_of_what_is_no_data_directory_makes_none() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let data = dir.path().join("none");
-    let ran = siding("", &["salvage", data.to_str().context("text")?], "").await;
-    assert_eq!(ran.code, 66, "{}", ran.stderr);
-    assert!(!data.exists());
-    Ok(())
+#[test]
+fn a_salvage_of_what_is_no_data_directory_makes_none() -> Result<()> {
+    limited(async {
+        let dir = tempfile::tempdir()?;
+        let data = dir.path().join("none");
+        let ran = siding("", &["salvage", data.to_str().context("text")?], "").await;
+        assert_eq!(ran.code, 66, "{}", ran.stderr);
+        assert!(!data.exists());
+        Ok(())
+    })
 }

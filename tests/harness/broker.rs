@@ -14,6 +14,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::Notify;
 
 use crate::binaries::binary;
+use crate::limit::awaiting;
 
 /// Whatever a test waits for comes within this, on a slow and busy machine too.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -64,7 +65,9 @@ struct Lined {
 /// # Panics
 /// It does not come within [`DEADLINE`].
 pub async fn within<T>(what: &str, coming: impl Future<Output = T>) -> T {
+    awaiting(what);
     let came = tokio::time::timeout(DEADLINE, coming).await;
+    awaiting(format!("what follows {what}"));
     came.unwrap_or_else(|_| panic!("not within {} s: {what}", DEADLINE.as_secs()))
 }
 

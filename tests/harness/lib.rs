@@ -15,6 +15,7 @@ pub mod golden;
 pub mod journal;
 pub mod killer;
 pub mod life;
+pub mod limit;
 pub mod load;
 pub mod model;
 pub mod raw;

@@ -7,6 +7,8 @@ use siding_protocol::frame::{Sender, decode, encode, split};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::limit::awaiting;
+
 /// A listener whose connections the test plays by hand.
 pub(crate) struct Broker {
     listener: TcpListener,
@@ -58,6 +60,7 @@ impl Broker {
     }
 
     pub(crate) async fn accept(&self) -> Link {
+        awaiting("a client that connects");
         let (stream, _) = self.listener.accept().await.expect("a client comes");
         Link {
             stream,
@@ -94,10 +97,13 @@ impl Link {
 
     /// As `next`; `None` at the end of the connection.
     pub(crate) async fn try_next(&mut self) -> Option<(u64, Kind)> {
+        awaiting("the client's next frame");
         loop {
             if let Some(payload) = split(&mut self.read, 17 << 20).expect("a frame") {
                 let frame = decode(payload, Sender::Client).expect("a request");
-                return Some((frame.correlation, frame.kind.expect("known")));
+                let kind = frame.kind.expect("known");
+                awaiting(format!("what follows the client's {}", told(&kind)));
+                return Some((frame.correlation, kind));
             }
             let read = self.stream.read_buf(&mut self.read).await;
             if read.ok()? == 0 {
@@ -114,6 +120,7 @@ impl Link {
     pub(crate) async fn say_all(&mut self, frames: Vec<(u64, Kind)>) {
         let mut bytes = BytesMut::new();
         for (correlation, kind) in frames {
+            awaiting(format!("what follows the broker's {}", told(&kind)));
             encode(correlation, kind, &mut bytes);
         }
         self.stream
@@ -183,6 +190,11 @@ impl Link {
         };
         self.say(0, Kind::Deliver(deliver)).await;
     }
+}
+
+/// How a frame begins, for people.
+fn told(kind: &Kind) -> String {
+    format!("{kind:?}").chars().take(120).collect()
 }
 
 /// The bodies of a run.

@@ -7,6 +7,7 @@ use serde_json::Value;
 use siding::Client;
 
 use super::Desk;
+use crate::limited;
 
 impl Desk {
     /// The first cause: its name, its number, and whether there is a next change by time.
@@ -43,112 +44,118 @@ impl Desk {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn explain_tells_of_messages_that_wait_for_time_or_a_key_or_a_reader() -> Result<()> {
-    let desk = Desk::open().await?;
-    desk.done(&["queue", "create", "jobs"]).await;
-    desk.done(&["publish", "jobs", "later", "--delay", "1h"])
-        .await;
-    desk.is_held_by(&["jobs@0"], "NOT_DUE", 0, true).await?;
-    desk.done(&["publish", "jobs", "first"]).await;
-    desk.done(&["publish", "jobs", "second"]).await;
-    desk.is_held_by(&["jobs@1"], "NO_CONSUMER", 2, false)
-        .await?;
-    let first = desk.taken("jobs").await;
-    desk.is_leased("jobs@1").await?;
-    let grant = super::grant_of(&first)?;
-    let nack = [
-        "nack", "jobs@1", "--grant", &grant, "--delay", "1h", "--reason", "boom",
-    ];
-    desk.done(&nack).await;
-    desk.is_held_by(&["jobs@1"], "NOT_DUE", 1, true).await?;
-    let told = desk.done(&["explain", "jobs@1"]).await;
-    assert!(told.contains("boom"), "{told}");
-    desk.done(&["queue", "pause", "jobs"]).await;
-    desk.is_held_by(&["jobs@2"], "PAUSED", 1, false).await?;
-    desk.is_held_by(&["jobs"], "PAUSED", 1, true).await?;
+#[test]
+fn explain_tells_of_messages_that_wait_for_time_or_a_key_or_a_reader() -> Result<()> {
+    limited(async {
+        let desk = Desk::open().await?;
+        desk.done(&["queue", "create", "jobs"]).await;
+        desk.done(&["publish", "jobs", "later", "--delay", "1h"])
+            .await;
+        desk.is_held_by(&["jobs@0"], "NOT_DUE", 0, true).await?;
+        desk.done(&["publish", "jobs", "first"]).await;
+        desk.done(&["publish", "jobs", "second"]).await;
+        desk.is_held_by(&["jobs@1"], "NO_CONSUMER", 2, false)
+            .await?;
+        let first = desk.taken("jobs").await;
+        desk.is_leased("jobs@1").await?;
+        let grant = super::grant_of(&first)?;
+        let nack = [
+            "nack", "jobs@1", "--grant", &grant, "--delay", "1h", "--reason", "boom",
+        ];
+        desk.done(&nack).await;
+        desk.is_held_by(&["jobs@1"], "NOT_DUE", 1, true).await?;
+        let told = desk.done(&["explain", "jobs@1"]).await;
+        assert!(told.contains("boom"), "{told}");
+        desk.done(&["queue", "pause", "jobs"]).await;
+        desk.is_held_by(&["jobs@2"], "PAUSED", 1, false).await?;
+        desk.is_held_by(&["jobs"], "PAUSED", 1, true).await?;
 
-    desk.done(&["queue", "create", "keyed", "--order", "key"])
-        .await;
-    desk.done(&["publish", "keyed", "one", "--key", "a"]).await;
-    desk.done(&["publish", "keyed", "two", "--key", "a"]).await;
-    desk.taken("keyed").await;
-    desk.is_leased("keyed@0").await?;
-    // Nobody reads it either, and says so first.
-    let told = desk.done(&["explain", "keyed@1"]).await;
-    assert!(
-        told.contains("KEY_BLOCKED") && told.contains("@0 is leased"),
-        "{told}"
-    );
-    Ok(())
+        desk.done(&["queue", "create", "keyed", "--order", "key"])
+            .await;
+        desk.done(&["publish", "keyed", "one", "--key", "a"]).await;
+        desk.done(&["publish", "keyed", "two", "--key", "a"]).await;
+        desk.taken("keyed").await;
+        desk.is_leased("keyed@0").await?;
+        // Nobody reads it either, and says so first.
+        let told = desk.done(&["explain", "keyed@1"]).await;
+        assert!(
+            told.contains("KEY_BLOCKED") && told.contains("@0 is leased"),
+            "{told}"
+        );
+        Ok(())
+    })
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn explain_tells_of_full_windows_and_of_those_before() -> Result<()> {
-    let desk = Desk::open().await?;
-    desk.done(&["queue", "create", "jobs"]).await;
-    let client = Client::connect(&desk.url).await?;
-    let mut consumer = client.consumer("jobs").window(1).open().await?;
-    for body in ["one", "two", "three"] {
-        desk.done(&["publish", "jobs", body]).await;
-    }
-    let held = tokio::time::timeout(Duration::from_secs(10), consumer.next()).await?;
-    let held = held.context("a message")??;
-    desk.is_held_by(&["jobs@2"], "NO_CREDIT", 1, false).await?;
-    let json = desk.done(&["explain", "jobs@2", "-o", "json"]).await;
-    let json: Value = serde_json::from_str(&json)?;
-    let behind = json.pointer("/causes/1").context("a second cause")?;
-    assert_eq!(behind.get("cause"), Some(&"BEHIND".into()), "{behind}");
-    assert_eq!(behind.get("number"), Some(&1.into()), "{behind}");
-    desk.is_held_by(&["jobs"], "NO_CREDIT", 1, true).await?;
-    drop(held);
-    Ok(())
+#[test]
+fn explain_tells_of_full_windows_and_of_those_before() -> Result<()> {
+    limited(async {
+        let desk = Desk::open().await?;
+        desk.done(&["queue", "create", "jobs"]).await;
+        let client = Client::connect(&desk.url).await?;
+        let mut consumer = client.consumer("jobs").window(1).open().await?;
+        for body in ["one", "two", "three"] {
+            desk.done(&["publish", "jobs", body]).await;
+        }
+        let held = tokio::time::timeout(Duration::from_secs(10), consumer.next()).await?;
+        let held = held.context("a message")??;
+        desk.is_held_by(&["jobs@2"], "NO_CREDIT", 1, false).await?;
+        let json = desk.done(&["explain", "jobs@2", "-o", "json"]).await;
+        let json: Value = serde_json::from_str(&json)?;
+        let behind = json.pointer("/causes/1").context("a second cause")?;
+        assert_eq!(behind.get("cause"), Some(&"BEHIND".into()), "{behind}");
+        assert_eq!(behind.get("number"), Some(&1.into()), "{behind}");
+        desk.is_held_by(&["jobs"], "NO_CREDIT", 1, true).await?;
+        drop(held);
+        Ok(())
+    })
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn explain_tells_of_messages_that_have_left_or_never_came() -> Result<()> {
-    let desk = Desk::open().await?;
-    desk.done(&["topic", "create", "news"]).await;
-    let filter = ["--filter", "routing_key matches eu.*"];
-    desk.done(&[&["sub", "create", "news/eu"], &filter[..]].concat())
-        .await;
-    desk.done(&["publish", "news", "here", "--routing-key", "eu.a"])
-        .await;
-    desk.done(&["publish", "news", "there", "--routing-key", "us.a"])
-        .await;
-    desk.is_held_by(&["news/eu@1"], "FILTERED", 0, false)
-        .await?;
-    desk.done(&["consume", "news/eu", "--drain"]).await;
-    desk.is_held_by(&["news/eu@0"], "SETTLED", 0, false).await?;
-    desk.is_held_by(&["news/eu"], "FILTERED", 1, false).await?;
+#[test]
+fn explain_tells_of_messages_that_have_left_or_never_came() -> Result<()> {
+    limited(async {
+        let desk = Desk::open().await?;
+        desk.done(&["topic", "create", "news"]).await;
+        let filter = ["--filter", "routing_key matches eu.*"];
+        desk.done(&[&["sub", "create", "news/eu"], &filter[..]].concat())
+            .await;
+        desk.done(&["publish", "news", "here", "--routing-key", "eu.a"])
+            .await;
+        desk.done(&["publish", "news", "there", "--routing-key", "us.a"])
+            .await;
+        desk.is_held_by(&["news/eu@1"], "FILTERED", 0, false)
+            .await?;
+        desk.done(&["consume", "news/eu", "--drain"]).await;
+        desk.is_held_by(&["news/eu@0"], "SETTLED", 0, false).await?;
+        desk.is_held_by(&["news/eu"], "FILTERED", 1, false).await?;
 
-    desk.done(&["queue", "create", "jobs"]).await;
-    desk.done(&["publish", "jobs", "bad", "--dedup", "i-7"])
+        desk.done(&["queue", "create", "jobs"]).await;
+        desk.done(&["publish", "jobs", "bad", "--dedup", "i-7"])
+            .await;
+        let grant = super::grant_of(&desk.taken("jobs").await)?;
+        desk.done(&["reject", "jobs@0", "--grant", &grant, "--reason", "no"])
+            .await;
+        desk.is_held_by(&["jobs@0"], "DEAD", 0, true).await?;
+        desk.is_held_by(&["jobs", "--dedup", "i-7"], "DUPLICATE", 0, true)
+            .await?;
+        desk.fails(
+            &["explain", "jobs", "--dedup", "i-8"],
+            1,
+            "nothing holds it back",
+        )
         .await;
-    let grant = super::grant_of(&desk.taken("jobs").await)?;
-    desk.done(&["reject", "jobs@0", "--grant", &grant, "--reason", "no"])
+        desk.fails(
+            &["explain", "jobs@0", "--dedup", "i-7"],
+            2,
+            "leave out @OFFSET",
+        )
         .await;
-    desk.is_held_by(&["jobs@0"], "DEAD", 0, true).await?;
-    desk.is_held_by(&["jobs", "--dedup", "i-7"], "DUPLICATE", 0, true)
-        .await?;
-    desk.fails(
-        &["explain", "jobs", "--dedup", "i-8"],
-        1,
-        "nothing holds it back",
-    )
-    .await;
-    desk.fails(
-        &["explain", "jobs@0", "--dedup", "i-7"],
-        2,
-        "leave out @OFFSET",
-    )
-    .await;
-    desk.fails(&["explain", "jobs@9"], 66, "jobs@9").await;
-    desk.fails(
-        &["explain", "news"],
-        2,
-        "a topic is read through a subscription",
-    )
-    .await;
-    Ok(())
+        desk.fails(&["explain", "jobs@9"], 66, "jobs@9").await;
+        desk.fails(
+            &["explain", "news"],
+            2,
+            "a topic is read through a subscription",
+        )
+        .await;
+        Ok(())
+    })
 }
