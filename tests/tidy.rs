@@ -217,18 +217,52 @@ fn nothing_is_left_undone_and_no_test_is_switched_off_or_sleeps() {
     }
 }
 
+/// What cargo says of the dependencies between crates, with features.
+fn tree(arguments: &[&str]) -> String {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["tree", "--offline"]).args(arguments);
+    let tree = cargo.current_dir(root()).output();
+    let tree = tree.expect("cargo tells the features");
+    assert!(tree.status.success(), "{tree:?}");
+    String::from_utf8(tree.stdout).expect("text")
+}
+
 #[test]
 fn bugs_are_planted_for_tests_only() {
-    let features = |edges: &str| {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["tree", "--offline", "--workspace", "-i", "siding-broker"]);
-        let tree = cargo.args(["-e", edges]).current_dir(root()).output();
-        let tree = tree.expect("cargo tells the features");
-        assert!(tree.status.success(), "{tree:?}");
-        String::from_utf8(tree.stdout).expect("text")
-    };
+    let twin = ["--workspace", "-i", "siding-subject", "-e"];
+    let features = |edges| tree(&[&twin[..], &[edges]].concat());
     assert!(features("features").contains("planted-bugs"));
     assert!(!features("features,no-dev").contains("planted-bugs"));
+    let shipped = [
+        "-p",
+        "siding-broker",
+        "-p",
+        "siding-cli",
+        "--all-features",
+        "-e",
+        "features",
+    ];
+    let shipped = tree(&shipped);
+    assert!(shipped.contains("jemalloc"), "{shipped}");
+    for never in ["planted-bugs", "siding-subject"] {
+        assert!(!shipped.contains(never), "{never} in {shipped}");
+    }
+}
+
+#[test]
+fn the_broker_that_tests_plant_bugs_in_has_the_dependencies_of_the_broker() {
+    let dependencies = |package: &str| -> Vec<String> {
+        let path = root().join(package).join("Cargo.toml");
+        let text = fs::read_to_string(path).expect("a manifest");
+        let lines = text.lines().skip_while(|line| *line != "[dependencies]");
+        let lines = lines.skip(1).take_while(|line| !line.starts_with('['));
+        lines.map(str::to_owned).collect()
+    };
+    let (broker, twin) = (dependencies("broker"), dependencies("tests/subject"));
+    assert!(twin.len() > 10);
+    for line in twin {
+        assert!(broker.contains(&line), "the broker has no `{line}`");
+    }
 }
 
 #[test]

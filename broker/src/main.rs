@@ -1,20 +1,22 @@
 //! `sidingd`: one broker, from the command line.
 
+#[cfg(not(feature = "jemalloc"))]
+use std::alloc::System as Allocator;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
+use cap::Cap;
 use clap::Parser;
 use siding_broker::{Broker, Config};
 #[cfg(feature = "jemalloc")]
-use tikv_jemallocator::Jemalloc;
+use tikv_jemallocator::Jemalloc as Allocator;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
-/// It knows what it has given away, which is what the memory budget counts.
-#[cfg(feature = "jemalloc")]
+/// What it has given away is counted: the memory budget limits that.
 #[global_allocator]
-static ALLOCATOR: Jemalloc = Jemalloc;
+static ALLOCATOR: Cap<Allocator> = Cap::new(Allocator, usize::MAX);
 
 /// Wrong settings, as in the table of exit codes.
 const EXIT_CONFIG: u8 = 78;
@@ -23,10 +25,6 @@ fn main() -> ExitCode {
     let mut config = Config::parse();
     config.allocated = Some(allocated);
     start_logging();
-    if cfg!(feature = "planted-bugs") {
-        error!("this build has planted bugs: it is for tests only");
-        return ExitCode::from(EXIT_CONFIG);
-    }
     raise_descriptors();
     let broker = match Broker::start(&config) {
         Ok(broker) => broker,
@@ -64,18 +62,8 @@ fn raise_descriptors() {
 }
 
 /// Bytes that are allocated now.
-#[cfg(feature = "jemalloc")]
 fn allocated() -> Option<u64> {
-    // Counts are gathered from all threads when the epoch changes, and stand still in between.
-    tikv_jemalloc_ctl::epoch::advance().ok()?;
-    let bytes = tikv_jemalloc_ctl::stats::allocated::read().ok()?;
-    u64::try_from(bytes).ok()
-}
-
-/// Nobody knows.
-#[cfg(not(feature = "jemalloc"))]
-fn allocated() -> Option<u64> {
-    None
+    u64::try_from(ALLOCATOR.allocated()).ok()
 }
 
 /// Serves until a signal or a failure. The first signal drains, the second ends at once.

@@ -1,7 +1,7 @@
 //! Instructions that 64 batches take in the bare engine, on the wire and in the journal, counted by valgrind:
 //! `cargo bench -p siding-benches --bench instructions`, with valgrind and `gungraun-runner` installed.
 //!
-//! `instructions.txt` keeps what was counted before, and `guard.rs` compares.
+//! `instructions.txt` keeps what was counted before, and `siding-lab guard` compares.
 
 #![expect(
     missing_docs,

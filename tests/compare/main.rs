@@ -1,6 +1,6 @@
 //! `compare`: Siding beside the brokers people would pick instead, on one machine in one run.
 //!
-//! `cargo run --release -p siding-tests --features peers --bin compare`
+//! `cargo run --release -p siding-compare --features peers`
 //!
 //! Each row is a broker in one durability, started as a process of its own on a directory and port of its
 //! own, driven by its own client. Each round runs every cell of every row and begins one row further on than

@@ -16,7 +16,7 @@ corpus=$work/corpus${SIDING_PLANTED:+-planted}
 # libFuzzer is behind flags of an unstable compiler; the compiler itself is the stable one.
 export RUSTC_BOOTSTRAP=1
 
-cargo run --quiet -p siding-tests --bin seeds -- "$corpus"
+cargo run --quiet -p siding-lab -- seeds "$corpus"
 verdict=0
 for target in "${targets[@]}"; do
     mkdir -p "$work/artifacts/$target"

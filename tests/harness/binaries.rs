@@ -12,8 +12,8 @@ use crate::broker::within;
 
 /// The path of `sidingd` or `siding`, of this very source and in the profile this test was built in; or
 /// in the folder that `SIDING_PROGRAMS` names, to try what was built for release or elsewhere.
-/// The first call builds them: cargo builds no binaries of other packages for a test, and does not
-/// hold its lock while tests run.
+/// The first call has cargo build them, for all to see: after `cargo test --workspace` has built everything,
+/// there is nothing left to build.
 ///
 /// # Panics
 /// They cannot be built.
@@ -39,16 +39,18 @@ fn build() -> Result<PathBuf> {
     };
     let mut cargo = std::process::Command::new(env!("CARGO"));
     cargo
-        .args(["build", "--quiet", "--profile", profile])
-        .args(["-p", "siding-broker", "--bin", "sidingd"])
-        .args(["-p", "siding-cli", "--bin", "siding"])
+        .args(["build", "--profile", profile])
+        .args(["--bin", "sidingd", "--bin", "siding"])
         .arg("--target-dir")
         .arg(directory.parent().context("a profile of a target")?)
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    if profile == "dist" {
+        cargo.args(["--features", "siding-broker/jemalloc"]);
+    }
     if is_test {
-        // With a test among the targets, dependencies have the features they have in `cargo test`:
-        // what it has built is used, not built again. No test of this package: that would plant bugs.
-        cargo.args(["-p", "siding-client", "--test", "promises"]);
+        // With tests of the whole workspace among the targets, dependencies have the features they have in
+        // `cargo test --workspace`: what it has built is used, not built again.
+        cargo.args(["--workspace", "--test", "program"]);
     }
     let status = cargo.status()?;
     anyhow::ensure!(status.success(), "cargo build: {status}");

@@ -1,4 +1,4 @@
-//! What the tests of Siding share: the wire generator, the engine's stage, transcripts, the model,
+//! What the tests of Siding share: the engine's stage, transcripts, the model,
 //! real brokers as processes, a simulated one.
 
 #![expect(clippy::panic, reason = "what a test is built from fails by panicking")]
@@ -24,4 +24,4 @@ pub mod seeds;
 pub mod sim;
 pub mod stage;
 pub mod transcript;
-pub mod wire_generator;
+pub mod volume;

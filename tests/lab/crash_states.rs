@@ -1,22 +1,48 @@
-//! `crash-states`: power cuts at every moment of every short workload and of random longer ones, until
-//! so many distinct images were recovered.
-//!
-//! `cargo run --release -p siding-tests --bin crash-states -- --images 10000000 --seed 1`
-//!
-//! A violation names its workload; `--seed S --workload W` repeats it alone.
+//! Power cuts at every moment of every short workload and of random longer ones, until so many distinct
+//! images were recovered.
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use siding_tests::crash_states::images::Budget;
 use siding_tests::crash_states::{Plan, explore};
 use tokio::time::Instant;
 
-const USAGE: &str = "crash-states [--images N] [--seed N] [--workload N] [--threads N]";
+use crate::processors;
 
-fn main() -> Result<ExitCode> {
-    let plan = plan(std::env::args().skip(1))?;
+/// Cuts the power at every moment of storage workloads and recovers what may be left
+///
+/// A violation names its workload; --seed S --workload W repeats it alone.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Distinct images to recover
+    #[arg(long, value_name = "N", default_value_t = 10_000_000)]
+    images: u64,
+    /// Of the workloads and the cuts; random if not given
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// This one only
+    #[arg(long, value_name = "N")]
+    workload: Option<u64>,
+    /// As many as there are processors if not given
+    #[arg(long, value_name = "N")]
+    threads: Option<u64>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let mut plan = Plan::new(args.seed.unwrap_or_else(|| fastrand::u64(..)), u64::MAX);
+    plan.images = args.images;
+    plan.exhaustive = Budget {
+        samples: 64,
+        tears: 200,
+    };
+    plan.random = Budget {
+        samples: 16,
+        tears: 32,
+    };
+    plan.only = args.workload;
+    plan.threads = args.threads.map_or_else(processors, Ok)?;
     let started = Instant::now();
     let explored = explore(&plan);
     let took = started.elapsed();
@@ -38,28 +64,4 @@ fn main() -> Result<ExitCode> {
     };
     writeln!(out, "seconds                    {}", took.as_secs())?;
     Ok(code)
-}
-
-fn plan(mut words: impl Iterator<Item = String>) -> Result<Plan> {
-    let mut plan = Plan::new(fastrand::u64(..), u64::MAX);
-    plan.images = 10_000_000;
-    plan.exhaustive = Budget {
-        samples: 64,
-        tears: 200,
-    };
-    plan.random = Budget {
-        samples: 16,
-        tears: 32,
-    };
-    while let Some(flag) = words.next() {
-        let value: u64 = words.next().context(USAGE)?.parse().context(USAGE)?;
-        match flag.as_str() {
-            "--images" => plan.images = value,
-            "--seed" => plan.seed = value,
-            "--workload" => plan.only = Some(value),
-            "--threads" => plan.threads = value,
-            _ => bail!(USAGE),
-        }
-    }
-    Ok(plan)
 }

@@ -1,6 +1,4 @@
-//! `damage-sweep`: every bit of a store of 64 KiB flipped, one at a time.
-//!
-//! `cargo run --release -p siding-tests --bin damage-sweep`
+//! Every bit of a store of 64 KiB flipped, one at a time.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -9,9 +7,15 @@ use anyhow::Result;
 use siding_tests::damage_sweep::{Store, sweep};
 use tokio::time::Instant;
 
-fn main() -> Result<ExitCode> {
+use crate::processors;
+
+/// Flips every bit of a store of 64 KiB, one at a time, and looks who notices
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+pub(crate) fn run(Args {}: &Args) -> Result<ExitCode> {
     let started = Instant::now();
-    let swept = sweep(1, std::thread::available_parallelism()?.get())?;
+    let swept = sweep(1, usize::try_from(processors()?)?)?;
     let percent = Store::new()?.live_percent();
     let mut out = std::io::stdout().lock();
     writeln!(out, "{swept}")?;

@@ -1,24 +1,29 @@
-//! `disks`: real brokers on a disk that is filled and freed, and on one that lies.
-//!
-//! `cargo run --release -p siding-tests --bin disks -- full 50`
-//! `cargo run --release -p siding-tests --bin disks -- lying 20`
-//!
-//! Where mounting is not allowed it says so, and nothing is tested.
+//! Real brokers on a disk that is filled and freed, and on one that lies.
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use siding_tests::binaries::binary;
 use siding_tests::disks::{Books, Waits, full, lying, why_not};
 
-const USAGE: &str = "disks full|lying TIMES";
+/// Serves from a disk that is filled and freed, or from one that fails under it
+///
+/// Where mounting is not allowed it says so, and nothing is tested.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    kind: Disk,
+    /// Filled so often; or so many brokers
+    times: u32,
+}
 
-#[tokio::main]
-async fn main() -> Result<ExitCode> {
-    let mut words = std::env::args().skip(1);
-    let (kind, times) = (words.next().context(USAGE)?, words.next().context(USAGE)?);
-    let times: u32 = times.parse().context(USAGE)?;
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Disk {
+    Full,
+    Lying,
+}
+
+pub(crate) async fn run(&Args { kind, times }: &Args) -> Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     if let Some(reason) = why_not() {
         writeln!(out, "skipped: nothing can be mounted here ({reason})")?;
@@ -27,10 +32,10 @@ async fn main() -> Result<ExitCode> {
     // Built before the clock runs.
     binary("sidingd");
     let dir = tempfile::tempdir()?;
-    let on_one = |done| eprintln!("{kind} {done} of {times}");
+    let on_one = |done| eprintln!("{done} of {times}");
     let started = tokio::time::Instant::now();
-    let books = match kind.as_str() {
-        "full" => {
+    let books = match kind {
+        Disk::Full => {
             let outcome = full::run(times, dir.path(), on_one).await?;
             writeln!(out, "filled and freed  {}", outcome.cycles)?;
             writeln!(out, "killed while full {}", outcome.kills)?;
@@ -38,7 +43,7 @@ async fn main() -> Result<ExitCode> {
             tell(&mut out, "resumed", outcome.resumes)?;
             outcome.books
         }
-        "lying" => {
+        Disk::Lying => {
             let outcome = lying::run(times, dir.path(), on_one).await?;
             writeln!(out, "ended by a failed write or sync  {}", outcome.failures)?;
             for reason in &outcome.reasons {
@@ -46,7 +51,6 @@ async fn main() -> Result<ExitCode> {
             }
             outcome.books
         }
-        _ => bail!(USAGE),
     };
     let Books {
         sent,

@@ -1,15 +1,20 @@
-//! `golden`: makes the data directory of a release, for the tests of all later ones.
-//!
-//! `cargo run -p siding-tests --bin golden -- 0.1.0`
+//! The data directory of a release, made for the tests of all later ones.
 
-use anyhow::{Context, Result};
+use std::process::ExitCode;
+
+use anyhow::Result;
 use siding_tests::golden::{folder, make};
 
-#[tokio::main]
-async fn main() -> Result<()> {
-    let release = std::env::args().nth(1).context("golden RELEASE")?;
-    let expected = make(&release).await?;
+/// Makes the data directory of a release, from its tag
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// As in 0.1.0
+    release: String,
+}
+
+pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
+    let expected = make(&args.release).await?;
     eprint!("{expected}");
-    eprintln!("made {}", folder().join(release).display());
-    Ok(())
+    eprintln!("made {}", folder().join(&args.release).display());
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,25 +1,43 @@
-//! `killer`: kills a broker under load for as long as asked, and says what became of the messages.
-//!
-//! `cargo run --release -p siding-tests --bin killer -- --kills 50`
+//! A broker killed under load for as long as asked, and what became of the messages.
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use siding_tests::binaries::binary;
-use siding_tests::killer::{Outcome, Plan, run};
+use siding_tests::killer::{Outcome, Plan};
 
-const USAGE: &str = "killer [--kills N] [--publishers N] [--consumers N] [--seed N]";
+/// Kills a broker under load, again and again, and does the books
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How often
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    kills: u32,
+    /// Publishers, each on a connection of its own
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    publishers: u32,
+    /// Consumers, each on a connection of its own
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    consumers: u32,
+    /// Of the bodies and the moments; random if not given
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
 
-#[tokio::main]
-async fn main() -> Result<ExitCode> {
-    let plan = plan(std::env::args().skip(1))?;
+pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
+    let plan = Plan {
+        kills: args.kills,
+        publishers: args.publishers,
+        consumers: args.consumers,
+        events_between: 0..100_000,
+        seed: args.seed.unwrap_or_else(|| fastrand::u64(..)),
+    };
     let (seed, asked) = (plan.seed, plan.kills);
     let dir = tempfile::tempdir()?;
     // Built before the clock runs.
     binary("sidingd");
     let started = tokio::time::Instant::now();
-    let outcome = run(plan, dir.path(), |kills| {
+    let outcome = siding_tests::killer::run(plan, dir.path(), |kills| {
         eprintln!("kill {kills} of {asked}");
     })
     .await?;
@@ -43,26 +61,4 @@ async fn main() -> Result<ExitCode> {
     let kept = dir.keep();
     writeln!(out, "the data directory stays in {}", kept.display())?;
     Ok(ExitCode::FAILURE)
-}
-
-fn plan(mut words: impl Iterator<Item = String>) -> Result<Plan> {
-    let mut plan = Plan {
-        kills: 50,
-        publishers: 4,
-        consumers: 4,
-        events_between: 0..100_000,
-        seed: fastrand::u64(..),
-    };
-    while let Some(flag) = words.next() {
-        let value = words.next().context(USAGE)?;
-        let value: u64 = value.parse().context(USAGE)?;
-        match flag.as_str() {
-            "--kills" => plan.kills = u32::try_from(value)?,
-            "--publishers" => plan.publishers = u32::try_from(value)?,
-            "--consumers" => plan.consumers = u32::try_from(value)?,
-            "--seed" => plan.seed = value,
-            _ => bail!(USAGE),
-        }
-    }
-    Ok(plan)
 }

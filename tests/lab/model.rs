@@ -1,9 +1,4 @@
-//! `model`: random lives of an engine beside the naive model, for as long as asked.
-//!
-//! `cargo run --release -p siding-tests --bin model -- --operations 100000000 --seed 1`
-//!
-//! Lives are played in batches, each with a seed of its own, so that one batch repeats a divergence:
-//! `--seed S --batch B`. `--from B` goes on where a run ended.
+//! Random lives of an engine beside the naive model, for as long as asked.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -11,23 +6,49 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use siding_tests::life::{self, Divergence, Plan, Tally};
 use tokio::time::Instant;
 
-const USAGE: &str = "model [--operations N] [--minutes N] [--seed N] [--batch N] [--from BATCH] \
-                     [--threads N] [--pairs 1]";
+use crate::processors;
+
 /// Lives of one batch: about ten thousand operations.
 const CASES: u32 = 100;
+
+/// Plays random lives of an engine beside the naive model
+///
+/// Lives are played in batches, each with a seed of its own, so that one batch repeats a divergence:
+/// --seed S --batch B.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// No limit if not given
+    #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
+    operations: u64,
+    /// No limit if not given
+    #[arg(long, value_name = "N")]
+    minutes: Option<u64>,
+    /// Of the lives; random if not given
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// This one only
+    #[arg(long, value_name = "N")]
+    batch: Option<u64>,
+    /// The first batch, to go on where a run ended
+    #[arg(long, value_name = "BATCH", default_value_t = 0)]
+    from: u64,
+    /// As many as there are processors if not given
+    #[arg(long, value_name = "N")]
+    threads: Option<u64>,
+    /// 1: tells which command met which state
+    #[arg(long, value_name = "0|1", default_value_t = 0)]
+    pairs: u64,
+}
 
 struct Run {
     operations: u64,
     until: Option<Instant>,
     seed: u64,
     batch: Option<u64>,
-    /// The first batch.
-    from: u64,
-    threads: u64,
     pairs: bool,
 }
 
@@ -38,12 +59,23 @@ struct Found {
     divergence: Option<(u64, Divergence)>,
 }
 
-fn main() -> Result<ExitCode> {
-    let run = run(std::env::args().skip(1))?;
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let started = Instant::now();
-    let (next, found) = (AtomicU64::new(run.from), Mutex::new(Found::default()));
+    let minutes = |minutes| started + Duration::from_secs(minutes * 60);
+    let threads = match args.batch {
+        Some(_) => 1,
+        None => args.threads.map_or_else(processors, Ok)?,
+    };
+    let run = Run {
+        operations: args.operations,
+        until: args.minutes.map(minutes),
+        seed: args.seed.unwrap_or_else(|| fastrand::u64(..)),
+        batch: args.batch,
+        pairs: args.pairs > 0,
+    };
+    let (next, found) = (AtomicU64::new(args.from), Mutex::new(Found::default()));
     std::thread::scope(|scope| {
-        for _ in 0..run.threads {
+        for _ in 0..threads {
             scope.spawn(|| play(&run, &next, &found));
         }
     });
@@ -109,35 +141,4 @@ fn report(run: &Run, found: &Found, took: Duration) -> Result<ExitCode> {
 /// Batches of one seed and of its neighbours have nothing in common.
 fn seed_of(seed: u64, batch: u64) -> u64 {
     fastrand::Rng::with_seed(seed ^ fastrand::Rng::with_seed(batch).u64(..)).u64(..)
-}
-
-fn run(mut words: impl Iterator<Item = String>) -> Result<Run> {
-    let threads = std::thread::available_parallelism()?.get();
-    let mut run = Run {
-        operations: u64::MAX,
-        until: None,
-        seed: fastrand::u64(..),
-        batch: None,
-        from: 0,
-        threads: threads as u64,
-        pairs: false,
-    };
-    while let Some(flag) = words.next() {
-        let value = words.next().context(USAGE)?;
-        let value: u64 = value.parse().context(USAGE)?;
-        match flag.as_str() {
-            "--operations" => run.operations = value,
-            "--minutes" => run.until = Some(Instant::now() + Duration::from_secs(value * 60)),
-            "--seed" => run.seed = value,
-            "--batch" => run.batch = Some(value),
-            "--from" => run.from = value,
-            "--threads" => run.threads = value,
-            "--pairs" => run.pairs = value > 0,
-            _ => bail!(USAGE),
-        }
-    }
-    if run.batch.is_some() {
-        run.threads = 1;
-    }
-    Ok(run)
 }

@@ -1,12 +1,18 @@
-//! `seeds`: writes what each fuzz target begins with.
-//!
-//! `cargo run -p siding-tests --bin seeds -- target/fuzz/corpus`
+//! What each fuzz target begins with, written to files.
 
-use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-fn main() -> Result<()> {
-    let corpus = std::env::args().nth(1).context("seeds FOLDER")?;
-    siding_tests::seeds::write(Path::new(&corpus))
+/// Writes what each fuzz target begins with
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Where to; a folder for each target is made in it
+    folder: PathBuf,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    siding_tests::seeds::write(&args.folder)?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,20 +1,27 @@
-//! `simulate`: plays as many runs of a simulated broker as asked, and says what became of the
-//! messages.
-//!
-//! `cargo run --release -p siding-tests --bin simulate -- --seeds 10000`
+//! As many runs of a simulated broker as asked, and what became of the messages.
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use siding_tests::sim::{Plan, Sum, play};
 
-const USAGE: &str = "simulate [--seeds N] [--seed FIRST]";
 /// One run in so many is played twice.
 const TWICE_EVERY: u64 = 100;
 
-fn main() -> Result<ExitCode> {
-    let (first, count) = range(std::env::args().skip(1))?;
+/// Plays a whole broker on one thread from one seed, again and again, and does the books
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How many
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    seeds: u64,
+    /// The first
+    #[arg(long, value_name = "FIRST", default_value_t = 1)]
+    seed: u64,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let (first, count) = (args.seed, args.seeds);
     let started = tokio::time::Instant::now();
     let mut out = std::io::stdout().lock();
     let (mut sum, mut twice, mut differ) = (Sum::default(), 0, 0);
@@ -32,7 +39,7 @@ fn main() -> Result<ExitCode> {
             write!(out, "{outcome}")?;
             writeln!(
                 out,
-                "  again: cargo run --release -p siding-tests --bin simulate -- --seeds 1 --seed {seed}"
+                "  again: cargo run --release -p siding-lab -- simulate --seeds 1 --seed {seed}"
             )?;
         }
     }
@@ -49,18 +56,4 @@ fn main() -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
-}
-
-fn range(mut words: impl Iterator<Item = String>) -> Result<(u64, u64)> {
-    let (mut first, mut count) = (1, 100);
-    while let Some(flag) = words.next() {
-        let value = words.next().context(USAGE)?;
-        let value: u64 = value.parse().context(USAGE)?;
-        match flag.as_str() {
-            "--seed" => first = value,
-            "--seeds" => count = value,
-            _ => bail!(USAGE),
-        }
-    }
-    Ok((first, count))
 }

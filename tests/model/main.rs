@@ -1,22 +1,20 @@
-//! Random lives of an engine, watched by the naive model; `PROPTEST_CASES` scales them.
+//! Random lives of an engine, watched by the naive model.
 
 #![expect(clippy::panic, reason = "a life that fails panics with its story")]
 
 mod planted;
 
-use std::env;
-
 use siding_tests::life::{self, Plan};
+use siding_tests::volume::volume;
 
-const CASES: u32 = 20_000;
+/// Lives of the full volume.
+const CASES: u64 = 20_000;
 /// Lives are shared out, so that the cores play at once.
-const PLAYERS: u32 = 4;
+const PLAYERS: u64 = 4;
 
 fn play(seed: u64) {
-    let cases = env::var("PROPTEST_CASES")
-        .ok()
-        .and_then(|cases| cases.parse().ok());
-    let mut plan = Plan::new(seed, cases.unwrap_or(CASES).div_ceil(PLAYERS));
+    let cases = volume(CASES).div_ceil(PLAYERS);
+    let mut plan = Plan::new(seed, u32::try_from(cases).expect("fewer"));
     plan.regressions = Some("model/regressions.txt");
     if let Err(divergence) = life::play(&plan) {
         panic!("{divergence}");

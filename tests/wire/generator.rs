@@ -13,7 +13,7 @@ use prost_types::{DescriptorProto, FileDescriptorSet};
 const RUN: &str = ".siding.v1.Run";
 
 /// The `protocol/` folder of the workspace.
-pub fn protocol_dir() -> PathBuf {
+pub(crate) fn protocol_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../protocol")
 }
 
@@ -21,7 +21,7 @@ pub fn protocol_dir() -> PathBuf {
 ///
 /// # Errors
 /// A `.proto` file that does not compile, or a temporary directory that cannot be written.
-pub fn generate() -> Result<String> {
+pub(crate) fn generate() -> Result<String> {
     let root = protocol_dir().join("proto");
     let mut descriptors = compile(&root)?;
     for file in &mut descriptors.file {

@@ -1,9 +1,11 @@
 //! The committed wire types are what the published `.proto` files say.
 
-use siding_tests::wire_generator::{generate, protocol_dir};
+mod generator;
+
+use generator::{generate, protocol_dir};
 
 /// To change the wire: edit the `.proto` files, then run
-/// `SIDING_REGENERATE=1 cargo test -p siding-tests --test wire`.
+/// `SIDING_REGENERATE=1 cargo test --workspace --test wire`.
 #[test]
 fn the_committed_wire_types_match_the_proto_files() {
     let wanted = generate().expect("the .proto files compile");
@@ -14,6 +16,6 @@ fn the_committed_wire_types_match_the_proto_files() {
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         found == wanted,
-        "generated.rs is stale: run SIDING_REGENERATE=1 cargo test --test wire"
+        "generated.rs is stale: run SIDING_REGENERATE=1 cargo test --workspace --test wire"
     );
 }

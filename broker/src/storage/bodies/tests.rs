@@ -7,12 +7,18 @@ use fastrand::Rng;
 use siding_protocol::run::{MessageFields, RunBuilder, RunLimits, messages};
 
 use self::moving::Seen;
+use self::volume::volume;
 use super::*;
 use crate::storage::Segments;
 use crate::storage::memory_fs::MemoryFs;
 
 mod moving;
+#[path = "../../../../tests/harness/volume.rs"]
+#[expect(unreachable_pub, reason = "it is a part of the tests' harness, too")]
+mod volume;
 
+/// Seeds of the full volume.
+const SEEDS: u64 = 2_000;
 const LOGS: u64 = 3;
 const FILE_BYTES: u64 = 1 << 16;
 
@@ -254,7 +260,7 @@ impl Pair {
 #[test]
 fn every_look_up_gives_the_bytes_that_were_placed_whatever_happened_between() {
     let mut seen = Vec::new();
-    for (index, seed) in (0..2000).enumerate() {
+    for (index, seed) in (0..volume(SEEDS)).enumerate() {
         let budgets = Budgets {
             tail_bytes: [0, 5_000, 60_000, 1 << 30][index % 4],
             read_bytes: [0, 40_000, 1 << 30][index % 3],
