@@ -38,19 +38,23 @@ enum Verb {
     Seeds(seeds::Args),
 }
 
-#[tokio::main]
-async fn main() -> Result<ExitCode> {
+fn main() -> Result<ExitCode> {
     match Lab::parse().verb {
-        Verb::Killer(args) => killer::run(&args).await,
+        Verb::Killer(args) => on_a_runtime(killer::run(&args)),
         Verb::Simulate(args) => simulate::run(&args),
         Verb::CrashStates(args) => crash_states::run(&args),
         Verb::DamageSweep(args) => damage_sweep::run(&args),
         Verb::Model(args) => model::run(&args),
-        Verb::Disks(args) => disks::run(&args).await,
+        Verb::Disks(args) => on_a_runtime(disks::run(&args)),
         Verb::Guard(args) => guard::run(&args),
-        Verb::Golden(args) => golden::run(&args).await,
+        Verb::Golden(args) => on_a_runtime(golden::run(&args)),
         Verb::Seeds(args) => seeds::run(&args),
     }
+}
+
+/// For verbs that talk to real brokers; a simulated one blocks its thread, which no runtime allows.
+fn on_a_runtime(verb: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    tokio::runtime::Runtime::new()?.block_on(verb)
 }
 
 /// So many threads as there are processors.
