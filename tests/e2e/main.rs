@@ -1,6 +1,7 @@
 //! Real processes and real sockets: `sidingd` killed and restarted, `siding` in pipes, bad input.
 
 mod at_most_once;
+mod back_pressure;
 mod bad_input;
 mod exit_codes;
 mod kill;

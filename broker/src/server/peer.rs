@@ -219,6 +219,11 @@ impl Peer {
         (self.is_paused.replace(is_paused) != is_paused).then_some(is_paused)
     }
 
+    #[cfg(test)]
+    pub(super) fn owed_bytes(&self) -> usize {
+        self.out.borrow().len_bytes()
+    }
+
     /// Whether everything was sent.
     pub(super) fn is_drained(&self) -> bool {
         self.out.borrow().is_empty()
