@@ -19,6 +19,7 @@ mod names;
 mod overflow;
 pub mod readers;
 mod retain;
+mod retries;
 mod schedule;
 mod settle;
 mod sift;
@@ -269,18 +270,24 @@ impl Model {
             Command::Publish(publish) => {
                 let ticket = (publish.producer, publish.sequence);
                 let run = self.runs.pop_front().expect("a run");
-                self.once(ticket, false, |model| {
-                    let mut asked = Asked::default();
-                    let accepted = model.accept(publish, &run, &mut asked)?;
-                    model.make_room(publish.log, &asked);
-                    Ok(Answer::Confirm(model.store(publish, &accepted)))
-                })
+                self.once(
+                    ticket,
+                    |answer| retries::is_of(answer, publish),
+                    |model| {
+                        let mut asked = Asked::default();
+                        let accepted = model.accept(publish, &run, &mut asked)?;
+                        model.make_room(publish.log, &asked);
+                        Ok(Answer::Confirm(model.store(publish, &accepted)))
+                    },
+                )
             }
             Command::Transaction(transaction) => {
                 let ticket = (transaction.producer, transaction.sequence);
                 let runs = dedup::runs_of(&transaction.operations, &mut self.runs);
-                let done = self.once(ticket, true, |model| {
-                    model.transaction(&transaction.operations, runs)
+                let operations = &transaction.operations;
+                let is_repeat = |answer: &Answer| retries::are_of(answer, operations);
+                let done = self.once(ticket, is_repeat, |model| {
+                    model.transaction(operations, runs)
                 });
                 let settles = transaction.operations.iter();
                 for settle in settles.filter_map(|operation| operation.settle.as_ref()) {
@@ -325,7 +332,7 @@ impl Model {
     fn once(
         &mut self,
         (producer, sequence): (u64, u64),
-        is_transaction: bool,
+        is_repeat: impl Fn(&Answer) -> bool,
         act: impl FnOnce(&mut Self) -> Judged,
     ) -> Judged {
         let known = self.producers.get(&producer);
@@ -335,9 +342,9 @@ impl Model {
             return Err(Refusal::ProducerUnknown);
         }
         if let Some(answer) = known.answers.get(&sequence) {
-            // The retry of a transaction is a transaction.
-            let same = matches!(answer, Answer::TransactionDone(_)) == is_transaction;
-            return same.then(|| answer.clone()).ok_or(Refusal::ProducerUnknown);
+            return is_repeat(answer)
+                .then(|| answer.clone())
+                .ok_or(Refusal::ProducerUnknown);
         }
         let answer = act(self)?;
         let mut again = answer.clone();

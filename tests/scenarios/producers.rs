@@ -111,3 +111,40 @@ fn an_unanswered_publish_that_reached_the_disk_is_answered_on_retry() {
         ",
     );
 }
+
+#[test]
+fn what_was_confirmed_is_never_told_of_a_publish_to_another_name() {
+    check(
+        "
+        queue jobs
+        queue mails
+        publish jobs n=2 sequence=1 -> confirm jobs@0-1
+        publish mails n=2 sequence=1 -> refuse: producer unknown
+        publish jobs n=3 sequence=1 -> refuse: producer unknown
+        publish jobs n=2 sequence=1 -> confirm jobs@0-1
+        delete jobs                ->
+        queue jobs
+        publish jobs n=2 sequence=1 -> refuse: producer unknown
+        describe jobs              -> jobs 0..0
+        describe mails             -> mails 0..0
+        ",
+    );
+}
+
+#[test]
+fn what_a_transaction_did_is_never_told_of_another_one() {
+    check(
+        "
+        queue jobs
+        queue mails
+        transaction publish jobs + publish mails sequence=1 -> confirm jobs@0; confirm mails@0
+        transaction publish mails + publish jobs sequence=1 -> refuse: producer unknown
+        transaction publish jobs sequence=1 -> refuse: producer unknown
+        transaction publish jobs + publish mails n=2 sequence=1 -> refuse: producer unknown
+        transaction publish jobs + cancel mails@0 sequence=1 -> refuse: producer unknown
+        transaction publish jobs + publish mails sequence=1 -> confirm jobs@0; confirm mails@0
+        delete mails               ->
+        transaction publish jobs + publish mails sequence=1 -> confirm jobs@0; confirm ?@0
+        ",
+    );
+}

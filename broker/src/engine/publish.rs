@@ -14,6 +14,12 @@ use super::producer::{Remembered, Seen};
 use super::state::{RunCursor, State, gone};
 use super::touched::Touched;
 
+/// Whether a remembered confirm may answer a publish: it names its log, and as many messages.
+pub(super) fn is_of(confirm: &Confirm, publish: &Publish) -> bool {
+    let told = u64::from(confirm.count) + confirm.duplicates.len() as u64;
+    (confirm.log_id, told) == (publish.log, publish.size().0.into())
+}
+
 impl State {
     pub(super) fn publish(
         &mut self,
@@ -25,10 +31,11 @@ impl State {
         let run = runs.next();
         match self.producers.seen(publish.producer, publish.sequence) {
             Seen::Fresh => {}
-            Seen::Before(Remembered::Publish(confirm)) => return Ok(Answer::Confirm(confirm)),
-            Seen::Before(Remembered::Transaction(_)) | Seen::Unknown => {
-                return Err(Refusal::ProducerUnknown);
+            Seen::Before(Remembered::Publish(confirm)) if is_of(&confirm, publish) => {
+                return Ok(Answer::Confirm(confirm));
             }
+            // Not even what was stored under it is told of something else.
+            Seen::Before(_) | Seen::Unknown => return Err(Refusal::ProducerUnknown),
         }
         let mut asked = Asked::default();
         let judged = self.judge_publish(publish, self.now, &mut asked)?;

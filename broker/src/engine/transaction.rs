@@ -10,6 +10,7 @@ use super::effect::Effects;
 use super::judge::{Asked, Judged};
 use super::planted::Bug;
 use super::producer::{Remembered, Seen};
+use super::publish::is_of;
 use super::settle::Standing;
 use super::state::{RunCursor, State, gone};
 use super::subscription::Subscription;
@@ -22,6 +23,19 @@ struct Plan {
     publishes: Vec<Judged>,
     /// What they ask of each log together.
     asked: BTreeMap<u64, Asked>,
+}
+
+/// Whether what is remembered may answer these operations: each of the same kind, each publish of the same log.
+fn are_of(done: &[OperationDone], operations: &[Operation]) -> bool {
+    let is_one = |(done, asked): (&OperationDone, &Operation)| match done {
+        OperationDone::Publish(confirm) => {
+            let publish = asked.publish.as_ref();
+            publish.is_some_and(|publish| is_of(confirm, publish))
+        }
+        OperationDone::Settle(_) => asked.settle.is_some(),
+        OperationDone::Cancelled => asked.cancel.is_some(),
+    };
+    done.len() == operations.len() && done.iter().zip(operations).all(is_one)
 }
 
 impl State {
@@ -45,12 +59,12 @@ impl State {
             .seen(transaction.producer, transaction.sequence)
         {
             Seen::Fresh => {}
-            Seen::Before(Remembered::Transaction(done)) => {
+            Seen::Before(Remembered::Transaction(done))
+                if are_of(&done, &transaction.operations) =>
+            {
                 return Ok(Answer::TransactionDone(done));
             }
-            Seen::Before(Remembered::Publish(_)) | Seen::Unknown => {
-                return Err(Refusal::ProducerUnknown);
-            }
+            Seen::Before(_) | Seen::Unknown => return Err(Refusal::ProducerUnknown),
         }
         let plan = self.judge(&transaction.operations).inspect_err(|_| {
             if self.planted.has(Bug::TransactionHalfApplied) {

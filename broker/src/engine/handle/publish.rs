@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::Bytes;
-use siding_protocol::event::Answer;
+use siding_protocol::event::{Answer, OperationDone};
 use siding_protocol::refusal::Refusal;
 use siding_protocol::request::{self, ProducerTicket};
 use siding_protocol::run::{ScannedRun, messages};
@@ -69,6 +69,22 @@ impl Engine {
             && !self.volatile.in_flight.contains(&ticket)
     }
 
+    /// Whether what is remembered may answer what is asked: as [`State::transaction`] judges it, but for names that
+    /// are gone.
+    fn may_repeat(&self, done: &[OperationDone], operations: &[request::Operation]) -> bool {
+        let is_one = |(done, asked): (&OperationDone, &request::Operation)| match (done, asked) {
+            (OperationDone::Publish(confirm), request::Operation::Publish { name, run }) => {
+                let log = self.log_named(name).map_or(confirm.log_id, |log| log.id);
+                let told = u64::from(confirm.count) + confirm.duplicates.len() as u64;
+                (confirm.log_id, told) == (log, run.count.into())
+            }
+            (OperationDone::Settle(_), request::Operation::Settle(_))
+            | (OperationDone::Cancelled, request::Operation::Cancel(_)) => true,
+            _ => false,
+        };
+        done.len() == operations.len() && done.iter().zip(operations).all(is_one)
+    }
+
     fn refuse_in_a_shortage(&self, ticket: ProducerTicket) -> Result<(), Refusal> {
         let refusal = self.volatile.shortage.refusal();
         refusal.filter(|_| self.is_new(ticket)).map_or(Ok(()), Err)
@@ -104,9 +120,12 @@ impl Engine {
         ticket: ProducerTicket,
         operations: Vec<request::Operation>,
     ) -> Result<Next, Refusal> {
-        // A retry is answered as the first time, whatever has become of the names since.
+        // A retry is answered as the first time, although its names may be gone since.
         let seen = self.state.producers.seen(ticket.producer, ticket.sequence);
         if let Seen::Before(Remembered::Transaction(done)) = seen {
+            if !self.may_repeat(&done, &operations) {
+                return Err(Refusal::ProducerUnknown);
+            }
             let mut answer = Answer::TransactionDone(done);
             answer.committed_at(Level::Synced);
             return Ok(Next::Reply(answer));
