@@ -1,5 +1,7 @@
 //! Data directories of releases: how one is made, and what must be found in it by every release after it.
 
+pub mod lives;
+
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -18,7 +18,9 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use proptest::arbitrary::any;
+use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, FileFailurePersistence, RngSeed, TestError, TestRunner};
 use siding_broker::engine::Engine;
 
@@ -104,6 +106,25 @@ impl fmt::Display for Divergence {
     }
 }
 
+/// The journals of so many lives, each played to its end.
+///
+/// # Panics
+/// Engine and model differ.
+pub fn record(seed: u64, lives: u32) -> Vec<Vec<Bytes>> {
+    let journals = RefCell::new(Vec::new());
+    let plan = Plan::new(seed, lives);
+    let played = TestRunner::new(config(&plan)).run(&life(), |(keeps, operations)| {
+        let mut player = Player::new(Rc::clone(&plan.prepare), keeps);
+        for operation in &operations {
+            player.play(operation);
+        }
+        journals.borrow_mut().push(player.journal());
+        Ok(())
+    });
+    played.expect("engine and model agree");
+    journals.into_inner()
+}
+
 /// Plays lives.
 ///
 /// # Errors
@@ -112,18 +133,8 @@ impl fmt::Display for Divergence {
 /// # Panics
 /// There are no lives to play.
 pub fn play(plan: &Plan) -> Result<Tally, Divergence> {
-    let persistence = plan.regressions.map(FileFailurePersistence::Direct);
-    let config = Config {
-        cases: plan.cases,
-        failure_persistence: persistence.map(|file| Box::new(file) as _),
-        rng_seed: RngSeed::Fixed(plan.seed),
-        max_shrink_iters: if plan.shrinks { SHRINKS_MAX } else { 0 },
-        ..Config::default()
-    };
-    let operations = proptest::collection::vec(operation(), OPERATIONS);
-    let lives = (any::<bool>(), operations);
     let tally = RefCell::new(Tally::default());
-    let verdict = TestRunner::new(config).run(&lives, |(keeps, operations)| {
+    let verdict = TestRunner::new(config(plan)).run(&life(), |(keeps, operations)| {
         let mut player = Player::new(Rc::clone(&plan.prepare), keeps);
         for operation in &operations {
             player.play(operation);
@@ -142,5 +153,22 @@ pub fn play(plan: &Plan) -> Result<Tally, Divergence> {
             life,
         }),
         Err(abort) => panic!("{abort}"),
+    }
+}
+
+/// Whether the first queue keeps what it has settled, and the steps.
+fn life() -> impl Strategy<Value = (bool, Vec<Operation>)> {
+    let operations = proptest::collection::vec(operation(), OPERATIONS);
+    (any::<bool>(), operations)
+}
+
+fn config(plan: &Plan) -> Config {
+    let persistence = plan.regressions.map(FileFailurePersistence::Direct);
+    Config {
+        cases: plan.cases,
+        failure_persistence: persistence.map(|file| Box::new(file) as _),
+        rng_seed: RngSeed::Fixed(plan.seed),
+        max_shrink_iters: if plan.shrinks { SHRINKS_MAX } else { 0 },
+        ..Config::default()
     }
 }

@@ -16,7 +16,7 @@ use siding_broker::storage::{
     DataDir, FileId, Filling, RecordAt, Section, Snapshot, Snapshots, recover,
 };
 use siding_protocol::types::Timestamp;
-use siding_tests::golden::{DATA, EXPECTED, copy, describe, describe_copy, folder};
+use siding_tests::golden::{DATA, EXPECTED, copy, describe, describe_copy, folder, lives};
 use siding_tests::journal::FILE_BYTES;
 
 /// The directories there are, by release.
@@ -60,6 +60,20 @@ fn the_data_of_every_release_opens_and_holds_what_it_held() {
             data.join("shard-0").read_dir().unwrap().count() >= 2,
             "a snapshot and segments"
         );
+    }
+}
+
+#[test]
+fn the_entries_of_every_engine_come_to_the_state_they_came_to() {
+    let recorded = lives::recorded().unwrap();
+    assert!(!recorded.is_empty());
+    for path in recorded {
+        let expected = fs::read_to_string(path.join(EXPECTED)).unwrap();
+        let found = lives::replayed(&path).unwrap();
+        let differ = expected.lines().zip(found.lines());
+        let differ: Vec<_> = differ.filter(|(was, is)| was != is).collect();
+        assert!(differ.is_empty(), "{}: {differ:#?}", path.display());
+        assert_eq!(found.lines().count(), expected.lines().count());
     }
 }
 

@@ -8,6 +8,7 @@ use super::operation::{Operation, Publish};
 use crate::model::readers::{Consumer, Poll};
 use crate::model::{Coverage, Model};
 use crate::stage::{Crash, Event, Notes, Stage};
+use bytes::Bytes;
 use siding_broker::engine::Engine;
 use siding_broker::engine::effect::{DeliverTo, Origin};
 use siding_protocol::event::Answer;
@@ -64,6 +65,12 @@ impl Player {
             });
         }
         player
+    }
+
+    /// The entries of the stage, once nothing is under way.
+    pub(super) fn journal(&mut self) -> Vec<Bytes> {
+        self.stage.flush();
+        self.stage.journal().to_vec()
     }
 
     /// What the clock shows.
@@ -261,7 +268,7 @@ impl Player {
             });
         }
         let receive = Receive {
-            request_id: bytes::Bytes::from_static(request_id),
+            request_id: Bytes::from_static(request_id),
             address: parse(address),
             max_messages: max,
             max_bytes: CREDIT_BYTES_MAX,
