@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::accounting::{self, Event, Report};
-use crate::broker::{Broker, within};
+use crate::broker::{Broker, Log, within};
 use crate::load::{Bodies, Load, Records, now};
 
 const QUEUE: &str = "load";
@@ -37,7 +37,19 @@ pub struct Plan {
     pub events_between: Range<u64>,
     /// Of the bodies and of the moments.
     pub seed: u64,
+    /// Whether there is a checkpoint for each MiB: the journal is cut all the time.
+    pub small_files: bool,
 }
+
+/// A checkpoint for every file, files that a group may fill, and nothing kept in memory.
+const SMALL_FILES: [&str; 6] = [
+    "--journal-file-bytes",
+    "1MiB",
+    "--checkpoint-bytes",
+    "1MiB",
+    "--tail-bytes",
+    "0",
+];
 
 /// What it came to.
 #[derive(Clone, Debug)]
@@ -48,6 +60,43 @@ pub struct Outcome {
     pub kills: u32,
     /// What the broker logged as an error.
     pub errors: Vec<String>,
+    /// What its checkpoints did, by its log.
+    pub checkpoints: Checkpoints,
+}
+
+/// What checkpoints did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checkpoints {
+    /// Snapshots behind which the journal was cut.
+    pub cuts: u64,
+    /// Journal files that were given back.
+    pub retired: u64,
+    /// Blocks of bodies that were moved to segments.
+    pub blocks: u64,
+    /// Segments that were removed.
+    pub removed: u64,
+}
+
+impl Checkpoints {
+    fn of(log: &Log) -> Self {
+        let sum = |message, field| {
+            let lines = log.with(&[message]);
+            let numbers = lines.iter().filter_map(|line| number_of(line, field));
+            numbers.sum()
+        };
+        Self {
+            cuts: log.with(&["journal cut"]).len() as u64,
+            retired: sum("journal cut", "retired"),
+            blocks: sum("bodies moved", "blocks"),
+            removed: sum("journal cut", "removed"),
+        }
+    }
+}
+
+/// A number in a line of JSON.
+fn number_of(line: &str, field: &str) -> Option<u64> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    line.get("fields")?.get(field)?.as_u64()
 }
 
 /// Runs the plan on this directory.
@@ -56,7 +105,7 @@ pub struct Outcome {
 /// The harness failed, or the broker did not come back: the run says nothing then.
 pub async fn run(plan: Plan, data_dir: &Path, on_kill: impl Fn(u32)) -> Result<Outcome> {
     let mut rng = Rng::with_seed(plan.seed);
-    let mut broker = Broker::start(data_dir).await?;
+    let mut broker = begin(&plan, data_dir).await?;
     let load = Load {
         queue: QUEUE,
         visibility_ms: VISIBILITY_MS,
@@ -118,7 +167,16 @@ pub async fn run(plan: Plan, data_dir: &Path, on_kill: impl Fn(u32)) -> Result<O
         report: accounting::check(&load.records.take(), Some(books)),
         kills,
         errors: broker.log().with(&["\"ERROR\""]),
+        checkpoints: Checkpoints::of(broker.log()),
     })
+}
+
+async fn begin(plan: &Plan, data_dir: &Path) -> Result<Broker> {
+    if plan.small_files {
+        Broker::start_sized(data_dir, &SMALL_FILES).await
+    } else {
+        Broker::start(data_dir).await
+    }
 }
 
 /// Waits until clients have noted so many events more.

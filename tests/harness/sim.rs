@@ -31,6 +31,7 @@ pub mod plan;
 pub mod publisher;
 mod sum;
 pub mod trace;
+pub mod watch;
 mod world;
 
 pub use self::outcome::{Outcome, play};

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use siding_tests::binaries::binary;
-use siding_tests::killer::{Outcome, Plan};
+use siding_tests::killer::{Checkpoints, Outcome, Plan};
 
 /// Kills a broker under load, again and again, and does the books
 #[derive(Debug, clap::Args)]
@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// Consumers, each on a connection of its own
     #[arg(long, value_name = "N", default_value_t = 4)]
     consumers: u32,
+    /// A checkpoint for each file of 1 MiB: the journal is cut all the time
+    #[arg(long)]
+    small_files: bool,
     /// Of the bodies and the moments; random if not given
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -31,6 +34,7 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
         consumers: args.consumers,
         events_between: 0..100_000,
         seed: args.seed.unwrap_or_else(|| fastrand::u64(..)),
+        small_files: args.small_files,
     };
     let (seed, asked) = (plan.seed, plan.kills);
     let dir = tempfile::tempdir()?;
@@ -46,6 +50,7 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
         report,
         kills,
         errors,
+        checkpoints,
     } = &outcome;
     let mut out = std::io::stdout().lock();
     writeln!(out, "seed              {seed}")?;
@@ -54,6 +59,17 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     for error in errors {
         writeln!(out, "  {error}")?;
     }
+    let Checkpoints {
+        cuts,
+        retired,
+        blocks,
+        removed,
+    } = checkpoints;
+    writeln!(out, "cuts              {cuts}, {retired} files retired")?;
+    writeln!(
+        out,
+        "blocks moved      {blocks}, {removed} segments removed"
+    )?;
     writeln!(out, "seconds           {seconds:.1}")?;
     if outcome.is_clean() {
         return Ok(ExitCode::SUCCESS);

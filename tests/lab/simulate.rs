@@ -18,19 +18,27 @@ pub(crate) struct Args {
     /// The first
     #[arg(long, value_name = "FIRST", default_value_t = 1)]
     seed: u64,
+    /// On journal files of the smallest size, with ten times the traffic
+    #[arg(long)]
+    small_files: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let (first, count) = (args.seed, args.seeds);
+    let (plan, flag) = if args.small_files {
+        (Plan::on_small_files as fn(u64) -> Plan, " --small-files")
+    } else {
+        (Plan::new as fn(u64) -> Plan, "")
+    };
     let started = tokio::time::Instant::now();
     let mut out = std::io::stdout().lock();
     let (mut sum, mut twice, mut differ) = (Sum::default(), 0, 0);
     for seed in first..first.saturating_add(count) {
-        let outcome = play(Plan::new(seed));
+        let outcome = play(plan(seed));
         sum.add(&outcome);
         if (seed - first) % TWICE_EVERY == 0 {
             twice += 1;
-            if play(Plan::new(seed)).hash != outcome.hash {
+            if play(plan(seed)).hash != outcome.hash {
                 differ += 1;
                 writeln!(out, "seed {seed} went another way the second time")?;
             }
@@ -39,7 +47,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             write!(out, "{outcome}")?;
             writeln!(
                 out,
-                "  again: cargo run --release -p siding-lab -- simulate --seeds 1 --seed {seed}"
+                "  again: cargo run --release -p siding-lab -- simulate --seeds 1 --seed {seed}{flag}"
             )?;
         }
     }

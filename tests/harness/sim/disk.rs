@@ -2,7 +2,7 @@
 //! of anything, and fails.
 
 use std::io::{self, ErrorKind, IoSlice};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fastrand::Rng;
@@ -11,6 +11,7 @@ use siding_broker::storage::fs::{File, Fs, Lock, OpenMode, Written};
 use siding_broker::storage::memory_fs::{MemoryFs, Operation};
 
 use super::trace::Trace;
+use super::watch::Watch;
 
 /// What a disk does wrong on purpose: bugs that the simulator must find.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,8 +56,20 @@ impl Clocks {
 pub struct SimFs {
     disk: MemoryFs,
     shared: Arc<Mutex<Shared>>,
-    trace: Trace,
-    lie: Lie,
+    machine: Machine,
+}
+
+/// What stays the same of a machine whenever it gets another disk.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// Notes what happens.
+    pub trace: Trace,
+    /// Judges what happens to files.
+    pub watch: Watch,
+    /// What is wrong with its disks.
+    pub lie: Lie,
+    /// How fast they are.
+    pub speed: Speed,
 }
 
 #[derive(Debug)]
@@ -76,10 +89,11 @@ struct Shared {
 
 impl SimFs {
     /// A machine with this disk in it.
-    pub fn new(disk: MemoryFs, (trace, lie): (Trace, Lie), speed: Speed, random: u64) -> Self {
+    pub fn new(disk: MemoryFs, machine: Machine, random: u64) -> Self {
+        machine.watch.starts();
         let shared = Shared {
             rng: Rng::with_seed(random),
-            speed,
+            speed: machine.speed,
             core: None,
             operations: 0,
             cut_at: None,
@@ -91,8 +105,7 @@ impl SimFs {
         Self {
             disk,
             shared,
-            trace,
-            lie,
+            machine,
         }
     }
 
@@ -145,7 +158,7 @@ impl SimFs {
 
     /// Before each operation; whether a write of it is to be torn off by the power.
     fn step(&self, operation: Operation, (place, length): (u64, u64)) -> io::Result<()> {
-        self.trace.note(&[operation as u64, place, length]);
+        self.machine.trace.note(&[operation as u64, place, length]);
         let mut shared = self.shared();
         shared.operations += 1;
         let number = Some(shared.operations);
@@ -197,8 +210,11 @@ impl Fs for SimFs {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn File>> {
         self.step(Operation::Open, (0, mode as u64))?;
         let file = self.disk.open(path, mode)?;
-        let fs = self.clone();
-        Ok(Box::new(SimFile { fs, file }))
+        if matches!(mode, OpenMode::CreateNew) {
+            self.machine.watch.made(path);
+        }
+        let (fs, path) = (self.clone(), path.to_owned());
+        Ok(Box::new(SimFile { fs, path, file }))
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
@@ -207,17 +223,19 @@ impl Fs for SimFs {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.step(Operation::Rename, (0, 0))?;
+        self.machine.watch.gives_away(&self.disk, from, Some(to));
         self.disk.rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.step(Operation::Rename, (0, 1))?;
+        self.machine.watch.gives_away(&self.disk, path, None);
         self.disk.remove(path)
     }
 
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
         self.step(Operation::SyncDir, (0, 0))?;
-        if self.lie == Lie::SyncDir {
+        if self.machine.lie == Lie::SyncDir {
             return Ok(());
         }
         self.disk.sync_dir(directory)
@@ -235,6 +253,7 @@ impl Fs for SimFs {
 #[derive(Debug)]
 struct SimFile {
     fs: SimFs,
+    path: PathBuf,
     file: Box<dyn File>,
 }
 
@@ -242,22 +261,24 @@ impl File for SimFile {
     fn write_at(&self, slices: &[IoSlice<'_>], offset: u64, dsync: bool) -> io::Result<Written> {
         let length: usize = slices.iter().map(|slice| slice.len()).sum();
         self.fs.step(Operation::Write, (offset, length as u64))?;
+        self.fs.machine.watch.wrote(&self.path, offset);
         if dsync {
             self.fs.shared().pass_sync();
         }
-        let dsync = dsync && self.fs.lie != Lie::Sync;
+        let dsync = dsync && self.fs.machine.lie != Lie::Sync;
         self.file.write_at(slices, offset, dsync)
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let length = buffer.len() as u64;
         self.fs.step(Operation::Read, (offset, length))?;
+        self.fs.machine.watch.read(&self.path);
         self.file.read_at(buffer, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {
         self.fs.step(Operation::Sync, (0, 0))?;
-        if self.fs.lie == Lie::Sync {
+        if self.fs.machine.lie == Lie::Sync {
             return Ok(());
         }
         self.file.sync_data()

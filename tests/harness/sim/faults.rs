@@ -189,9 +189,8 @@ impl World {
 
     fn machine(&mut self, disk: MemoryFs) {
         let seed = self.context.rng.u64(..);
-        let ways = (self.trace.clone(), self.plan.lie);
         disk.set_capacity(self.capacity);
-        self.fs = SimFs::new(disk, ways, self.plan.speed, seed);
+        self.fs = SimFs::new(disk, self.machine.clone(), seed);
     }
 
     /// A broker starts; now and then that goes wrong too.

@@ -8,6 +8,7 @@ use super::client::{CONNECT, Client};
 use super::context::What;
 use super::plan::Plan;
 use super::publisher::LAST;
+use super::watch::Exercised;
 use super::world::World;
 use crate::accounting::{self, Event, FinalBooks, Ms, Report, Violation};
 
@@ -27,6 +28,8 @@ pub struct Outcome {
     pub faults: BTreeMap<&'static str, u64>,
     /// Messages confirmed.
     pub messages: u64,
+    /// What it met.
+    pub exercised: Exercised,
     /// The books of each line.
     pub reports: Vec<Report>,
     /// Not drained in time, or never served again.
@@ -64,6 +67,7 @@ fn play_out(plan: Plan) -> Outcome {
         crashes: world.life,
         faults: std::mem::take(&mut world.faults),
         messages: world.context.messages,
+        exercised: world.machine.watch.exercised(),
         surprises: std::mem::take(&mut world.context.surprises),
         ..Outcome::default()
     };
@@ -71,6 +75,7 @@ fn play_out(plan: Plan) -> Outcome {
         outcome.stuck.push(world.what_is_left());
     }
     outcome.stuck.append(&mut world.died);
+    outcome.surprises.extend(world.machine.watch.broken());
     for (line, events) in world.context.ledger.lines().iter().enumerate() {
         let books = world.books(line).filter(|_| drained);
         let report = accounting::check_exact(events, books);

@@ -25,6 +25,8 @@ use crate::accounting::Ms;
 
 /// Messages come back many times in a bad run: none of them is to end as a dead letter.
 const ATTEMPTS_MAX: u32 = 1_000;
+/// A run of a publisher with its last message is a quarter of it at most.
+const SMALLEST_FILE_BYTES: u64 = 4 * (64 << 10);
 /// Consumers that publish do it under numbers from here on.
 const MOVERS: u32 = 1_000;
 
@@ -50,6 +52,8 @@ pub struct LinePlan {
     pub address: Address,
     /// Its leases last so long.
     pub visibility: Ms,
+    /// What is nacked comes back after so long.
+    pub backoff: Ms,
     /// Consumers of it.
     pub consumers: u32,
     /// What one of them may hold.
@@ -116,6 +120,23 @@ impl Plan {
                 prepare: Rc::new(|_| {}),
             },
         }
+    }
+
+    /// The run of a seed on the smallest journal files, with ten times the traffic: checkpoints move bodies,
+    /// cut the journal and remove segments all the time.
+    pub fn on_small_files(seed: u64) -> Self {
+        let mut plan = Self::new(seed);
+        plan.pause_us /= 10;
+        plan.length_ms /= 2;
+        plan.setup.settings.journal_file_bytes = SMALLEST_FILE_BYTES;
+        plan.setup.pace.checkpoint_bytes = 64 << 10;
+        for line in &mut plan.lines {
+            // A few messages stay long enough that their file is cut behind them.
+            line.backoff = 15_000;
+            // And all of them can be drained in time.
+            line.credit = line.credit.max(20);
+        }
+        plan
     }
 
     /// Everybody who talks to the broker; the operator first.
@@ -210,6 +231,7 @@ fn shape(rng: &mut Rng) -> (Vec<NamePlan>, Vec<LinePlan>) {
             moves_to: is_moved.then_some(1),
             address,
             visibility: rng.u64(1_000..10_000),
+            backoff: 20,
             consumers: rng.u32(1..4),
             credit: *rng.choice(&[1, 3, 20, 200]).expect("some"),
         });
@@ -222,7 +244,7 @@ fn delivery(line: &LinePlan) -> DeliverySettings {
     DeliverySettings {
         visibility_timeout_ms: line.visibility,
         max_attempts: ATTEMPTS_MAX,
-        backoff_ms: vec![20],
+        backoff_ms: vec![line.backoff],
         ..defaults.delivery
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::outcome::Outcome;
+use super::watch::Exercised;
 use crate::accounting::{Ms, Violation};
 
 /// What many runs came to.
@@ -21,6 +22,8 @@ pub struct Sum {
     pub faults: BTreeMap<&'static str, u64>,
     /// Messages confirmed.
     pub messages: u64,
+    /// What they met.
+    pub exercised: Exercised,
     /// Hand-overs.
     pub delivered: u64,
     /// Hand-overs beyond the first.
@@ -45,6 +48,7 @@ impl Sum {
         self.length_ms += outcome.length_ms;
         self.crashes += outcome.crashes;
         self.messages += outcome.messages;
+        self.exercised.add(&outcome.exercised);
         self.panicked += u64::from(outcome.panicked);
         self.stuck += u64::from(!outcome.stuck.is_empty());
         self.surprises += outcome.surprises.len() as u64;
@@ -91,6 +95,7 @@ impl fmt::Display for Sum {
         for (fault, count) in &self.faults {
             writeln!(f, "  {fault:<28}{count}")?;
         }
+        write!(f, "{}", self.exercised)?;
         writeln!(f, "messages          {}", self.messages)?;
         writeln!(
             f,

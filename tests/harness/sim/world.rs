@@ -11,11 +11,12 @@ use siding_broker::storage::memory_fs::MemoryFs;
 
 use super::client::{CONNECT, Client};
 use super::context::{Context, EPOCH_MS, Happening, WAY_US, What};
-use super::disk::SimFs;
+use super::disk::{Machine, SimFs};
 use super::mailbox::Mailbox;
 use super::node::Node;
 use super::plan::Plan;
 use super::trace::Trace;
+use super::watch::Watch;
 use crate::accounting::Ms;
 
 /// All of it.
@@ -32,6 +33,7 @@ pub(super) struct World {
     wakes_at: Option<u64>,
     stepping: BTreeSet<&'static str>,
     pub(super) trace: Trace,
+    pub(super) machine: Machine,
     pub(super) faults: BTreeMap<&'static str, u64>,
     /// So far the wall clock of the machine is ahead.
     pub(super) skew_ms: i64,
@@ -45,9 +47,14 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(plan: Plan) -> Self {
         let mut rng = Rng::with_seed(plan.seed);
-        let trace = Trace::default();
+        let machine = Machine {
+            trace: Trace::default(),
+            watch: Watch::default(),
+            lie: plan.lie,
+            speed: plan.speed,
+        };
         let disk = MemoryFs::new(rng.u64(..));
-        let fs = SimFs::new(disk, (trace.clone(), plan.lie), plan.speed, rng.u64(..));
+        let fs = SimFs::new(disk, machine.clone(), rng.u64(..));
         let lines = plan.lines.len();
         let mut context = Context::new(plan.seed, lines, rng);
         let clients = plan.clients();
@@ -63,7 +70,8 @@ impl World {
             life: 0,
             wakes_at: None,
             stepping: BTreeSet::new(),
-            trace,
+            trace: machine.trace.clone(),
+            machine,
             faults: BTreeMap::new(),
             skew_ms: 0,
             failed_starts: 0,
