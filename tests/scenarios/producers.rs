@@ -144,7 +144,7 @@ fn what_a_transaction_did_is_never_told_of_another_one() {
         transaction publish jobs + cancel mails@0 sequence=1 -> refuse: producer unknown
         transaction publish jobs + publish mails sequence=1 -> confirm jobs@0; confirm mails@0
         delete mails               ->
-        transaction publish jobs + publish mails sequence=1 -> confirm jobs@0; confirm ?@0
+        transaction publish jobs + publish mails sequence=1 -> confirm jobs@0; confirm mails@0
         ",
     );
 }
