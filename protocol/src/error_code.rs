@@ -101,7 +101,7 @@ impl ErrorCode {
             Self::LeaseLost => "The grant no longer holds the message; `state` says where it is.",
             Self::DedupConflict => "The dedup id is taken by a different body.",
             Self::ProducerUnknown => {
-                "Forgotten producer, or a sequence below its window: this attempt stored nothing, an earlier one may have."
+                "Forgotten producer, a sequence below its window, or one that stands for another request: this attempt stored nothing, an earlier one may have."
             }
             Self::Denied => "The principal may not do this.",
             Self::CrossShard => "The names of one transaction live in different shards.",
