@@ -24,6 +24,10 @@ pub(crate) struct Tally {
     pub(crate) confirmed: Option<u64>,
     /// Left out because the broker was busy.
     pub(crate) dropped: u64,
+    /// Of those that are confirmed: stored before under their dedup id.
+    pub(crate) duplicates: u64,
+    /// Where the first of them lies.
+    pub(crate) first_duplicate: Option<u64>,
     /// The lowest that a confirm named.
     pub(crate) level: Option<Level>,
     pub(crate) elapsed: Duration,
@@ -220,6 +224,9 @@ impl Feed {
             self.tally.confirmed = Some(self.tally.sent);
         }
         self.tally.level = self.publisher.lowest_level();
+        let (duplicates, first) = self.publisher.duplicates();
+        self.tally.duplicates = duplicates;
+        self.tally.first_duplicate = first.map(|id| id.offset);
         self.tally.elapsed = clock::now().saturating_duration_since(self.started);
         flushed
     }

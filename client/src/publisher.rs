@@ -17,7 +17,7 @@ pub(crate) use self::gather::{Gather, GatherLimits, SealedRun};
 pub use self::receipt::Receipt;
 pub(crate) use self::receipt::RunOutcome;
 use crate::error::{Error, TryPublishError};
-use crate::message::Message;
+use crate::message::{Message, MessageId};
 use crate::shared::{Command, Handle};
 
 /// What a publisher does when the broker says `BUSY`.
@@ -229,6 +229,12 @@ impl Publisher {
     /// The lowest level that a confirm has named so far; `None`: nothing is confirmed.
     pub fn lowest_level(&self) -> Option<Level> {
         self.core.gather().lowest()
+    }
+
+    /// Messages confirmed so far that were not stored, since the queue or topic had stored another with the same
+    /// dedup id and body within its window; and where the first of them lies.
+    pub fn duplicates(&self) -> (u64, Option<MessageId>) {
+        self.core.gather().duplicates()
     }
 
     /// Flushes, then closes the publisher.

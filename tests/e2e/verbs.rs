@@ -83,7 +83,10 @@ fn a_publish_says_everything_a_message_can_say() -> Result<()> {
             .await;
         let once = ["publish", "jobs", "once", "--dedup", "o-1", "--print-ids"];
         assert_eq!(desk.done(&once).await, "jobs@3\n");
-        assert_eq!(desk.done(&once).await, "jobs@3\n", "stored once");
+        let again = siding(&desk.url, &once, "").await;
+        assert_eq!((again.code, again.stdout.as_str()), (0, "jobs@3\n"), "once");
+        let told = "1 duplicate, stored before as jobs@3";
+        assert!(again.stderr.contains(told), "{}", again.stderr);
         let other = ["publish", "jobs", "other", "--dedup", "o-1"];
         desk.fails(&other, 2, "dedup id").await;
         desk.done(&["publish", "jobs", "quick", "--level", "written"])

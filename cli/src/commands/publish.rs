@@ -263,6 +263,13 @@ fn summary(name: &str, tally: &Tally) -> String {
     if tally.level == Some(Level::Written) {
         parts.push("written, not waited for a sync".to_owned());
     }
+    if let Some(first) = tally.first_duplicate {
+        let which = match tally.duplicates {
+            1 => format!("1 duplicate, stored before as {name}@{first}"),
+            many => format!("{many} duplicates, the first stored before as {name}@{first}"),
+        };
+        parts.push(which);
+    }
     if tally.dropped > 0 {
         parts.push(format!("{} dropped: busy", tally.dropped));
     }
@@ -292,6 +299,8 @@ mod tests {
         let tally = Tally {
             sent: 10,
             confirmed: Some(7),
+            duplicates: 0,
+            first_duplicate: None,
             dropped: 2,
             level: Some(Level::Synced),
             elapsed: Duration::from_secs(2),
@@ -313,6 +322,17 @@ mod tests {
             },
         );
         assert_eq!(unknown, "sent 10 messages to jobs; not all confirmed");
+        let repeated = |duplicates| {
+            let first_duplicate = Some(4);
+            let tally = Tally {
+                duplicates,
+                first_duplicate,
+                ..tally
+            };
+            summary("jobs", &tally)
+        };
+        assert!(repeated(1).contains("1 duplicate, stored before as jobs@4"));
+        assert!(repeated(3).contains("3 duplicates, the first stored before as jobs@4"));
         let level = Some(Level::Written);
         let written = summary("jobs", &Tally { level, ..tally });
         assert!(

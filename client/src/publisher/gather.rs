@@ -10,6 +10,7 @@ use siding_protocol::types::Level;
 
 use super::{Receipt, RunOutcome};
 use crate::error::{Error, TryPublishError};
+use crate::message::MessageId;
 
 /// A run that is not full is sent while fewer requests than this are unanswered; past it, the
 /// answers set the pace. Else a publisher a little slower than its connection would send runs of a
@@ -83,6 +84,10 @@ pub(crate) struct Gather {
     first_unfinished: u64,
     /// Of all confirms.
     lowest: Option<Level>,
+    /// Messages that were stored before under their dedup id.
+    duplicates: u64,
+    /// Where the first of them lies.
+    first_duplicate: Option<MessageId>,
     failure: Option<Error>,
     ended: Option<Error>,
 }
@@ -102,6 +107,8 @@ impl Gather {
             unfinished: VecDeque::new(),
             first_unfinished: 0,
             lowest: None,
+            duplicates: 0,
+            first_duplicate: None,
             failure: None,
             ended: None,
         }
@@ -224,6 +231,10 @@ impl Gather {
         self.lowest
     }
 
+    pub(crate) const fn duplicates(&self) -> (u64, Option<MessageId>) {
+        (self.duplicates, self.first_duplicate)
+    }
+
     /// The first failure since the last time this was asked.
     pub(crate) fn take_failure(&mut self) -> Result<(), Error> {
         self.failure.take().map_or(Ok(()), Err)
@@ -236,6 +247,13 @@ impl Gather {
             Ok(confirm) => {
                 if self.lowest != Some(Level::Written) {
                     self.lowest = Some(confirm.level);
+                }
+                self.duplicates += confirm.duplicates.len() as u64;
+                if let (None, Some(first)) = (self.first_duplicate, confirm.duplicates.first()) {
+                    self.first_duplicate = Some(MessageId {
+                        log_id: confirm.log_id,
+                        offset: first.offset,
+                    });
                 }
             }
             Err(error) => {
